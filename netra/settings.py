@@ -1,0 +1,253 @@
+"""Every setting of Netra: read from the environment here and nowhere else.
+
+A value that is wrong, or missing and needed, ends the start of any process with the name of its variable.
+Booleans are on/off/1/0/true/false/yes/no, durations decimal seconds, lists comma-separated.
+"""
+
+import re
+from datetime import timedelta
+from os import environ
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def text(name: str, default: str | None = None) -> str:
+    value = environ.get(name, "").strip() or default
+    if value is None:
+        raise ImproperlyConfigured(f"{name} is not set. It must be given in the environment (see .env.example).")
+    return value
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name, "on" if default else "off").lower()
+    if value in ("on", "1", "true", "yes"):
+        return True
+    if value in ("off", "0", "false", "no"):
+        return False
+    raise ImproperlyConfigured(f"{name} is {value!r}; it must be on, off, 1, 0, true or false.")
+
+
+def number(name: str, default: int, least: int, most: int = 10**9) -> int:
+    value = text(name, str(default))
+    if not re.fullmatch(r"\d{1,10}", value) or not least <= int(value) <= most:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a whole number from {least} to {most}.")
+    return int(value)
+
+
+def seconds(name: str, default: float, least: float) -> float:
+    value = text(name, str(default))
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value) or float(value) < least:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a number of seconds, at least {least}.")
+    return float(value)
+
+
+def names(name: str, default: str | None = None) -> list[str]:
+    found = [part.strip() for part in text(name, default).split(",") if part.strip()]
+    if not found and default is None:
+        raise ImproperlyConfigured(f"{name} is empty. It must be given in the environment (see .env.example).")
+    return found
+
+
+DEBUG = flag("DEBUG", False)
+SECRET_KEY = text("SECRET_KEY")
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("SECRET_KEY is too short: it signs the users' tokens and must have at least 32 characters.")
+ALLOWED_HOSTS = names("ALLOWED_HOSTS")
+ALLOWED_ORIGINS = names("ALLOWED_ORIGINS")
+for origin in ALLOWED_ORIGINS:
+    parts = urlsplit(origin)
+    if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+        raise ImproperlyConfigured(f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it.")
+
+NETRA_HTTPS = flag("NETRA_HTTPS", not DEBUG)
+NETRA_VAR = BASE_DIR / text("NETRA_VAR", "var")
+PORT = number("PORT", 8000, 1, 65535)
+
+# ---- Agents and runs -------------------------------------------------------------------------------------
+AGENTS = {"advisor": "agents.advisor.advisor", "echo": "agents.echo.echo"}
+for entry in names("NETRA_AGENTS", ""):
+    agent, _, path = entry.partition("=")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)+", path):
+        raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; an entry is name=dotted.path.to.function.")
+    AGENTS[agent] = path
+
+NETRA_LEASE_SECONDS = seconds("NETRA_LEASE_SECONDS", 30, 0.2)
+NETRA_MAX_ATTEMPTS = number("NETRA_MAX_ATTEMPTS", 3, 1, 100)
+NETRA_RUN_TIMEOUT = seconds("NETRA_RUN_TIMEOUT", 600, 0.2)
+NETRA_CONCURRENCY = number("NETRA_CONCURRENCY", 20, 1, 10_000)
+NETRA_DRAIN_SECONDS = seconds("NETRA_DRAIN_SECONDS", 20, 0)
+NETRA_POLL_SECONDS = seconds("NETRA_POLL_SECONDS", 1, 0.05)
+NETRA_HEAL_SECONDS = seconds("NETRA_HEAL_SECONDS", 15, 0.1)
+NETRA_HEAL_ACTIVE_SECONDS = seconds("NETRA_HEAL_ACTIVE_SECONDS", 2, 0.1)
+NETRA_AUTHENTICATE_SECONDS = seconds("NETRA_AUTHENTICATE_SECONDS", 10, 0.1)
+
+# ---- Users and tokens ------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "chat.User"
+NETRA_OPEN_REGISTRATION = flag("NETRA_OPEN_REGISTRATION", True)
+NETRA_ACCESS_TOKEN_SECONDS = seconds("NETRA_ACCESS_TOKEN_SECONDS", 900, 1)
+NETRA_REFRESH_TOKEN_SECONDS = seconds("NETRA_REFRESH_TOKEN_SECONDS", 1_209_600, 1)
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": SECRET_KEY,
+    "AUDIENCE": "netra",
+    "ISSUER": "netra",
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=NETRA_ACCESS_TOKEN_SECONDS),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=NETRA_REFRESH_TOKEN_SECONDS),
+    "CHECK_REVOKE_TOKEN": True,
+    "USER_ID_CLAIM": "user_id",
+}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# ---- Database and channel layer --------------------------------------------------------------------------
+DATABASE_URL = text("DATABASE_URL")
+try:
+    DATABASES: dict[str, Any] = {"default": dict(dj_database_url.parse(DATABASE_URL))}
+except Exception:  # the URL may hold a password: it is not repeated
+    raise ImproperlyConfigured("DATABASE_URL cannot be read; it is sqlite:///path or postgres://user:password@host/name.") from None
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Without IMMEDIATE two writers upgrade their read locks and one of them loses its update.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000",
+    }
+elif DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL must name SQLite (sqlite:///path) or PostgreSQL (postgres://…).")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = text("REDIS_URL")
+if urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
+    raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 1}], "prefix": "netra"},
+    },
+    # What is sent goes over a connection of its own, so that a Redis which does not answer never delays what is received.
+    "send": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_connect_timeout": 0.5, "socket_timeout": 0.5}],
+            "prefix": "netra",
+        },
+    },
+}
+
+# ---- Django ----------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "rest_framework",
+    "rest_framework_simplejwt",
+    "rest_framework_simplejwt.token_blacklist",
+    "drf_spectacular",
+    "chat",
+    "agents",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "netra.urls"
+ASGI_APPLICATION = "netra.asgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = NETRA_VAR / "static"
+# Third-party scripts are installed by npm and served from there; none is in the tree.
+STATICFILES_DIRS = [
+    (f"vendor/{package}", BASE_DIR / "node_modules" / package / folder)
+    for package, folder in (("marked", "lib"), ("dompurify", "dist"))
+]
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_MAX_AGE = 60
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["chat.auth.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chat.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {"TITLE": "Netra", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+CSRF_FAILURE_VIEW = "chat.api.csrf_failure"
+
+# ---- Security headers ------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/api/docs"],
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+SECURE_SSL_REDIRECT = NETRA_HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NETRA_HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if NETRA_HTTPS else 0
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NETRA_HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+# HSTS for sub-domains and the preload list: a user's whole domain is not ours to pin.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"daphne": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
+}
