@@ -150,7 +150,9 @@ class Run(models.Model):
         ]
         indexes = [
             models.Index(fields=["created_at"], condition=Q(status__in=("queued", "running")), name="run_active"),
-            models.Index(fields=["thread", "position"], condition=Q(status__in=("queued", "running")), name="run_queue"),
+            models.Index(
+                fields=["thread", "position"], condition=Q(status__in=("queued", "running")), name="run_queue"
+            ),
             models.Index(fields=["user"], condition=Q(status__in=("queued", "running")), name="run_user_active"),
         ]
 
@@ -177,7 +179,9 @@ class Event(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["thread", "seq"], name="event_thread_seq"),
-            models.UniqueConstraint(fields=["run"], condition=Q(type__in=sorted(TERMINAL)), name="event_one_terminal_a_run"),
+            models.UniqueConstraint(
+                fields=["run"], condition=Q(type__in=sorted(TERMINAL)), name="event_one_terminal_a_run"
+            ),
         ]
 
     def __str__(self) -> str:

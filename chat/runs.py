@@ -125,7 +125,9 @@ def start(user_id: int, message: UserMessage, fresh_thread: uuid.UUID | None = N
         message.parent_id if message.parent_given else "newest",
         sorted(message.attachment_ids),
     )
-    return _once(user_id, message.client_msg_id, asked, message.thread_id, partial(_start, user_id, message, asked, fresh_thread))
+    return _once(
+        user_id, message.client_msg_id, asked, message.thread_id, partial(_start, user_id, message, asked, fresh_thread)
+    )
 
 
 def regenerate(user_id: int, frame: Regenerate) -> Accepted:
@@ -161,9 +163,7 @@ def _again(run: Run, asked: str, thread_id: uuid.UUID | None) -> Accepted:
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
     # The thread is compared by what it is: without an id the first time, a client may name it the second time.
     if run.request != asked or (thread_id is not None and thread_id != run.thread_id):
-        raise ProtocolError(
-            "conflict", "This client_msg_id was used for another message.", field="client_msg_id"
-        )
+        raise ProtocolError("conflict", "This client_msg_id was used for another message.", field="client_msg_id")
     return Accepted(run.thread_id, run.message_id, run.id, run.position, run.client_msg_id, repeated=True)
 
 
@@ -291,7 +291,9 @@ def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
 @transaction.atomic
 def delete(user_id: int, thread_id: uuid.UUID) -> None:
     """End its runs and hide the thread for good; its id stays taken. Raises not_found."""
-    for run_id in sorted(Run.objects.for_user(user_id).filter(thread=thread_id, status__in=Run.ACTIVE).values_list("id", flat=True)):
+    for run_id in sorted(
+        Run.objects.for_user(user_id).filter(thread=thread_id, status__in=Run.ACTIVE).values_list("id", flat=True)
+    ):
         _cancel(run_id)
     thread = _thread(user_id, thread_id)
     Thread.objects.filter(id=thread.id).update(deleted_at=Now(), updated_at=Now())
@@ -423,7 +425,7 @@ def _end(run: Claimed, end: End, seq: int) -> None:
             error_code=end.error_code,
             lease_until=None,
             worker=None,
-            not_before=Now() + timedelta(seconds=end.delay),
+            not_before=Now() + timedelta(seconds=end.delay) if end.delay else None,
         )
         transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
         return
@@ -447,7 +449,9 @@ def history(run: Claimed) -> list[tuple[str, str]]:
 
     A message that was sent while another was being answered follows that other message; what had been answered by now
     stands between the two."""
-    rows = Message.objects.filter(thread=run.thread_id).order_by("seq").values_list("id", "parent_id", "role", "content")
+    rows = (
+        Message.objects.filter(thread=run.thread_id).order_by("seq").values_list("id", "parent_id", "role", "content")
+    )
     messages = {row[0]: row for row in rows}
     answers = {parent: content for _, parent, role, content in messages.values() if role == "assistant"}
     path: list[tuple[str, str]] = []
@@ -529,9 +533,7 @@ def sweep() -> int:
     for run_id in sorted(timed_out):
         ended += _fail(run_id, "timeout", "This took too long and was stopped.", started_at__lt=late)
     for run_id in sorted(exhausted):
-        ended += _fail(
-            run_id, "max_attempts", "This failed again and again and was given up.", lease_until__lt=Now()
-        )
+        ended += _fail(run_id, "max_attempts", "This failed again and again and was given up.", lease_until__lt=Now())
     return ended
 
 

@@ -58,13 +58,17 @@ def names(name: str, default: str | None = None) -> list[str]:
 DEBUG = flag("DEBUG", False)
 SECRET_KEY = text("SECRET_KEY")
 if len(SECRET_KEY) < 32:
-    raise ImproperlyConfigured("SECRET_KEY is too short: it signs the users' tokens and must have at least 32 characters.")
+    raise ImproperlyConfigured(
+        "SECRET_KEY is too short: it signs the users' tokens and must have at least 32 characters."
+    )
 ALLOWED_HOSTS = names("ALLOWED_HOSTS")
 ALLOWED_ORIGINS = names("ALLOWED_ORIGINS")
 for origin in ALLOWED_ORIGINS:
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
-        raise ImproperlyConfigured(f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it.")
+        raise ImproperlyConfigured(
+            f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it."
+        )
 
 NETRA_HTTPS = flag("NETRA_HTTPS", not DEBUG)
 NETRA_VAR = BASE_DIR / text("NETRA_VAR", "var")
@@ -118,7 +122,9 @@ DATABASE_URL = text("DATABASE_URL")
 try:
     DATABASES: dict[str, Any] = {"default": dict(dj_database_url.parse(DATABASE_URL))}
 except Exception:  # the URL may hold a password: it is not repeated
-    raise ImproperlyConfigured("DATABASE_URL cannot be read; it is sqlite:///path or postgres://user:password@host/name.") from None
+    raise ImproperlyConfigured(
+        "DATABASE_URL cannot be read; it is sqlite:///path or postgres://user:password@host/name."
+    ) from None
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Without IMMEDIATE two writers upgrade their read locks and one of them loses its update.
     DATABASES["default"]["OPTIONS"] = {

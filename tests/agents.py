@@ -1,0 +1,100 @@
+"""Agents for tests, played by real workers."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from agents.agent import AgentError, Turn
+from agents.tools import once
+
+
+async def slow(turn: Turn) -> None:
+    """Speak forever, a word every 20 ms; ends by being stopped."""
+    number = 0
+    while True:
+        await turn.say(f"{number} ")
+        number += 1
+        await asyncio.sleep(0.02)
+
+
+async def gated(turn: Turn) -> None:
+    """Say "before", wait until the file that the message names exists, say "after" and the attempt."""
+    await turn.say("before ")
+    while not await asyncio.to_thread(Path(turn.text).exists):
+        await asyncio.sleep(0.02)
+    await turn.say(f"after {turn.attempt}")
+
+
+async def loud(turn: Turn) -> None:
+    """As many numbers as the message says, as fast as it can."""
+    for number in range(int(turn.text)):
+        await turn.say(f"{number} ")
+
+
+async def failing(turn: Turn) -> None:
+    """End with the error that the message names."""
+    raise AgentError("The words of the agent.", code=turn.text)
+
+
+async def raising(turn: Turn) -> None:
+    """A bug."""
+    raise ValueError("secret inside")
+
+
+async def retrying(turn: Turn) -> None:
+    """Fail once, retryably."""
+    if turn.attempt == 1:
+        raise AgentError("Later.", retryable=True)
+    await turn.say(f"attempt {turn.attempt}")
+
+
+async def sneaky(turn: Turn) -> None:
+    """What no encoder likes: NUL and half of a surrogate pair."""
+    await turn.think("a\x00b")
+    await turn.say("c\ud800d")
+
+
+async def family(turn: Turn) -> str:
+    """Two sub-agents side by side, and history."""
+
+    async def child(name: str) -> None:
+        async with turn.subagent(name, task=f"be {name}") as sub:
+            await sub.think(f"I am {name}")
+            await sub.say(f"[{name}]")
+            sub.summary = f"{name} was here"
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(child("left"))
+        group.create_task(child("right"))
+    return " | ".join(f"{message.role}: {message.content}" for message in turn.history)
+
+
+def note(path: str, line: str) -> int:
+    """Append a line; the number of lines. A side effect that can be counted."""
+    with Path(path).open("a") as file:
+        file.write(line + "\n")
+    return len(Path(path).read_text().splitlines())
+
+
+@once
+def note_once(path: str, line: str) -> int:
+    note(path, line)
+    os._exit(9)  # the worker dies while the tool runs
+
+
+async def tooled(turn: Turn) -> None:
+    """`<path> kill`: note a line, then the worker dies, once. `<path> once`: it dies inside a tool marked once."""
+    path, how = turn.text.split()
+    count = await turn.call(note, path=path, line="made")
+    if turn.attempt == 1 and how == "kill":
+        os._exit(9)
+    if how == "once":
+        await turn.call(note_once, path=path, line="begun")
+    await turn.say(f"lines: {count}")
+
+
+async def structured(turn: Turn) -> dict[str, Any]:
+    """A result object beside what was said."""
+    await turn.say("said")
+    return {"answer": 42, "text": turn.text}

@@ -1,0 +1,56 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from chat.models import User
+from tests import site as sites
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SQLite's tests use a file: Django's default, a shared cache in memory, locks as no database that we run on does."""
+    if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+        connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """A good hash takes half a second, and is Django's to test."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def alice(db: Any) -> User:
+    return User.objects.create_user("alice@example.com", PASSWORD, name="Alice")
+
+
+@pytest.fixture
+def bob(db: Any) -> User:
+    return User.objects.create_user("bob@example.com", PASSWORD, name="Bob")
+
+
+@pytest.fixture(scope="session")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sites.Site]:
+    """One running Netra for all tests that leave it as it was."""
+    with sites.running(tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@pytest.fixture
+def site(_site: sites.Site) -> Iterator[sites.Site]:
+    yield _site
+    _site.close_sockets()
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Iterator[Any]:
+    """Starts a Netra for a test that breaks it: own_site(workers=1, NETRA_LEASE_SECONDS="1")."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(sites.running(tmp_path, **options))

@@ -1,0 +1,613 @@
+"""The record against its invariants: by a state machine that tries everything in any order, and one by one."""
+
+import json
+import threading
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.conf import settings as netra
+from django.db import connection
+from django.db.models.functions import Now
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from chat import layer, runs
+from chat.models import Event, Message, Run, Thread, User, Worker
+from chat.protocol import TERMINAL, ProtocolError, Regenerate, UserMessage
+from chat.runs import End, Entry
+
+AGENTS = ["echo", "advisor"]
+
+
+def message(content="hello", **fields):
+    blank = dict.fromkeys(("thread_id", "agent", "client_msg_id", "parent_id", "ref"))
+    return UserMessage(**{**blank, "content": content, "parent_given": False, "attachment_ids": (), **fields})
+
+
+def delta(run, text="word "):
+    return runs.body(
+        run.thread_id, run.run_id, run.attempt, {"type": "agent_delta", "agent_name": run.agent, "delta": text}
+    )
+
+
+def completed(run, answer="done", **fields):
+    """The entry of a run that ends with this answer."""
+    message_id = uuid.uuid4()
+    event = {
+        "type": "agent_completed",
+        "agent_name": run.agent,
+        "final_response": answer,
+        "message_id": str(message_id),
+    }
+    body = runs.body(run.thread_id, run.run_id, run.attempt, {**event, **fields})
+    return Entry(run, [body], End(Run.COMPLETED, answer, message_id))
+
+
+def new_worker():
+    worker_id = uuid.uuid4()
+    runs.register(worker_id, "host", 1, {})
+    return worker_id
+
+
+def claim_one(worker_id=None):
+    (run,) = runs.claim(worker_id or new_worker(), AGENTS, 1)
+    return run
+
+
+def frames(thread_id):
+    return [
+        json.loads(frame)
+        for frame in Event.objects.filter(thread=thread_id).order_by("seq").values_list("frame", flat=True)
+    ]
+
+
+def types(thread_id):
+    return [frame["type"] for frame in frames(thread_id)]
+
+
+class Machine(RuleBasedStateMachine):
+    """Threads, runs and workers of one user; `claims` has every claim ever made, so most of them are stale."""
+
+    def __init__(self):
+        super().__init__()
+        self.user = User.objects.create_user(f"{uuid.uuid4()}@example.com")
+        self.workers = [new_worker(), new_worker()]
+        self.sent = {}
+        self.claims = []
+        self.ends = {}
+
+    def teardown(self):
+        Run.objects.filter(user=self.user).update(worker=None)
+        self.user.delete()
+        Worker.objects.all().delete()
+
+    def active(self, status=Run.RUNNING):
+        return list(Run.objects.filter(user=self.user, status=status).order_by("created_at"))
+
+    # ---- what clients do ----
+
+    @rule(thread=st.integers(0, 1), content=st.sampled_from(["a", "b"]))
+    def send(self, thread, content):
+        threads = list(Thread.objects.filter(user=self.user).order_by("created_at"))
+        thread_id = threads[thread].id if thread < len(threads) else uuid.uuid4()
+        frame = message(content, thread_id=thread_id, client_msg_id=str(len(self.sent)), agent=AGENTS[thread])
+        self.sent[frame.client_msg_id] = (frame, runs.start(self.user.id, frame))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def resend(self, data):
+        frame, accepted = self.sent[data.draw(st.sampled_from(sorted(self.sent)))]
+        again = runs.start(self.user.id, frame)
+        assert again.repeated
+        assert (again.run_id, again.message_id, again.seq) == (accepted.run_id, accepted.message_id, accepted.seq)
+        with pytest.raises(ProtocolError, match="another message"):
+            runs.start(self.user.id, message("other", thread_id=frame.thread_id, client_msg_id=frame.client_msg_id))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def stop(self, data):
+        _, accepted = self.sent[data.draw(st.sampled_from(sorted(self.sent)))]
+        was_active = Run.objects.get(id=accepted.run_id).status in Run.ACTIVE
+        assert runs.cancel(self.user.id, run_id=accepted.run_id) == ([accepted.run_id] if was_active else [])
+
+    # ---- what workers do ----
+
+    @rule(worker=st.integers(0, 1), limit=st.integers(1, 3))
+    def claim(self, worker, limit):
+        before = {run.id: run for run in self.active(Run.QUEUED) + self.active()}
+        for run in runs.claim(self.workers[worker], AGENTS, limit):
+            old = before[run.run_id]
+            assert (run.attempt, run.fence) == (old.attempt + 1, old.fence + 1)
+            assert run.restarted == (old.started_at is not None)
+            self.claims.append(run)
+
+    def write(self, entry):
+        """Record an entry; it must be written if and only if its fence is the run's and the run is running."""
+        row = Run.objects.get(id=entry.run.run_id)
+        holds = row.status == Run.RUNNING and row.fence == entry.run.fence
+        before = Event.objects.filter(run=row).count()
+        assert runs.record([entry]) == ({row.id} if holds else set())
+        assert Event.objects.filter(run=row).count() == before + (len(entry.events) if holds else 0)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), words=st.integers(1, 3))
+    def record(self, data, words):
+        run = data.draw(st.sampled_from(self.claims))
+        self.write(Entry(run, [delta(run) for _ in range(words)]))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), how=st.sampled_from(["finish", "drain", "retry"]))
+    def finish(self, data, how):
+        run = data.draw(st.sampled_from(self.claims))
+        if how == "finish":
+            self.write(completed(run))
+        elif how == "drain" or run.attempt < netra.NETRA_MAX_ATTEMPTS:
+            self.write(Entry(run, [], End(Run.QUEUED, refund=how == "drain", error_code="" if how == "drain" else "x")))
+
+    @precondition(lambda self: len(self.claims) > 1)
+    @rule()
+    def record_a_batch(self):
+        """The latest claim of every run at once, the stale among them."""
+        latest = {run.run_id: run for run in self.claims}
+        holding = {row.id for row in self.active() if row.fence == latest[row.id].fence}
+        assert runs.record([Entry(run, [delta(run)]) for run in latest.values()]) == holding
+
+    @rule(worker=st.integers(0, 1))
+    def heartbeat(self, worker):
+        latest = {run.run_id: run for run in self.claims}
+        holding = {row.id for row in self.active() if row.fence == latest[row.id].fence}
+        assert runs.heartbeat(self.workers[worker], False, latest.values()) == holding
+
+    # ---- what time does ----
+
+    @precondition(lambda self: self.active())
+    @rule(data=st.data())
+    def expire(self, data):
+        run = data.draw(st.sampled_from(self.active()))
+        Run.objects.filter(id=run.id).update(lease_until=Now() - timedelta(seconds=1))
+
+    @precondition(lambda self: self.active())
+    @rule(data=st.data())
+    def time_out(self, data):
+        run = data.draw(st.sampled_from(self.active()))
+        Run.objects.filter(id=run.id).update(started_at=Now() - timedelta(seconds=netra.NETRA_RUN_TIMEOUT + 1))
+        runs.sweep()
+        assert Run.objects.get(id=run.id).error_code == "timeout"
+
+    @rule()
+    def sweep(self):
+        exhausted = Run.objects.filter(
+            user=self.user, status=Run.RUNNING, lease_until__lt=Now(), attempt=netra.NETRA_MAX_ATTEMPTS
+        )
+        ids = list(exhausted.values_list("id", flat=True))
+        assert runs.sweep() == len(ids)
+        assert set(Run.objects.filter(id__in=ids).values_list("error_code", flat=True)) <= {"max_attempts"}
+
+    # ---- what must always hold ----
+
+    @invariant()
+    def numbers_have_no_gap(self):
+        for thread in Thread.objects.filter(user=self.user):
+            seqs = list(Event.objects.filter(thread=thread).order_by("seq").values_list("seq", flat=True))
+            assert seqs == list(range(1, thread.last_seq + 1))
+            assert [frame["seq"] for frame in frames(thread.id)] == seqs
+
+    @invariant()
+    def a_run_ends_once_and_for_good(self):
+        for run in Run.objects.filter(user=self.user):
+            events = list(Event.objects.filter(run=run).order_by("seq").values_list("type", "frame"))
+            ends = [event for event in events if event[0] in TERMINAL]
+            if run.status in Run.ACTIVE:
+                assert ends == []
+            else:
+                assert ends == [events[-1]]
+                assert ends[0][0] == f"agent_{run.status}"
+                assert self.ends.setdefault(run.id, (run.status, ends)) == (run.status, ends)
+
+    @invariant()
+    def nothing_is_stuck(self):
+        """Queued, leased, or claimable, and never more attempts than are allowed."""
+        for run in Run.objects.filter(user=self.user):
+            assert run.attempt <= netra.NETRA_MAX_ATTEMPTS
+            assert (run.lease_until is not None) == (run.status == Run.RUNNING)
+            assert (run.finished_at is None) == (run.status in Run.ACTIVE)
+
+    @invariant()
+    def one_message_is_one_run_with_one_answer(self):
+        assert Run.objects.filter(user=self.user).count() == len(self.sent)
+        for run in Run.objects.filter(user=self.user, status=Run.COMPLETED):
+            assert list(run.answers.values_list("content", "parent")) == [("done", run.message_id)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_invariants_hold_whatever_happens():
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+# ---- Starting ----
+
+
+def test_a_message_is_a_run_and_an_event_in_one(alice):
+    accepted = runs.start(alice.id, message("What do I pay?", client_msg_id="one"))
+    run = Run.objects.get(id=accepted.run_id)
+    assert (run.status, run.attempt, run.agent, run.message_id) == (Run.QUEUED, 0, "advisor", accepted.message_id)
+    (created,) = frames(accepted.thread_id)
+    assert created["type"] == "message_created"
+    assert created["seq"] == accepted.seq == 1
+    assert (created["content"], created["client_msg_id"], created["attempt"]) == ("What do I pay?", "one", 0)
+    assert Thread.objects.get().title == "What do I pay?"
+
+
+def test_the_thread_is_the_client_s_choice_and_nobody_else_s(alice, bob):
+    thread_id = uuid.uuid4()
+    runs.start(alice.id, message(thread_id=thread_id))
+    with pytest.raises(ProtocolError) as error:
+        runs.start(bob.id, message(thread_id=thread_id))
+    assert error.value.code == "not_found"
+    assert Thread.objects.get().user == alice
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"content": "else"}, {"agent": "echo"}, {"thread_id": uuid.uuid4()}, {"parent_given": True}],
+    ids=lambda other: next(iter(other)),
+)
+def test_an_id_used_for_another_message_is_a_conflict(alice, other):
+    runs.start(alice.id, message(client_msg_id="one"))
+    with pytest.raises(ProtocolError) as error:
+        runs.start(alice.id, message(**{"client_msg_id": "one", **other}))
+    assert error.value.code == "conflict"
+    assert Run.objects.count() == 1
+
+
+def test_an_id_may_be_repeated_with_the_thread_that_it_got(alice):
+    first = runs.start(alice.id, message(client_msg_id="one"))
+    assert runs.start(alice.id, message(client_msg_id="one", thread_id=first.thread_id)).run_id == first.run_id
+
+
+def test_ids_are_each_user_s_own(alice, bob):
+    assert (
+        runs.start(alice.id, message(client_msg_id="one")).run_id
+        != runs.start(bob.id, message(client_msg_id="one")).run_id
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_id_many_times_at_once_is_one_run(alice):
+    found, failed = [], []
+
+    def send():
+        try:
+            found.append(runs.start(alice.id, message(client_msg_id="one")).run_id)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(found) == 12
+    assert len(set(found)) == Run.objects.count() == Message.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"agent": "nobody"}, "unknown_agent"),
+        ({"parent_given": True, "parent_id": uuid.uuid4()}, "not_found"),
+        ({"attachment_ids": (uuid.uuid4(),)}, "not_found"),
+    ],
+)
+def test_what_cannot_be_started_leaves_nothing(alice, fields, code):
+    with pytest.raises(ProtocolError) as error:
+        runs.start(alice.id, message(**fields))
+    assert error.value.code == code
+    assert not Thread.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_a_message_follows_the_newest_or_what_it_names(alice):
+    first = runs.start(alice.id, message("one"))
+    runs.record([completed(claim_one(), "answer")])
+    second = runs.start(alice.id, message("two", thread_id=first.thread_id))
+    edited = runs.start(
+        alice.id, message("two!", thread_id=first.thread_id, parent_given=True, parent_id=first.message_id)
+    )
+    root = runs.start(alice.id, message("anew", thread_id=first.thread_id, parent_given=True))
+    parents = dict(Message.objects.values_list("id", "parent__content"))
+    assert [parents[run.message_id] for run in (second, edited, root)] == ["answer", "one", None]
+
+
+def test_regenerating_gives_a_sibling(alice, bob):
+    first = runs.start(alice.id, message("one"))
+    runs.record([completed(claim_one(), "answer")])
+    answer = Message.objects.get(role="assistant")
+    again = runs.regenerate(alice.id, Regenerate(answer.id, None, "r1", None))
+    assert (again.message_id, again.seq, again.created) == (first.message_id, 3, None)
+    assert runs.regenerate(alice.id, Regenerate(answer.id, None, "r1", None)).run_id == again.run_id
+    runs.record([completed(claim_one(), "another")])
+    assert set(Message.objects.filter(role="assistant").values_list("content", "parent")) == {
+        ("answer", first.message_id),
+        ("another", first.message_id),
+    }
+    for user, message_id in ((bob, answer.id), (alice, first.message_id), (alice, uuid.uuid4())):
+        with pytest.raises(ProtocolError) as error:
+            runs.regenerate(user.id, Regenerate(message_id, None, None, None))
+        assert error.value.code == "not_found"
+
+
+# ---- Claiming ----
+
+
+def test_a_thread_s_runs_are_played_one_after_the_other(alice):
+    first = runs.start(alice.id, message("one"))
+    second = runs.start(alice.id, message("two", thread_id=first.thread_id))
+    other = runs.start(alice.id, message("elsewhere"))
+    worker = new_worker()
+    claimed = runs.claim(worker, AGENTS, 10)
+    assert {run.run_id for run in claimed} == {first.run_id, other.run_id}
+    assert runs.claim(worker, AGENTS, 10) == []
+    runs.record([completed(run) for run in claimed])
+    assert claim_one(worker).run_id == second.run_id
+
+
+def test_a_requeued_run_stays_ahead(alice):
+    first = runs.start(alice.id, message("one"))
+    runs.start(alice.id, message("two", thread_id=first.thread_id))
+    run = claim_one()
+    runs.record([Entry(run, [], End(Run.QUEUED, delay=3600, error_code="x"))])
+    assert runs.claim(new_worker(), AGENTS, 10) == []
+    Run.objects.filter(id=run.run_id).update(not_before=Now())
+    assert claim_one().run_id == first.run_id
+
+
+def test_a_claim_takes_only_the_agents_that_it_can_play(alice):
+    runs.start(alice.id, message(agent="echo"))
+    assert runs.claim(new_worker(), ["advisor"], 1) == []
+    assert runs.claim(new_worker(), [], 1) == []
+    assert claim_one().agent == "echo"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_workers_never_claim_the_same(alice):
+    for number in range(20):
+        runs.start(alice.id, message(str(number)))
+    taken, failed = [], []
+
+    def work():
+        try:
+            worker = new_worker()
+            while claimed := runs.claim(worker, AGENTS, 3):
+                taken.extend(claimed)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(taken) == len({run.run_id for run in taken})
+    assert Run.objects.filter(status=Run.QUEUED).count() == 0
+    assert set(Run.objects.values_list("attempt", flat=True)) == {1}
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "attempt"),
+    [("lease", "worker_lost", 2), ("drain", "worker_stopped", 1), ("retry", "retry", 2)],
+)
+def test_a_run_that_had_begun_is_announced_anew(alice, how, reason, attempt):
+    accepted = runs.start(alice.id, message())
+    run = claim_one()
+    if how == "lease":
+        Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    else:
+        runs.record([Entry(run, [], End(Run.QUEUED, refund=how == "drain", error_code="" if how == "drain" else "x"))])
+    again = claim_one()
+    assert (again.restarted, again.attempt) == (True, attempt)
+    assert types(accepted.thread_id) == ["message_created", "agent_started", "run_restarted", "agent_started"]
+    restarted = frames(accepted.thread_id)[2]
+    assert (restarted["reason"], restarted["attempt"]) == (reason, attempt)
+
+
+# ---- Recording and ending ----
+
+
+def test_one_stale_run_costs_the_others_nothing(alice):
+    accepted = [runs.start(alice.id, message(str(number))) for number in range(3)]
+    claimed = {run.run_id: run for run in runs.claim(new_worker(), AGENTS, 3)}
+    stale = claimed[accepted[1].run_id]
+    runs.cancel(alice.id, run_id=stale.run_id)
+    assert runs.record([Entry(run, [delta(run)]) for run in claimed.values()]) == claimed.keys() - {stale.run_id}
+    assert "agent_delta" not in types(stale.thread_id)
+
+
+def test_the_answer_and_the_end_are_one(alice):
+    accepted = runs.start(alice.id, message())
+    run = claim_one()
+    runs.record([completed(run, "the answer")])
+    row, end = Run.objects.get(), frames(accepted.thread_id)[-1]
+    answer = Message.objects.get(role="assistant")
+    assert (row.status, answer.content, str(answer.id), answer.seq) == (
+        "completed",
+        "the answer",
+        end["message_id"],
+        end["seq"],
+    )
+
+
+def test_what_was_said_before_a_stop_is_kept(alice):
+    accepted = runs.start(alice.id, message())
+    first = claim_one()
+    runs.record([Entry(first, [delta(first, "of the first attempt")])])
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    second = claim_one()
+    runs.record([Entry(second, [delta(second, "so "), delta(second, "far")])])
+    assert runs.cancel(alice.id) == [second.run_id]
+    end = frames(accepted.thread_id)[-1]
+    answer = Message.objects.get(role="assistant")
+    assert (end["type"], end["message_id"], answer.content) == ("agent_cancelled", str(answer.id), "so far")
+    assert runs.record([completed(second)]) == set()
+
+
+def test_a_stop_reaches_only_the_user_s_own(alice, bob):
+    accepted = runs.start(alice.id, message())
+    assert runs.cancel(bob.id) == []
+    for ids in ({"run_id": accepted.run_id}, {"thread_id": accepted.thread_id}, {"run_id": uuid.uuid4()}):
+        with pytest.raises(ProtocolError) as error:
+            runs.cancel(bob.id, **ids)
+        assert error.value.code == "not_found"
+    assert Run.objects.get().status == Run.QUEUED
+
+
+def test_history_has_the_answers_of_what_was_queued_behind(alice):
+    first = runs.start(alice.id, message("one"))
+    runs.start(alice.id, message("two", thread_id=first.thread_id))
+    runs.record([completed(claim_one(), "answer one")])
+    assert runs.history(claim_one()) == [("user", "one"), ("assistant", "answer one"), ("user", "two")]
+
+
+def test_history_follows_the_branch(alice):
+    first = runs.start(alice.id, message("one"))
+    runs.record([completed(claim_one(), "answer")])
+    runs.start(alice.id, message("two", thread_id=first.thread_id))
+    runs.record([completed(claim_one(), "answer two")])
+    runs.start(alice.id, message("one, edited", thread_id=first.thread_id, parent_given=True))
+    assert runs.history(claim_one()) == [("user", "one, edited")]
+
+
+def test_earlier_tool_calls_are_known_whole(alice):
+    runs.start(alice.id, message())
+    run = claim_one()
+
+    def tool(kind, call, result=None, whole=None, **fields):
+        event = {"type": kind, "agent_name": run.agent, "tool_call_id": call, **fields}
+        if kind == "tool_completed":
+            event["result"] = result
+        return runs.body(run.thread_id, run.run_id, 1, event, whole)
+
+    events = [
+        tool("tool_executing", "done"),
+        tool("tool_completed", "done", 7, success=True),
+        tool("tool_executing", "cut"),
+        tool("tool_completed", "cut", "begin…", '["all of it"]', success=True),
+        tool("tool_executing", "raised"),
+        tool("tool_completed", "raised", success=False),
+        tool("tool_executing", "broken off"),
+    ]
+    runs.record([Entry(run, events)])
+    assert runs.calls(run) == {
+        "done": (True, 7),
+        "cut": (True, ["all of it"]),
+        "raised": (False, None),
+        "broken off": (False, None),
+    }
+
+
+# ---- Signals ----
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_signalled_before_the_commit(alice, monkeypatch):
+    """Every signal finds, in the database as another connection sees it, what it tells of."""
+    seen = []
+
+    def look(group, signal):
+        def count():
+            try:
+                seen.append((group, signal["type"], Event.objects.count()))
+            finally:
+                connection.close()
+
+        other = threading.Thread(target=count)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(layer, "post", look)
+    runs.start(alice.id, message())
+    run = claim_one()
+    runs.record([Entry(run, [delta(run)])])
+    runs.cancel(alice.id)
+    group = f"user.{alice.id}"
+    assert sorted(seen) == sorted(
+        [
+            ("workers", "run", 1),
+            (group, "events", 1),
+            (group, "events", 2),
+            (group, "events", 3),
+            (group, "events", 4),
+            ("workers", "stop", 4),
+        ]
+    )
+
+
+# ---- Threads and reading ----
+
+
+def test_the_log_is_read_in_pages(alice, bob):
+    accepted = runs.start(alice.id, message())
+    run = claim_one()
+    runs.record([Entry(run, [delta(run) for _ in range(8)])])
+    page = runs.replay(alice.id, accepted.thread_id, 3, 4)
+    assert [json.loads(frame)["seq"] for frame in page.frames] == [4, 5, 6, 7]
+    assert (page.head, page.first) == (10, 4)
+    assert runs.replay(alice.id, accepted.thread_id, 10, 4).rows == []
+    Event.objects.filter(seq__lte=5).delete()
+    assert runs.replay(alice.id, accepted.thread_id, 0, 4).first == 6
+    for user, thread_id in ((bob, accepted.thread_id), (alice, uuid.uuid4())):
+        with pytest.raises(ProtocolError) as error:
+            runs.replay(user.id, thread_id, 0, 1)
+        assert error.value.code == "not_found"
+
+
+def test_a_rename_is_an_event_of_no_run(alice, bob):
+    accepted = runs.start(alice.id, message())
+    with pytest.raises(ProtocolError):
+        runs.rename(bob.id, accepted.thread_id, "mine")
+    assert runs.rename(alice.id, accepted.thread_id, "Costs").title == "Costs"
+    event = frames(accepted.thread_id)[-1]
+    assert (event["type"], event["title"], event["run_id"], event["seq"]) == ("thread_updated", "Costs", None, 2)
+
+
+def test_a_deleted_thread_ends_its_runs_and_keeps_its_id(alice, bob):
+    accepted = runs.start(alice.id, message(client_msg_id="one"))
+    with pytest.raises(ProtocolError):
+        runs.delete(bob.id, accepted.thread_id)
+    runs.delete(alice.id, accepted.thread_id)
+    assert Run.objects.get().status == Run.CANCELLED
+    for again in (
+        lambda: runs.start(alice.id, message(thread_id=accepted.thread_id)),
+        lambda: runs.start(alice.id, message(client_msg_id="one")),
+        lambda: runs.replay(alice.id, accepted.thread_id, 0, 1),
+        lambda: runs.delete(alice.id, accepted.thread_id),
+    ):
+        with pytest.raises(ProtocolError) as error:
+            again()
+        assert error.value.code == "not_found"
+    with pytest.raises(ProtocolError) as error:
+        runs.create_thread(bob.id, accepted.thread_id, "", None)
+    assert error.value.code == "conflict"
+
+
+def test_what_a_socket_compares(alice, bob):
+    accepted = runs.start(alice.id, message())
+    assert runs.heads(alice.id) == {accepted.thread_id: 1}
+    assert runs.heads(bob.id) == {}
+    assert runs.heads_of([accepted.thread_id]) == {accepted.thread_id: 1}
+    assert runs.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 1)]
+    Thread.objects.update(updated_at=Now() - timedelta(seconds=90))
+    assert runs.changed([alice.id, bob.id], timedelta(seconds=60)) == []
