@@ -114,7 +114,7 @@ class Message(models.Model):
 class Run(models.Model):
     """One execution of one agent. `fence` rises with every change of hands; who holds an older one writes nothing.
 
-    `request` is the SHA-256 of what was asked under `client_msg_id`, so that the same id with another body is a conflict.
+    `request` is the SHA-256 of what was asked under `client_msg_id`: the same id with another body is a conflict.
     """
 
     OWNER, IN_THREAD = "thread__user", True

@@ -99,7 +99,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a thread's log: `rows` are (seq, run id, event type, frame). `first` is the oldest event still kept."""
+    """A piece of a thread's log: `rows` are (seq, run id, type, frame), `first` the oldest event still kept."""
 
     rows: list[tuple[int, uuid.UUID | None, str, str]]
     head: int
@@ -315,9 +315,10 @@ _LATER = {
     "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')",
     "postgresql": "clock_timestamp() + %s * interval '1 second'",
 }
-# Claimable: queued, due and first in its thread's queue with nothing running before it; or running on a lease that ran out.
+# Queued, due and first in its thread's queue with nothing running before it; or running on a lease that ran out.
 _CLAIMABLE = """
-    SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code, r.thread_id, r.message_id, r.user_id, r.agent, m.content
+    SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code,
+        r.thread_id, r.message_id, r.user_id, r.agent, m.content
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id
     WHERE r.status IN ('queued', 'running') AND r.agent IN ({agents}) AND (
         r.status = 'running' AND r.lease_until < {now} AND r.attempt < %s
@@ -326,8 +327,8 @@ _CLAIMABLE = """
             AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id))))
     ORDER BY r.created_at LIMIT %s"""
 _CLAIM = """
-    UPDATE chat_run SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later}, worker_id = %s,
-        not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now})
+    UPDATE chat_run SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later},
+        worker_id = %s, not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now})
     WHERE id = %s AND fence = %s AND (status = 'queued' OR status = 'running' AND lease_until < {now})
     RETURNING attempt, fence"""
 # The lease is extended and the fence is checked by one statement that holds the rows to the commit.
@@ -337,7 +338,8 @@ _HOLD = {
             (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)) RETURNING id""",
     "postgresql": """
         WITH held AS (
-            SELECT r.id FROM chat_run r JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
+            SELECT r.id FROM chat_run r
+            JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
             WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r)
         UPDATE chat_run r SET lease_until = {later} FROM held WHERE r.id = held.id RETURNING r.id""",
 }
@@ -621,7 +623,7 @@ def replay(
 def read(
     thread_id: uuid.UUID, after: int, limit: int, run_ids: Iterable[uuid.UUID] | None = None
 ) -> list[tuple[int, uuid.UUID | None, str, str]]:
-    """(seq, run id, type, frame) of a thread's events after `after`. Checks no owner: for a thread known to be theirs."""
+    """(seq, run id, type, frame) of a thread's events after `after`. For a thread that is known to be the user's."""
     events = Event.objects.filter(thread=thread_id, seq__gt=after).order_by("seq")
     if run_ids is not None:
         events = events.filter(run__in=list(run_ids))

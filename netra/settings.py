@@ -144,7 +144,7 @@ CHANNEL_LAYERS = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 1}], "prefix": "netra"},
     },
-    # What is sent goes over a connection of its own, so that a Redis which does not answer never delays what is received.
+    # What is sent has a connection of its own, so that a Redis which does not answer never delays what is received.
     "send": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
@@ -169,6 +169,7 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt",
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "chat",
     "agents",
 ]
@@ -220,12 +221,17 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "chat.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Netra", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Netra",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",  # from the package, not from a CDN
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
 CSRF_FAILURE_VIEW = "chat.api.csrf_failure"
 
 # ---- Security headers ------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/api/docs"],
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF, NONCE],

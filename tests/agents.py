@@ -21,7 +21,7 @@ async def slow(turn: Turn) -> None:
 async def gated(turn: Turn) -> None:
     """Say "before", wait until the file that the message names exists, say "after" and the attempt."""
     await turn.say("before ")
-    while not await asyncio.to_thread(Path(turn.text).exists):
+    while not await asyncio.to_thread(Path(turn.text).exists):  # noqa: ASYNC110 a file has no event
         await asyncio.sleep(0.02)
     await turn.say(f"after {turn.attempt}")
 

@@ -11,11 +11,18 @@ from chat.models import User
 from tests import site as sites
 
 PASSWORD = "correct horse battery"
+BRISK = {
+    "NETRA_LEASE_SECONDS": "2",
+    "NETRA_DRAIN_SECONDS": "0.2",
+    "NETRA_HEAL_SECONDS": "0.5",
+    "NETRA_HEAL_ACTIVE_SECONDS": "0.2",
+    "NETRA_AUTHENTICATE_SECONDS": "0.5",
+}
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """SQLite's tests use a file: Django's default, a shared cache in memory, locks as no database that we run on does."""
+    """SQLite's tests use a file: Django's default, a shared cache in memory, locks as no database of ours does."""
     if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
         connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
 
@@ -47,6 +54,20 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sites.Site]:
 def site(_site: sites.Site) -> Iterator[sites.Site]:
     yield _site
     _site.close_sockets()
+
+
+@pytest.fixture(scope="session")
+def _brisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sites.Site]:
+    with sites.running(tmp_path_factory.mktemp("brisk"), **BRISK) as found:
+        yield found
+
+
+@pytest.fixture
+def brisk(_brisk: sites.Site) -> Iterator[sites.Site]:
+    """One running Netra with short times; what a test has killed or stopped of it is started again."""
+    _brisk.repair()
+    yield _brisk
+    _brisk.close_sockets()
 
 
 @pytest.fixture

@@ -158,6 +158,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         self.redis_socket = folder / "valkey.sock"
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "SECRET_KEY": secrets.token_urlsafe(48),
@@ -216,6 +217,7 @@ class Site:
         process = self.start("manage.py", "runagents", log="worker")
         wait_until(lambda: self.log("worker").count(" plays ") > before or process.poll() is not None, "a worker")
         assert process.poll() is None, self.log("worker")
+        self.workers.append(process)
         return process
 
     def shell(self, code: str) -> None:
@@ -225,6 +227,15 @@ class Site:
     def log(self, name: str) -> str:
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def repair(self) -> None:
+        """Start again what a test has killed: Redis, web, or the last worker."""
+        for start in (self.start_redis, self.start_web):
+            process = self.redis if start == self.start_redis else self.web
+            if process is None or process.poll() is not None:
+                start()
+        if all(worker.poll() is not None for worker in self.workers):
+            self.worker()
 
     def stop(self) -> None:
         self.close_sockets()

@@ -205,6 +205,18 @@ def test_call_ids_differ_within_a_run_and_are_the_same_in_its_next_attempt() -> 
     assert not set(ids(first)) & set(ids(other))
 
 
+def test_equal_subagents_side_by_side_keep_their_calls_apart() -> None:
+    async def main(first: int) -> list[str]:
+        sink = Record()
+        turn = Turn(text="hi", sink=sink)
+        async with turn.subagent("data", task="x") as left, turn.subagent("data", task="x") as right:
+            for sub in (left, right) if first == 0 else (right, left):
+                await sub.call(add, a=1, b=1)
+        return ids(sink) if first == 0 else ids(sink)[::-1]
+
+    assert asyncio.run(main(0)) == asyncio.run(main(1))
+
+
 def test_a_completed_call_of_an_earlier_attempt_is_reused_not_made() -> None:
     ran: list[int] = []
 
@@ -251,6 +263,7 @@ def test_a_subagent_speaks_under_its_own_name_into_the_same_answer() -> None:
         async with turn.subagent("data", task="Look") as sub:
             await sub.say("2")
             await sub.call(add, a=1, b=2)
+            sub.summary = "Looking"
             async with sub.subagent("deep") as deep:
                 await deep.say("3")
                 deep.usage["tokens"] = 7
@@ -277,6 +290,7 @@ def test_a_subagent_speaks_under_its_own_name_into_the_same_answer() -> None:
     started = sink[1]
     assert (started["task"], started["status"], started["parent_agent"]) == ("Look", "started", "boss")
     assert sink[5]["parent_agent"] == "data"
+    assert sink[7]["summary"] == ""
     assert sink[8]["summary"] == "Looked\ufffd"
     assert isinstance(sink[8]["duration_ms"], int)
     assert sink[10]["summary"] == ""

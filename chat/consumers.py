@@ -1,0 +1,420 @@
+"""The pipe between a socket, the protocol and the record."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, assert_never
+from urllib.parse import unquote
+
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.conf import settings
+from django.db import Error
+from django.http.request import split_domain_port, validate_host
+
+from chat import auth, layer, protocol, runs, sockets
+from chat.auth import Identity
+from chat.database import in_database
+from chat.delivery import Delivery, Window
+from chat.protocol import (
+    Ack,
+    AgentStatus,
+    Authenticate,
+    Frame,
+    Ping,
+    ProtocolError,
+    Refused,
+    Regenerate,
+    Resume,
+    StopAgent,
+    UserMessage,
+)
+
+log = logging.getLogger("netra.socket")
+
+FIRST_PAGE, PAGE = 50, 500  # rows of the log read at once: the first few are on their way before the rest is read
+EXPIRY_NOTICE = 60.0  # seconds before the token's end
+INBOX = 500  # events that wait while a frame is answered; more of them are read from the log instead
+
+
+class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
+    channel_layer_alias = None  # signals come through chat.layer, one listener a process
+
+    def __init__(self) -> None:
+        self.connection_id = uuid.uuid4()
+        self.fresh_thread = uuid.uuid4()  # where a factory connection's messages go that name no thread
+        self.mode = ""
+        self.identity: Identity | None = None
+        self.delivery: Delivery | None = None
+        self.window = Window()
+        self.lock = asyncio.Lock()  # held while a frame is answered or the log is read: one order of sending
+        self.inbox: list[list[Any]] = []  # live events that came while the lock was held
+        self.postponed: dict[uuid.UUID, Resume] = {}  # pages that wait for an ack
+        self.closed = False
+        self.timers: list[asyncio.TimerHandle] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """As in the base class, without its hop to the database's thread for every frame."""
+        if message["type"] == "websocket.receive":
+            await self.websocket_receive(message)
+        elif message["type"] == "websocket.connect":
+            await self.websocket_connect()
+        elif message["type"] == "websocket.disconnect":
+            await self.websocket_disconnect()
+
+    # ---- handshake ----
+
+    async def websocket_connect(self) -> None:
+        try:
+            handshake = self._negotiate()
+            identity = await in_database(auth.identify, handshake.token) if handshake.token else None
+        except (Refused, auth.Unauthorized) as refusal:
+            log.info("refused %s: %s", self.scope["path"][:100], refusal.reason)
+            await self._close()
+            return
+        except Error as error:
+            log.warning("refused: database: %s", type(error).__name__)
+            await self._close()
+            return
+        await self.base_send({"type": "websocket.accept", "subprotocol": handshake.subprotocol})
+        if identity is not None:
+            async with self.lock:
+                await self._enter(identity)
+        else:
+            timeout = settings.NETRA_AUTHENTICATE_SECONDS
+            await self._send(protocol.control("auth_required", timeout=timeout))
+            self._later(timeout, self._reject)
+
+    def _negotiate(self) -> protocol.Handshake:
+        headers = self.scope["headers"]
+        self.mode = protocol.MODES.get(unquote(self.scope["path"]), "")
+        if not self.mode:
+            raise Refused("no such path")
+        host, _ = split_domain_port(protocol.host_of(headers))
+        if not host or not validate_host(host, settings.ALLOWED_HOSTS):
+            raise Refused("host not allowed")
+        if not protocol.origin_allowed(headers, settings.ALLOWED_ORIGINS):
+            raise Refused("origin not allowed")
+        return protocol.negotiate(headers)
+
+    async def _enter(self, identity: Identity) -> None:
+        self.identity = identity
+        # First the group, then the log: what is said in between is in both.
+        await layer.join(layer.user_group(identity.user_id), self.hear)
+        if self.closed:  # it went while the group was joined
+            await layer.leave(layer.user_group(identity.user_id), self.hear)
+            return
+        sockets.add(self)
+        heads = await in_database(runs.heads, identity.user_id)
+        self.delivery = Delivery(self.mode, {str(thread): head for thread, head in heads.items()})
+        self._watch_expiry(identity)
+        await self._send(
+            protocol.connection_established(
+                connection_id=str(self.connection_id),
+                user_id=str(identity.user_id),
+                mode=self.mode,
+                agents=list(settings.AGENTS),
+                server_time=datetime.now(UTC),
+            )
+        )
+
+    def _watch_expiry(self, identity: Identity) -> None:
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
+        left = max(0.0, identity.expires_at - time.time())
+        expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
+        notice = protocol.control("token_expiring", expires_at=expires_at)
+        self._later(left - min(EXPIRY_NOTICE, left / 3), self._send, notice)
+        self._later(left, self._close, protocol.CLOSE_UNAUTHORIZED)
+
+    def _later(self, seconds: float, function: Callable[..., Any], *args: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self.timers.append(loop.call_later(seconds, lambda: self._spawn(function(*args))))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def websocket_disconnect(self) -> None:
+        self.closed = True
+        for timer in self.timers:
+            timer.cancel()
+        for task in self.tasks:
+            task.cancel()
+        if self.identity is not None:
+            sockets.discard(self)
+            await layer.leave(layer.user_group(self.identity.user_id), self.hear)
+        raise StopConsumer
+
+    # ---- from the client ----
+
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        if self.closed:
+            return
+        self.window.heard()
+        async with self.lock:
+            ref = None
+            try:
+                text = message.get("text")
+                if self.identity is None:
+                    await self._authenticate_first(text)
+                    return
+                if not text:
+                    raise ProtocolError("unsupported_data", "A frame is a JSON object in a text message.")
+                frame = protocol.parse(text)
+                ref = getattr(frame, "ref", None)
+                await self._obey(frame)
+            except ProtocolError as error:
+                error.ref = ref if error.ref is None else error.ref
+                await self._send(error.frame())
+            except Error as error:
+                log.warning("database: %s", type(error).__name__)
+                await self._send(
+                    ProtocolError("unavailable", "Not just now. Try again.", ref=ref, retry_after=1).frame()
+                )
+            except Exception:
+                log.exception("a frame could not be answered")
+                await self._send(ProtocolError("unavailable", "This could not be answered.", ref=ref).frame())
+            await self._settle()
+
+    async def _authenticate_first(self, text: str | None) -> None:
+        try:
+            frame = protocol.parse(text or "")
+            if not isinstance(frame, Authenticate):
+                raise auth.Unauthorized("another frame before authenticate")
+            identity = await in_database(auth.identify, frame.token)
+        except (ProtocolError, auth.Unauthorized) as error:
+            log.info("not authenticated: %s", error)
+            await self._reject()
+            return
+        await self._send_authenticated(identity)
+        await self._enter(identity)
+
+    async def _reject(self) -> None:
+        if self.identity is None:
+            await self._send(ProtocolError("unauthorized", "Sign in first.").frame())
+            await self._close(protocol.CLOSE_UNAUTHORIZED)
+
+    async def _send_authenticated(self, identity: Identity) -> None:
+        expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
+        await self._send(protocol.control("authenticated", user_id=str(identity.user_id), expires_at=expires_at))
+
+    async def _obey(self, frame: Frame) -> None:
+        match frame:
+            case UserMessage():
+                fresh = self.fresh_thread if self.mode == "factory" else None
+                await self._accepted(await in_database(runs.start, self.user_id, frame, fresh))
+            case Regenerate():
+                await self._accepted(await in_database(runs.regenerate, self.user_id, frame))
+            case StopAgent():
+                ended = await in_database(runs.cancel, self.user_id, frame.run_id, frame.thread_id)
+                await self._send(protocol.control("stop_accepted", run_ids=[str(run_id) for run_id in ended]))
+            case Resume():
+                await self._resume(frame)
+            case Ping():
+                echo = {"id": frame.id, "timestamp": frame.timestamp}
+                await self._send(protocol.control(frame.reply_type, **{k: v for k, v in echo.items() if v is not None}))
+            case Ack():
+                self.window.acked(frame.received)
+                while self.postponed and self.window.is_open:
+                    await self._resume(self.postponed.pop(next(iter(self.postponed))))
+            case AgentStatus():
+                await self._send(protocol.control("agent_status", runs=await in_database(runs.active, self.user_id)))
+            case Authenticate():
+                await self._authenticate_again(frame)
+            case _:
+                assert_never(frame)
+
+    async def _accepted(self, accepted: runs.Accepted) -> None:
+        thread, run = str(accepted.thread_id), str(accepted.run_id)
+        self._delivery.started(thread, run, accepted.seq, accepted.repeated)
+        await self._send(
+            protocol.control(
+                "message_accepted",
+                client_msg_id=accepted.client_msg_id,
+                thread_id=thread,
+                message_id=str(accepted.message_id),
+                run_id=run,
+                seq=accepted.seq,
+            )
+        )
+        if accepted.created is not None:
+            await self._deliver(thread, accepted.created[0], run, False, accepted.created[1])
+
+    async def _authenticate_again(self, frame: Authenticate) -> None:
+        try:
+            identity = await in_database(auth.identify, frame.token)
+        except auth.Unauthorized as error:
+            log.info("not authenticated again: %s", error.reason)
+            raise ProtocolError("unauthorized", "This token is not valid.") from error
+        if identity.user_id != self.user_id:
+            raise ProtocolError("unauthorized", "This token is not valid.")
+        self.identity = identity
+        self._watch_expiry(identity)
+        await self._send_authenticated(identity)
+
+    # ---- from the log ----
+
+    async def _resume(self, frame: Resume) -> None:
+        delivery, thread = self._delivery, str(frame.thread_id)
+        if not self.window.is_open:
+            delivery.paused.add(thread)
+            self.postponed[frame.thread_id] = frame
+            return
+        own = delivery.own_runs(thread)
+        own_ids = None if own is None else [uuid.UUID(run) for run in own]
+        page = await in_database(
+            runs.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own_ids
+        )
+        delivery.named(thread)
+        delivery.paused.discard(thread)
+        delivery.behind.discard(thread)
+        if frame.after > page.head or (own is None and page.rows and page.first > frame.after + 1):
+            delivery.move(thread, page.head)
+            await self._send(protocol.control("resync", thread_id=thread, head=page.head, first=page.first))
+            return
+        delivery.move(thread, frame.after)
+        rows, left, asked, bytes_sent = page.rows, frame.limit, min(frame.limit, FIRST_PAGE), 0
+        while True:
+            for seq, run, kind, text in rows:
+                await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
+                bytes_sent += len(text)
+                left -= 1
+                if bytes_sent > protocol.MAX_AHEAD // 2 or not self.window.is_open:
+                    left = 0
+                    break
+            if left <= 0 or len(rows) < asked:
+                break
+            asked = min(left, PAGE)
+            rows = await in_database(runs.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
+        after = delivery.cursor(thread)
+        more = left <= 0 and bool(await in_database(runs.read, frame.thread_id, after, 1, own_ids))
+        if more:
+            delivery.paused.add(thread)
+        head = max(page.head, after)
+        await self._send(protocol.control("resumed", thread_id=thread, after=after, head=head, more=more))
+
+    async def _settle(self) -> None:
+        """Send what came while the lock was held, and read from the log what could not be sent. The lock is held."""
+        delivery = self.delivery
+        while delivery is not None and not self.closed:
+            inbox, self.inbox = self.inbox, []
+            for event in inbox:
+                await self._deliver(*event)
+            if not delivery.behind or not self.window.is_open:
+                return
+            thread = delivery.behind.pop()
+            own = delivery.own_runs(thread)
+            own_ids = None if own is None else [uuid.UUID(run) for run in own]
+            try:
+                rows = await in_database(runs.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
+            except Error as error:
+                log.warning("database: %s; a socket is compared later", type(error).__name__)
+                delivery.behind.add(thread)
+                return
+            for seq, run, kind, text in rows:
+                await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
+                if not self.window.is_open:
+                    break
+            if len(rows) == PAGE or not self.window.is_open:
+                delivery.behind.add(thread)
+
+    async def _catch_up(self) -> None:
+        async with self.lock:
+            await self._settle()
+
+    # ---- from the process: signals and comparisons ----
+
+    @property
+    def user_id(self) -> int:
+        assert self.identity is not None
+        return self.identity.user_id
+
+    @property
+    def session_id(self) -> uuid.UUID:
+        assert self.identity is not None
+        return self.identity.session_id
+
+    @property
+    def _delivery(self) -> Delivery:
+        assert self.delivery is not None
+        return self.delivery
+
+    async def hear(self, message: dict[str, Any]) -> None:
+        """A signal of the user's group."""
+        if self.closed or self.delivery is None:
+            return
+        if message["type"] == "events":
+            if self.lock.locked():
+                self._keep(message["events"])
+                return
+            for event in message["events"]:
+                await self._deliver(*event)
+            if self.delivery.behind:
+                self._spawn(self._catch_up())
+        elif message["type"] == "control":
+            if self.delivery.wants(message["thread"]):
+                self.delivery.forget(message["thread"])
+                await self._send(message["frame"])
+        elif message["type"] == "session_ended" and message["session"] in (None, str(self.session_id)):
+            await self.revoke()
+
+    def _keep(self, events: list[list[Any]]) -> None:
+        self.inbox.extend(events)
+        if len(self.inbox) > INBOX:
+            self._delivery.behind.update(event[0] for event in self.inbox if self._delivery.wants(event[0], event[2]))
+            self.inbox.clear()
+
+    async def _deliver(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
+        delivery = self._delivery
+        if delivery.offer(thread, seq, run):
+            if self.window.is_open:
+                await self._send_event(thread, seq, run, ends, text)
+            else:
+                delivery.behind.add(thread)
+
+    def active_threads(self) -> set[str]:
+        return set(self.delivery.live) if self.delivery is not None else set()
+
+    def compare(self, heads: dict[str, int]) -> None:
+        """Find out what the log has of these threads that was not sent, and read it."""
+        if self.delivery is not None and not self.closed:
+            behind = [thread for thread, head in heads.items() if self.delivery.compare(thread, head)]
+            if behind and not self.lock.locked():
+                self._spawn(self._heal({thread: heads[thread] for thread in behind}))
+
+    async def _heal(self, heads: dict[str, int]) -> None:
+        await self._catch_up()
+        for thread, head in heads.items():
+            if thread not in self._delivery.behind:
+                self._delivery.seen(thread, head)
+
+    async def revoke(self) -> None:
+        if not self.closed:
+            await self._send(protocol.control("session_revoked"))
+            await self._close(protocol.CLOSE_UNAUTHORIZED)
+
+    # ---- to the client ----
+
+    async def _send_event(self, thread: str, seq: int, run: str | None, ends: bool, text: str) -> None:
+        self._delivery.sent(thread, seq, run, ends)
+        await self._send(protocol.legacy(text) if self.mode == "legacy" else text)
+
+    async def _send(self, text: str) -> None:
+        if self.closed:
+            return
+        self.window.sent(text)
+        await self.base_send({"type": "websocket.send", "text": text})
+        if self.window.too_slow:
+            await self._close(protocol.CLOSE_TOO_SLOW)
+
+    async def _close(self, code: int | None = None) -> None:
+        if not self.closed:
+            self.closed = True
+            await self.base_send({"type": "websocket.close", **({} if code is None else {"code": code})})

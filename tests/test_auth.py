@@ -1,0 +1,658 @@
+import base64
+import json
+import logging
+import uuid
+import warnings
+from datetime import timedelta
+
+import httpx
+import jwt
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.core.asgi import get_asgi_application
+from django.core.checks import run_checks
+from django.test import Client
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from chat import auth
+from chat.models import Session, User
+
+PASSWORD = "correct horse battery"
+ORIGIN = {"Origin": "http://testserver"}
+
+
+def post(client, path, body=None, **headers):
+    return client.post(path, json.dumps(body), content_type="application/json", headers=headers)
+
+
+def log_in(client, user, **more):
+    return post(client, "/auth/login", {"email": user.email, "password": PASSWORD, **more})
+
+
+def bearer(access):
+    return {"Authorization": f"Bearer {access}"}
+
+
+def refused(answer):
+    return answer.status_code == 401 and answer.json()["error"] == "unauthorized"
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def tokens(alice):
+    return auth.sign_in(alice, "a browser")
+
+
+@pytest.fixture
+def forge(tokens, settings):
+    """Make an access token of alice's with other claims (None: without it), key or algorithm."""
+
+    def forge(key=settings.SECRET_KEY, algorithm="HS256", of=tokens.access, **claims):
+        good = jwt.decode(of, options={"verify_signature": False}) | claims
+        with warnings.catch_warnings(action="ignore"):  # our key is shorter than HS512 should have
+            return jwt.encode({name: value for name, value in good.items() if value is not None}, key, algorithm)
+
+    return forge
+
+
+# ---- Registering and logging in ----------------------------------------------------------------------------
+
+
+def test_registering_signs_in(client, db):
+    answer = post(client, "/auth/register", {"email": "Ann@Example.com", "password": PASSWORD, "name": "Ann"})
+    assert answer.status_code == 201
+    assert answer["Cache-Control"] == "no-store"
+    body = answer.json()
+    user = User.objects.get(email="ann@example.com")
+    assert body.pop("access_token") != body.pop("refresh_token")
+    assert body == {
+        "token_type": "Bearer",
+        "expires_in": 900,
+        "user": {"id": str(user.pk), "email": "ann@example.com", "name": "Ann"},
+    }
+    assert log_in(client, user).status_code == 200
+
+
+def test_an_address_is_taken_in_any_case(client, alice):
+    answer = post(client, "/auth/register", {"email": "ALICE@example.com", "password": PASSWORD})
+    assert (answer.status_code, answer.json()["error"], answer.json()["field"]) == (409, "conflict", "email")
+
+
+def test_registration_can_be_closed(client, db, settings):
+    settings.NETRA_OPEN_REGISTRATION = False
+    answer = post(client, "/auth/register", {"email": "ann@example.com", "password": PASSWORD})
+    assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("email", None),
+        ("email", 5),
+        ("email", ["ann@example.com"]),
+        ("email", ""),
+        ("email", "ann"),
+        ("email", "ann@example.com\nBcc: bob@example.com"),
+        ("email", "a" * 250 + "@example.com"),
+        ("password", None),
+        ("password", 12345678901),
+        ("password", True),
+        ("password", ""),
+        ("password", "short"),
+        ("password", "password123"),
+        ("password", "84629471630"),
+        ("password", "ann.smith"),
+        ("password", "x9" * 513),
+        ("name", "n" * 151),
+        ("name", {"first": "Ann"}),
+        ("session", "header"),
+        ("session", True),
+    ],
+)
+def test_registering_names_the_bad_field(client, db, field, value):
+    good = {"email": "ann.smith@example.com", "password": PASSWORD, "name": "Ann"}
+    answer = post(client, "/auth/register", good | {field: value})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_message")
+    assert answer.json()["field"] == field
+    assert not User.objects.exists()
+
+
+def test_logging_in_is_in_any_case_of_the_address(client, alice):
+    answer = post(client, "/auth/login", {"email": "Alice@EXAMPLE.com", "password": PASSWORD})
+    assert answer.status_code == 200
+    assert answer.json()["user"]["id"] == str(alice.pk)
+    assert Session.objects.get().user == alice
+
+
+def test_a_password_keeps_its_spaces(client, db):
+    body = {"email": "ann@example.com", "password": f" {PASSWORD} "}
+    assert post(client, "/auth/register", body).status_code == 201
+    assert refused(post(client, "/auth/login", body | {"password": PASSWORD}))
+    assert post(client, "/auth/login", body).status_code == 200
+
+
+def test_a_failed_log_in_does_not_tell_why(client, alice, bob):
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    answers = [
+        post(client, "/auth/login", {"email": email, "password": password})
+        for email, password in [
+            ("alice@example.com", "wrong horse battery"),
+            ("nobody@example.com", PASSWORD),
+            ("bob@example.com", PASSWORD),
+        ]
+    ]
+    assert all(map(refused, answers))
+    assert len({answer.content for answer in answers}) == 1
+    assert {answer["WWW-Authenticate"] for answer in answers} == {"Bearer"}
+    assert not Session.objects.exists()
+
+
+class CountingHasher(MD5PasswordHasher):
+    hashed = 0
+
+    def encode(self, password, salt):
+        CountingHasher.hashed += 1
+        return super().encode(password, salt)
+
+
+@pytest.mark.django_db
+def test_a_log_in_hashes_as_often_for_an_unknown_account(client, settings):
+    settings.PASSWORD_HASHERS = [f"{__name__}.CountingHasher"]
+    ann = User.objects.create_user("ann@example.com", PASSWORD)
+    counts = []
+    for email in (ann.email, "nobody@example.com"):
+        before = CountingHasher.hashed
+        post(client, "/auth/login", {"email": email, "password": "wrong horse battery"})
+        counts.append(CountingHasher.hashed - before)
+    assert counts == [1, 1]
+
+
+# ---- What is and is not a token ----------------------------------------------------------------------------
+
+
+def test_a_token_is_its_owner_in_one_query(alice, tokens, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        identity = auth.identify(tokens.access)
+    claims = jwt.decode(tokens.access, options={"verify_signature": False})
+    assert identity == auth.Identity(alice.pk, alice.email, Session.objects.get().pk, claims["exp"])
+    assert claims["user_id"] == str(alice.pk)
+
+
+def test_the_user_id_may_be_a_number(alice, forge):
+    assert auth.identify(forge(user_id=alice.pk)).user_id == alice.pk
+
+
+# A header of lists in lists, which is read before any signature is checked.
+DEEP = base64.urlsafe_b64encode(b'{"a":' + b"[" * 3001).decode() + ".e30.c2ln"
+BAD = {
+    "empty": lambda forge, tokens: "",
+    "no token at all": lambda forge, tokens: "a.b.c",
+    "unprintable": lambda forge, tokens: "\ud800.\x00.é",
+    "deep header": lambda forge, tokens: DEEP,
+    "expired": lambda forge, tokens: forge(exp=1_000_000_000),
+    "never expires": lambda forge, tokens: forge(exp=None),
+    "expires at no number": lambda forge, tokens: forge(exp="soon"),
+    "expires too far away": lambda forge, tokens: forge(exp=10**30),
+    "another key": lambda forge, tokens: forge(key="another key of at least thirty-two characters"),
+    "algorithm none": lambda forge, tokens: forge(key="", algorithm="none"),
+    "another algorithm": lambda forge, tokens: forge(algorithm="HS512"),
+    "wrong audience": lambda forge, tokens: forge(aud="others"),
+    "no audience": lambda forge, tokens: forge(aud=None),
+    "wrong issuer": lambda forge, tokens: forge(iss="others"),
+    "no issuer": lambda forge, tokens: forge(iss=None),
+    "refresh token": lambda forge, tokens: tokens.refresh,
+    "no type": lambda forge, tokens: forge(token_type=None),
+    "odd type": lambda forge, tokens: forge(token_type=["access"]),
+    "no id": lambda forge, tokens: forge(jti=None),
+    "no user": lambda forge, tokens: forge(user_id=None),
+    "user is a word": lambda forge, tokens: forge(user_id="alice"),
+    "user is a list": lambda forge, tokens: forge(user_id=[1]),
+    "user is an object": lambda forge, tokens: forge(user_id={"id": 1}),
+    "user is true": lambda forge, tokens: forge(user_id=True),
+    "user is a fraction": lambda forge, tokens: forge(user_id=1.5),
+    "user is negative": lambda forge, tokens: forge(user_id=-1),
+    "user is huge": lambda forge, tokens: forge(user_id=10**40),
+    "user is a huge text": lambda forge, tokens: forge(user_id="9" * 5000),
+    "user is in other digits": lambda forge, tokens: forge(user_id="\u0661"),
+    "user is unknown": lambda forge, tokens: forge(user_id="999999"),
+    "no session": lambda forge, tokens: forge(sid=None),
+    "session is a number": lambda forge, tokens: forge(sid=5),
+    "session is a word": lambda forge, tokens: forge(sid="mine"),
+    "session is unknown": lambda forge, tokens: forge(sid=str(uuid.uuid4())),
+    "no revoke claim": lambda forge, tokens: forge(hash_password=None),
+    "wrong revoke claim": lambda forge, tokens: forge(hash_password="0" * 32),
+    "odd revoke claim": lambda forge, tokens: forge(hash_password=["é"]),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_token_is_nobodys(forge, tokens, bad):
+    with pytest.raises(auth.Unauthorized) as caught:
+        auth.identify(BAD[bad](forge, tokens))
+    assert caught.value.reason
+
+
+@pytest.mark.parametrize("bad", [name for name in BAD if name not in ("empty", "unprintable")])
+def test_every_bad_token_gets_the_same_answer_and_stays_out_of_the_log(client, forge, tokens, bad, caplog):
+    token = BAD[bad](forge, tokens)
+    with caplog.at_level(logging.DEBUG):
+        answer = client.get("/auth/verify", headers=bearer(token))
+    assert refused(answer)
+    assert answer["WWW-Authenticate"] == "Bearer"
+    assert answer.content == client.get("/auth/verify").content
+    (record,) = [record for record in caplog.records if record.name == "netra.auth"]
+    assert record.getMessage().startswith("refused: ")
+    assert not any(part in caplog.text for part in token.split(".") if len(part) > 8)
+
+
+def test_a_token_of_another_session_than_its_users_is_nobodys(bob, forge):
+    theirs = auth.sign_in(bob, "")
+    sid = jwt.decode(theirs.access, options={"verify_signature": False})["sid"]
+    with pytest.raises(auth.Unauthorized):
+        auth.identify(forge(sid=sid))
+
+
+def test_a_token_ends_with_its_user(alice, tokens):
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    with pytest.raises(auth.Unauthorized):
+        auth.identify(tokens.access)
+    alice.delete()
+    with pytest.raises(auth.Unauthorized):
+        auth.identify(tokens.access)
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic YWxpY2U6cGFzc3dvcmQ=", "", "Bearer", "Bearer {}, Bearer {}", "Bearer {} {}", "Token {}", "{}"]
+)
+def test_other_authorization_is_none(client, tokens, header):
+    assert refused(client.get("/auth/verify", headers={"Authorization": header.replace("{}", tokens.access)}))
+
+
+def test_a_token_counts_only_in_the_header(client, tokens):
+    client.cookies["access_token"] = tokens.access
+    assert refused(client.get(f"/auth/verify?token={tokens.access}&access_token={tokens.access}"))
+
+
+def test_the_scheme_is_in_any_case(client, tokens):
+    assert client.get("/auth/verify", headers={"Authorization": f"bearer {tokens.access}"}).status_code == 200
+
+
+# ---- Refreshing --------------------------------------------------------------------------------------------
+
+
+def test_refreshing_rotates(client, alice, tokens):
+    answer = post(client, "/auth/refresh", {"refresh_token": tokens.refresh})
+    assert answer.status_code == 200
+    fresh = answer.json()
+    assert fresh["user"]["id"] == str(alice.pk)
+    assert auth.identify(fresh["access_token"]).session_id == auth.identify(tokens.access).session_id
+    assert refused(post(client, "/auth/refresh", {"refresh_token": tokens.refresh}))
+    assert post(client, "/auth/refresh", {"refresh_token": fresh["refresh_token"]}).status_code == 200
+
+
+def test_of_two_that_refresh_at_once_one_wins(tokens, monkeypatch):
+    # Both have looked for the token among the spent ones before either is written there.
+    monkeypatch.setattr(RefreshToken, "check_blacklist", lambda self: None)
+    auth.refresh(tokens.refresh)
+    with pytest.raises(auth.Unauthorized, match="spent"):
+        auth.refresh(tokens.refresh)
+
+
+def test_no_refresh_token_is_kept(alice, tokens):
+    auth.refresh(tokens.refresh)
+    (kept,) = OutstandingToken.objects.all()
+    assert (kept.user, kept.token) == (alice, "")
+
+
+def test_refreshing_is_noted(tokens):
+    session = Session.objects.get()
+    Session.objects.update(used_at=session.used_at - timedelta(days=1))
+    auth.refresh(tokens.refresh)
+    assert Session.objects.get().used_at >= session.used_at
+
+
+@pytest.mark.parametrize("token", ["access", "garbage", "forged", "no id", "odd id"])
+def test_only_a_refresh_token_refreshes(client, tokens, forge, token):
+    given = {
+        "access": tokens.access,
+        "garbage": "a.b.c",
+        "forged": forge(of=tokens.refresh, key="another key of at least thirty-two characters"),
+        "no id": forge(of=tokens.refresh, jti=None),
+        "odd id": forge(of=tokens.refresh, jti=["x"]),
+    }[token]
+    answer = post(client, "/auth/refresh", {"refresh_token": given})
+    assert refused(answer)
+    assert answer["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("given", [5, True, ["x"], "", {"token": "x"}])
+def test_a_refresh_token_is_a_text(client, db, given):
+    answer = post(client, "/auth/refresh", {"refresh_token": given})
+    assert (answer.status_code, answer.json()["field"]) == (422, "refresh_token")
+
+
+def test_refreshing_ends_with_the_session_the_user_and_the_password(alice):
+    one, two, three = (auth.sign_in(alice, "") for _ in range(3))
+    auth.end_session(auth.session_of(one.refresh))
+    with pytest.raises(auth.Unauthorized):
+        auth.refresh(one.refresh)
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    with pytest.raises(auth.Unauthorized):
+        auth.refresh(two.refresh)
+    User.objects.filter(pk=alice.pk).update(is_active=True, password="another")
+    with pytest.raises(auth.Unauthorized):
+        auth.refresh(three.refresh)
+
+
+# ---- The refresh token as a cookie -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("https", [True, False])
+def test_the_cookie_is_for_our_pages_only(client, alice, settings, https):
+    settings.NETRA_HTTPS = https
+    answer = log_in(client, alice, session="cookie")
+    assert "refresh_token" not in answer.json()
+    cookie = answer.cookies["netra_refresh"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/auth")
+    assert cookie["max-age"] == 1_209_600
+    assert bool(cookie["secure"]) is https
+    assert cookie.value not in answer.content.decode()
+
+
+def test_registering_gives_the_cookie_too(client, db):
+    body = {"email": "ann@example.com", "password": PASSWORD, "session": "cookie"}
+    answer = post(client, "/auth/register", body)
+    assert "refresh_token" not in answer.json()
+    assert auth.session_of(answer.cookies["netra_refresh"].value)
+
+
+def test_without_asking_there_is_no_cookie(client, alice):
+    assert not log_in(client, alice).cookies
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_the_cookie_is_rotated(client, alice, empty):
+    spent = log_in(client, alice, session="cookie").cookies["netra_refresh"].value
+    if empty:
+        answer = client.generic("POST", "/auth/refresh", headers=ORIGIN)
+    else:
+        answer = post(client, "/auth/refresh", {}, **ORIGIN)
+    assert answer.status_code == 200
+    assert "refresh_token" not in answer.json()
+    assert auth.identify(answer.json()["access_token"]).user_id == alice.pk
+    assert answer.cookies["netra_refresh"].value != spent
+    client.cookies["netra_refresh"] = spent
+    assert refused(post(client, "/auth/refresh", {}, **ORIGIN))
+
+
+@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
+@pytest.mark.parametrize(
+    "origin", [None, "http://evil.example", "null", "http://testserver.evil.example", "http://testserver:81"]
+)
+def test_the_cookie_needs_an_allowed_origin(client, alice, path, origin):
+    cookie = log_in(client, alice, session="cookie").cookies["netra_refresh"].value
+    answer = post(client, path, {}, **({"Origin": origin} if origin else {}))
+    assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+    assert auth.session_of(cookie)
+
+
+def test_the_body_goes_before_the_cookie(client, alice, bob):
+    log_in(client, alice, session="cookie")
+    theirs = auth.sign_in(bob, "")
+    answer = post(client, "/auth/refresh", {"refresh_token": theirs.refresh})
+    assert answer.json()["user"]["id"] == str(bob.pk)
+    assert "refresh_token" in answer.json()
+    assert not answer.cookies
+
+
+def test_no_token_at_all_is_unauthorized(client, db):
+    assert refused(post(client, "/auth/refresh", {}))
+    assert refused(post(client, "/auth/logout", {}, **ORIGIN))
+    assert refused(client.generic("POST", "/auth/refresh"))
+
+
+def test_logging_out_drops_the_cookie(client, alice):
+    cookie = log_in(client, alice, session="cookie").cookies["netra_refresh"].value
+    answer = post(client, "/auth/logout", {}, **ORIGIN)
+    assert answer.status_code == 200
+    dropped = answer.cookies["netra_refresh"]
+    assert (dropped.value, dropped["max-age"], dropped["path"]) == ("", 0, "/auth")
+    with pytest.raises(auth.Unauthorized):
+        auth.session_of(cookie)
+
+
+# ---- Sessions and their end --------------------------------------------------------------------------------
+
+
+def signals(callbacks):
+    """(group, message) of what was posted to a user's sockets."""
+    return [callback.args for callback in callbacks if callback.args[1]["type"] == "session_ended"]
+
+
+@pytest.mark.parametrize("by", ["refresh token", "access token"])
+def test_logging_out_ends_one_session(client, alice, bob, by, django_capture_on_commit_callbacks):
+    here, there, theirs = auth.sign_in(alice, ""), auth.sign_in(alice, ""), auth.sign_in(bob, "")
+    session = auth.identify(here.access).session_id
+    with django_capture_on_commit_callbacks() as callbacks:
+        if by == "refresh token":
+            answer = post(client, "/auth/logout", {"refresh_token": here.refresh})
+        else:
+            answer = client.generic("POST", "/auth/logout", headers=bearer(here.access))
+    assert answer.status_code == 200
+    assert signals(callbacks) == [(f"user.{alice.pk}", {"type": "session_ended", "session": str(session)})]
+    assert refused(client.get("/auth/verify", headers=bearer(here.access)))
+    assert refused(post(client, "/auth/refresh", {"refresh_token": here.refresh}))
+    assert auth.identify(there.access)
+    assert auth.identify(theirs.access)
+
+
+def test_logging_out_everywhere_ends_all_of_the_users_sessions(client, alice, bob, django_capture_on_commit_callbacks):
+    here, there, theirs = auth.sign_in(alice, ""), auth.sign_in(alice, ""), auth.sign_in(bob, "")
+    with django_capture_on_commit_callbacks() as callbacks:
+        answer = post(client, "/auth/logout", {"refresh_token": here.refresh, "everywhere": True})
+    assert answer.json() == {"everywhere": True}
+    assert signals(callbacks) == [(f"user.{alice.pk}", {"type": "session_ended", "session": None})]
+    for tokens in (here, there):
+        assert refused(client.get("/auth/verify", headers=bearer(tokens.access)))
+        assert refused(post(client, "/auth/refresh", {"refresh_token": tokens.refresh}))
+    assert auth.identify(theirs.access)
+
+
+def test_everywhere_is_a_boolean(client, tokens):
+    for everywhere in ("true", 1, []):
+        answer = post(client, "/auth/logout", {"refresh_token": tokens.refresh, "everywhere": everywhere})
+        assert (answer.status_code, answer.json()["field"]) == (422, "everywhere")
+    assert auth.identify(tokens.access)
+
+
+@pytest.mark.parametrize("token", ["access", "garbage", "ended"])
+def test_logging_out_takes_a_good_token(client, tokens, token):
+    if token == "ended":
+        auth.end_session(auth.session_of(tokens.refresh))
+    given = {"access": tokens.access, "garbage": "a.b.c", "ended": tokens.refresh}[token]
+    assert refused(post(client, "/auth/logout", {"refresh_token": given}))
+
+
+@pytest.mark.parametrize("change", ["password", "is_active", "deleted", "name"])
+def test_sessions_end_with_what_they_stood_on(alice, bob, change, django_capture_on_commit_callbacks):
+    sessions = {auth.identify(auth.sign_in(alice, "").access).session_id for _ in range(2)}
+    theirs = auth.identify(auth.sign_in(bob, "").access).session_id
+    everybody = {*sessions, theirs, uuid.uuid4()}
+    assert auth.alive(everybody) == {*sessions, theirs}
+    group = f"user.{alice.pk}"
+    with django_capture_on_commit_callbacks() as callbacks:
+        match change:
+            case "password":
+                alice.set_password("another horse battery")
+                alice.save()
+            case "is_active":
+                alice.is_active = False
+                alice.save(update_fields=["is_active"])
+            case "deleted":
+                User.objects.filter(pk=alice.pk).delete()
+            case "name":
+                alice.name = "Alicia"
+                alice.save()
+    if change == "name":
+        assert signals(callbacks) == []
+        assert auth.alive(everybody) == {*sessions, theirs}
+    else:
+        assert signals(callbacks) == [(group, {"type": "session_ended", "session": None})]
+        assert auth.alive(everybody) == {theirs}
+
+
+def test_a_user_made_inactive_behind_our_back_has_no_live_session(alice, django_assert_num_queries):
+    session = auth.identify(auth.sign_in(alice, "").access).session_id
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    with django_assert_num_queries(1):
+        assert auth.alive([session]) == set()
+
+
+def test_a_session_knows_its_browser(alice):
+    auth.sign_in(alice, "Mozilla\0" + "x" * 1000)
+    assert Session.objects.get().user_agent == "Mozilla" + "x" * 293
+
+
+# ---- Who am I ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_verify_tells_whose_token_it_is(client, alice, tokens, method):
+    answer = getattr(client, method)("/auth/verify", headers=bearer(tokens.access))
+    exp = jwt.decode(tokens.access, options={"verify_signature": False})["exp"]
+    assert answer.json() == {"valid": True, "user_id": str(alice.pk), "email": alice.email, "exp": exp}
+
+
+def test_me(client, alice, tokens):
+    answer = client.get("/auth/me", headers=bearer(tokens.access)).json()
+    assert answer.pop("created_at").endswith("Z")
+    assert answer == {"id": str(alice.pk), "user_id": str(alice.pk), "email": alice.email, "name": "Alice"}
+
+
+def test_my_name_can_be_changed_and_nothing_else(client, alice, tokens):
+    body = json.dumps({"name": "Alicia", "email": "root@example.com", "is_staff": True})
+    answer = client.patch("/auth/me", body, content_type="application/json", headers=bearer(tokens.access))
+    assert (answer.json()["name"], answer.json()["email"]) == ("Alicia", "alice@example.com")
+    alice.refresh_from_db()
+    assert (alice.name, alice.email, alice.is_staff) == ("Alicia", "alice@example.com", False)
+
+
+@pytest.mark.parametrize("name", [5, None, ["Alice"], "n" * 151])
+def test_my_name_is_a_text(client, tokens, name):
+    body = json.dumps({"name": name})
+    answer = client.patch("/auth/me", body, content_type="application/json", headers=bearer(tokens.access))
+    assert (answer.status_code, answer.json()["field"]) == (422, "name")
+
+
+# ---- Requests that are wrong in themselves -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["register", "login", "refresh", "logout"])
+@pytest.mark.parametrize(
+    ("raw", "status", "error"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b'{"email":"a","email":"b"}', 400, "invalid_json"),
+        (b'{"email":NaN}', 400, "invalid_json"),
+        (b'{"email":"\xff"}', 400, "invalid_json"),
+        (b'{"email":"\\ud800"}', 422, "invalid_message"),
+        (b'{"password":"a\\u0000b"}', 422, "invalid_message"),
+        (b'["email"]', 422, "invalid_message"),
+        (b"null", 422, "invalid_message"),
+        (b'{"email":"' + b"x" * 70_000 + b'"}', 413, "too_large"),
+        (b"x" * 3_000_000, 413, "too_large"),
+    ],
+)
+def test_a_bad_body_is_named(client, db, path, raw, status, error):
+    answer = client.post(f"/auth/{path}", raw, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+@pytest.mark.parametrize("path", ["register", "login"])
+def test_a_body_is_needed(client, path):
+    answer = client.post(f"/auth/{path}", b"", content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+def test_only_json_is_read(client, kind):
+    answer = client.post("/auth/login", b'{"email":"a@example.com","password":"x"}', content_type=kind)
+    assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_data")
+
+
+def test_json_with_a_charset_is_json(client, alice):
+    body = json.dumps({"email": alice.email, "password": PASSWORD})
+    assert client.post("/auth/login", body, content_type="application/json; charset=utf-8").status_code == 200
+
+
+def test_a_body_without_a_length_is_read(db):
+    async def send():
+        async def chunks():
+            yield b'["email",'
+            yield b"5]"
+
+        transport = httpx.ASGITransport(get_asgi_application())
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            return await client.post("/auth/login", content=chunks(), headers={"Content-Type": "application/json"})
+
+    answer = async_to_sync(send)()
+    assert (answer.status_code, answer.json()["message"]) == (422, "The body must be a JSON object.")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("register", "POST"),
+        ("login", "POST"),
+        ("refresh", "POST"),
+        ("logout", "POST"),
+        ("verify", "GET, POST"),
+        ("me", "GET, PATCH"),
+    ],
+)
+def test_other_methods_are_not_allowed(client, tokens, path, allowed):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        if method not in allowed:
+            answer = client.generic(method, f"/auth/{path}", headers=bearer(tokens.access))
+            assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
+            assert set(allowed.split(", ")) <= set(answer["Allow"].split(", "))
+
+
+@pytest.mark.parametrize("path", ["verify", "me"])
+def test_who_am_i_needs_a_token(client, db, path):
+    answer = client.get(f"/auth/{path}")
+    assert refused(answer)
+    assert answer["WWW-Authenticate"] == "Bearer"
+
+
+def test_no_cookie_of_djangos_signs_anybody_in(alice):
+    browser = Client()
+    browser.force_login(alice)
+    assert refused(browser.get("/auth/me"))
+
+
+# ---- Start-up checks ---------------------------------------------------------------------------------------
+
+
+def errors():
+    return {error.id for error in run_checks(tags=["security"]) if error.id.startswith("netra.")}
+
+
+def test_the_settings_that_revocation_needs_are_checked(settings):
+    assert errors() == set()
+    for name in ("AUDIENCE", "ISSUER", "CHECK_REVOKE_TOKEN"):
+        good = settings.SIMPLE_JWT
+        settings.SIMPLE_JWT = {key: value for key, value in good.items() if key != name}
+        assert len(errors()) == 1
+        settings.SIMPLE_JWT = good
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if "blacklist" not in app]
+    assert errors() == {"netra.E001"}
