@@ -1,0 +1,198 @@
+"""From what agents emit to the record: group commit without a timer.
+
+The loop takes what is pending of all runs, commits it in one transaction and goes round again. Idle, an event is out
+after one commit; under load the adjacent deltas of a run join while the commit before them is written.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from agents.agent import AgentError
+from chat import protocol, runs
+from chat.database import in_database
+from chat.runs import Body, Claimed, End, Entry
+
+log = logging.getLogger("netra.recorder")
+
+PIECE = 16_384  # characters: a longer delta is not joined to, and is cut into several
+BUFFER = 65_536  # characters pending of a run before its agent waits
+SHARE = 100  # events of one run in one commit: a flooding run leaves room for the others
+
+
+class Stream:
+    """A run's way into the record: the sink of its turn."""
+
+    def __init__(self, run: Claimed, wake: Callable[[], None], lost: Callable[[], object]) -> None:
+        self.run = run
+        self.end: End | None = None
+        self.is_lost = False
+        self._wake, self._lost = wake, lost
+        self._pending: list[Body | dict[str, Any]] = []
+        self._size = self._said = self._emitted = self._written = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._pending) or self.end is not None
+
+    async def emit(self, event: dict[str, Any]) -> None:
+        """Take an event; waits while too much of this run is pending. Raises AgentError too_large, TypeError,
+        ValueError; CancelledError once the run is no longer this worker's."""
+        if event["type"] == "agent_delta":
+            self._add_delta(event)
+        else:
+            self._add(self._body(event))
+        self._wake()
+        while self._size > BUFFER and not self.is_lost:
+            await self._committed()
+        self._check()
+
+    async def commit(self) -> None:
+        target = self._emitted
+        while self._written < target and not self.is_lost:
+            await self._committed()
+        self._check()
+
+    async def close(self, end: End, event: dict[str, Any] | None) -> None:
+        """Add the run's last event and its end; returns when they are committed, or when the run is lost."""
+        if self.is_lost:
+            return
+        if event is not None:
+            self._add(self._body(event))
+        self.end = end
+        self._wake()
+        while self.end is not None and not self.is_lost:
+            await self._committed()
+
+    def take(self) -> Entry:
+        """The next share of what is pending. The end goes with the last of it."""
+        taken, self._pending = self._pending[:SHARE], self._pending[SHARE:]
+        bodies = [self._body(item) if isinstance(item, dict) else item for item in taken]
+        return Entry(self.run, bodies, None if self._pending else self.end)
+
+    def wrote(self, entry: Entry) -> None:
+        self._written += len(entry.events)
+        self._size -= sum(len(body.tail) for body in entry.events)
+        if not self._pending:
+            self._size = 0
+        if entry.end is not None:
+            self.end = None
+        self._resume()
+
+    def lose(self) -> None:
+        """Another has the run, or it has ended: nothing of it is written from here any more."""
+        if not self.is_lost:
+            self.is_lost = True
+            self._pending.clear()
+            self.end = None
+            self._resume()
+            self._lost()
+
+    def _add(self, body: Body) -> None:
+        self._pending.append(body)
+        self._size += len(body.tail)
+        self._emitted += 1
+
+    def _add_delta(self, event: dict[str, Any]) -> None:
+        delta, agent = event["delta"], event["agent_name"]
+        self._said += len(delta.encode())
+        if self._said > protocol.MAX_ANSWER:
+            raise AgentError("The answer grew too long.", code="too_large")
+        last = self._pending[-1] if self._pending else None
+        if isinstance(last, dict) and last["agent_name"] == agent and len(last["delta"]) + len(delta) <= PIECE:
+            last["delta"] += delta
+        else:
+            for start in range(0, len(delta), PIECE):
+                self._pending.append(
+                    {"type": "agent_delta", "agent_name": agent, "delta": delta[start : start + PIECE]}
+                )
+                self._emitted += 1
+        self._size += len(delta)
+
+    def _body(self, event: dict[str, Any]) -> Body:
+        whole = None
+        if event["type"] == "tool_completed":
+            cut, was_cut = protocol.cut_result(event)
+            if was_cut:
+                event, whole = cut, json.dumps(event["result"])
+        try:
+            return runs.body(self.run.thread_id, self.run.run_id, self.run.attempt, event, whole)
+        except protocol.ProtocolError as error:
+            raise AgentError(f"What {event['agent_name']} has to say is too large to be shown.", error.code) from error
+
+    def _check(self) -> None:
+        if self.is_lost:
+            raise asyncio.CancelledError("the run is no longer this worker's")
+
+    async def _committed(self) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def _resume(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self._streams: dict[uuid.UUID, Stream] = {}
+        self._wake = asyncio.Event()
+
+    def open(self, run: Claimed, lost: Callable[[], object]) -> Stream:
+        """The stream of a run that was just claimed; `lost` is called when it is no longer this worker's."""
+        stream = self._streams[run.run_id] = Stream(run, self._wake.set, lost)
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        if self._streams.get(stream.run.run_id) is stream:
+            del self._streams[stream.run.run_id]
+
+    def lose(self, run_id: uuid.UUID) -> None:
+        if stream := self._streams.get(run_id):
+            stream.lose()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            taken = [(stream, stream.take()) for stream in self._streams.values() if stream.pending]
+            if taken:
+                await self._commit(taken)
+            if any(stream.pending for stream in self._streams.values()):
+                self._wake.set()
+
+    async def _commit(self, taken: list[tuple[Stream, Entry]]) -> None:
+        try:
+            held = await self._record([entry for _, entry in taken])
+        except DatabaseError:
+            if len(taken) > 1:  # one of them cannot be written; the others must not suffer
+                for one in taken:
+                    await self._commit([one])
+                return
+            log.exception("run %s cannot be recorded", taken[0][1].run.run_id)
+            held = set()
+        for stream, entry in taken:
+            if entry.run.run_id in held:
+                stream.wrote(entry)
+            else:
+                stream.lose()
+
+    async def _record(self, entries: list[Entry]) -> set[uuid.UUID]:
+        """A database that is away is waited for: meanwhile leases run out and fences decide, not this process."""
+        pause = 0.1
+        while True:
+            try:
+                return await in_database(runs.record, entries)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database: %s; trying again", type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 2)

@@ -1,0 +1,209 @@
+"""The process that claims runs and plays agents."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import Error
+
+from agents import tools
+from agents.agent import AgentError, Call, Message, Turn
+from agents.recorder import Recorder, Stream
+from agents.registry import Agent, described
+from chat import layer, runs
+from chat.database import in_database
+from chat.models import Run
+from chat.protocol import MAX_ANSWER
+from chat.runs import Claimed, End
+
+log = logging.getLogger("netra.worker")
+
+
+class Worker:
+    def __init__(self, agents: dict[str, Agent], concurrency: int) -> None:
+        self.id = uuid.uuid4()
+        self._agents, self._concurrency = agents, concurrency
+        self._recorder = Recorder()
+        self._playing: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._runs: dict[uuid.UUID, Claimed] = {}
+        self._bell = asyncio.Event()
+        self._draining = asyncio.Event()
+
+    async def run(self) -> None:
+        """Play runs until `drain` is called; then hand back what does not end in time, and return."""
+        layer.attach()
+        await self._until_done(runs.register, self.id, socket.gethostname(), os.getpid(), described(self._agents))
+        await layer.join(layer.WORKERS, self._hear)
+        log.info("worker %s plays %s, %d at a time", self.id, ", ".join(self._agents), self._concurrency)
+        recorder = asyncio.create_task(self._recorder.run())
+        beat = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._beat))
+        loops = [
+            asyncio.create_task(self._claim()),
+            asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep)),
+        ]
+        await self._draining.wait()
+        log.info("worker %s drains: %d runs", self.id, len(self._playing))
+        await self._stop(loops)
+        await self._beat()
+        if self._playing:
+            await asyncio.wait(self._playing.values(), timeout=settings.NETRA_DRAIN_SECONDS)
+        for task in self._playing.values():
+            task.cancel()
+        if self._playing:  # each hands its run back as its last act
+            await asyncio.wait(self._playing.values(), timeout=2)
+        await self._stop([beat, recorder])
+        await layer.leave(layer.WORKERS, self._hear)
+        await in_database(runs.unregister, self.id)
+        log.info("worker %s is done", self.id)
+
+    def drain(self) -> None:
+        self._draining.set()
+
+    @staticmethod
+    async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    @staticmethod
+    async def _until_done(function: Callable[..., Any], *args: Any) -> None:
+        while True:
+            try:
+                await in_database(function, *args)
+                return
+            except Error as error:
+                log.warning("database: %s; trying again", type(error).__name__)
+                await asyncio.sleep(1)
+
+    @staticmethod
+    async def _again(period: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(period)
+            try:
+                await work()
+            except Error as error:
+                log.warning("database: %s", type(error).__name__)
+
+    async def _hear(self, message: dict[str, Any]) -> None:
+        if message["type"] == "stop":
+            self._recorder.lose(uuid.UUID(message["run"]))
+        self._bell.set()
+
+    async def _claim(self) -> None:
+        while True:
+            self._bell.clear()
+            free = self._concurrency - len(self._playing)
+            if free > 0:
+                try:
+                    for run in await in_database(runs.claim, self.id, list(self._agents), free):
+                        self._start(run)
+                except Error as error:
+                    log.warning("database: %s", type(error).__name__)
+            try:
+                async with asyncio.timeout(settings.NETRA_POLL_SECONDS):
+                    await self._bell.wait()
+            except TimeoutError:
+                pass
+
+    def _start(self, run: Claimed) -> None:
+        log.info("run %s attempt %d: %s", run.run_id, run.attempt, run.agent)
+        self._runs[run.run_id] = run
+        task = self._playing[run.run_id] = asyncio.create_task(self._play(run))
+        task.add_done_callback(lambda _: self._finished(run))
+
+    def _finished(self, run: Claimed) -> None:
+        self._playing.pop(run.run_id, None)
+        self._runs.pop(run.run_id, None)
+        self._bell.set()
+
+    async def _beat(self) -> None:
+        held = await in_database(
+            runs.heartbeat, self.id, self._draining.is_set(), runs_now := list(self._runs.values())
+        )
+        for run in runs_now:
+            if run.run_id not in held:
+                self._recorder.lose(run.run_id)
+
+    async def _sweep(self) -> None:
+        await in_database(runs.sweep)
+
+    async def _play(self, run: Claimed) -> None:
+        """Play the agent; whatever happens, the run ends, is handed back, or is another's."""
+        task = asyncio.current_task()
+        assert task is not None
+        stream = self._recorder.open(run, task.cancel)
+        began = time.monotonic()
+        try:
+            end: End
+            event: dict[str, Any] | None
+            try:
+                end, event = await self._answer(run, stream, began)
+            except AgentError as error:
+                end, event = _failed(run, error)
+            except asyncio.CancelledError:
+                if stream.is_lost or not self._draining.is_set():
+                    return
+                end, event = End(Run.QUEUED, refund=True), None
+            except (Exception, SystemExit):
+                log.exception("run %s: %s raised", run.run_id, run.agent)
+                end, event = _failed(run, AgentError("Something went wrong inside the agent.", "internal_error"))
+            await stream.close(end, event)
+        finally:
+            self._recorder.close(stream)
+
+    async def _answer(self, run: Claimed, stream: Stream, began: float) -> tuple[End, dict[str, Any]]:
+        history = await in_database(runs.history, run)
+        calls = await in_database(runs.calls, run) if run.restarted else {}
+        turn = Turn(
+            text=run.text,
+            sink=stream,
+            run_id=str(run.run_id),
+            thread_id=str(run.thread_id),
+            user_id=str(run.user_id),
+            attempt=run.attempt,
+            agent_name=run.agent,
+            history=[Message(role, content) for role, content in history],
+            calls={id: Call(completed, result) for id, (completed, result) in calls.items()},
+        )
+        returned = await self._agents[run.agent](turn)
+        answer = tools.clean(returned) if isinstance(returned, str) else turn.said
+        if len(answer.encode()) > MAX_ANSWER:
+            raise AgentError("The answer grew too long.", code="too_large")
+        result = (
+            None
+            if returned is None or isinstance(returned, str)
+            else tools.jsonable(returned, "result", tool=run.agent)
+        )
+        message_id = uuid.uuid4()
+        event = {
+            "type": "agent_completed",
+            "agent_name": run.agent,
+            "status": "completed",
+            "final_response": answer,
+            **({} if result is None else {"result": result}),
+            "message_id": str(message_id),
+            "agents_involved": turn.agents_involved,
+            "usage": turn.usage,
+            "duration_ms": int((time.monotonic() - began) * 1000),
+        }
+        return End(Run.COMPLETED, answer, message_id, usage=turn.usage), event
+
+
+def _failed(run: Claimed, error: AgentError) -> tuple[End, dict[str, Any] | None]:
+    if error.retryable and run.attempt < settings.NETRA_MAX_ATTEMPTS:
+        return End(Run.QUEUED, error_code=error.code, delay=2.0 ** (run.attempt - 1)), None
+    event = {
+        "type": "agent_failed",
+        "agent_name": run.agent,
+        "status": "failed",
+        "error_code": error.code,
+        "message": tools.clean(error.message),
+        "recoverable": True,
+    }
+    return End(Run.FAILED, error_code=error.code), event
