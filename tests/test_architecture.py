@@ -1,0 +1,114 @@
+"""ARCHITECTURE.md's invariants. A failure says what to do instead."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+ROOT = Path(__file__).resolve().parent.parent
+PURE = ["chat/protocol.py", "chat/delivery.py", "agents/agent.py", "agents/tools.py"]
+NO_USER = {
+    "auth/register", "auth/login", "auth/refresh", "auth/logout", "health", "api/health", "api/schema", "api/docs",
+    "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
+}  # fmt: skip
+PAGES = {"", "login", "signup", "c/<uuid:thread_id>"}  # shells without a word of a user in them
+
+
+def modules(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def imports(tree: ast.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Every call as it is written, e.g. `layer.post`, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node.lineno
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"), [("chat", ("agents", "netra")), ("agents", ("netra",)), ("netra", ("agents",))]
+)
+def test_imports_run_one_way(package, forbidden):
+    for path, tree in modules(package):
+        wrong = {name for name in imports(tree) if name.split(".")[0] in forbidden}
+        assert not wrong, f"{path} imports {wrong}: pass what it needs as data, or move the code to where it belongs"
+
+
+@pytest.mark.parametrize("path", PURE)
+def test_pure_modules_import_the_standard_library(path):
+    names = {name for name in imports(ast.parse((ROOT / path).read_text()))}
+    allowed = {name.removesuffix(".py").replace("/", ".") for name in PURE} | {"agents"}
+    wrong = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names and name not in allowed}
+    assert not wrong, f"{path} is pure, but imports {wrong}: do the impure part where it is called"
+
+
+def test_only_runs_signals():
+    for path, tree in modules("chat", "agents", "netra"):
+        text = (ROOT / path).read_text()
+        if path != "chat/runs.py":
+            assert not re.search(r"\blayer\.post\b", text), f"{path} signals: add a function to chat/runs.py that does"
+        if path != "chat/layer.py":
+            wrong = {name for name, _ in calls(tree) if name.endswith((".group_send", ".group_add"))}
+            assert not wrong, f"{path} calls {wrong}: chat/layer.py alone speaks to the channel layer"
+
+
+def test_only_runs_writes_the_record():
+    writes = re.compile(r"\b(Thread|Message|Run|Event|Worker)\.objects\b.*\.(create|update|delete|bulk_create)$", re.S)
+    for path, tree in modules("chat", "agents", "netra"):
+        if path == "chat/runs.py":
+            continue
+        wrong = [f"{name}, line {line}" for name, line in calls(tree) if writes.search(name)]
+        assert not wrong, f"{path} writes the record ({wrong}): add a function to chat/runs.py"
+
+
+def test_only_settings_read_the_environment():
+    allowed = {"netra/settings.py", "netra/asgi.py", "chat/embedded.py", "chat/management/commands/up.py"}
+    for path, _ in modules("chat", "agents", "netra"):
+        if path not in allowed:
+            text = (ROOT / path).read_text()
+            assert not re.search(r"\benviron\b|\bgetenv\b", text), f"{path}: read it in netra/settings.py"
+
+
+def routes(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for entry in resolver.url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            if not path.startswith("admin"):
+                yield from routes(entry, path)
+        else:
+            yield path, entry
+
+
+def test_views_demand_a_user(client, db):
+    ours = [path for path, _ in routes(get_resolver()) if path not in PAGES | NO_USER]
+    assert len(ours) >= 15
+    for path in ours:
+        filled = re.sub(r"<[^>]+>", "00000000-0000-4000-8000-000000000000", path)
+        answers = {client.generic(method, "/" + filled).status_code for method in ("GET", "POST", "PATCH", "DELETE")}
+        assert answers <= {401, 405, 404}, f"/{path} answers {answers} without a token: let it demand a user"
+        assert 401 in answers or answers == {404}, f"/{path} never asks for a token"
+
+
+def test_every_invariant_names_a_test_that_exists():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert text.count("**Invariant") == 9
+    for file, name in re.findall(r"`(test_\w+\.py)?::(\w+)`", text):
+        source = (ROOT / "tests" / (file or "test_architecture.py")).read_text()
+        assert f"def {name}(" in source, f"ARCHITECTURE.md names {name}, which is not there"
