@@ -1,0 +1,49 @@
+"""The adviser on AI spend: a supervisor and five sub-agents. Arithmetic on real prices, no model."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from agents.advisor.actions import actions
+from agents.advisor.case import Case
+from agents.advisor.data import data
+from agents.advisor.figures import is_empty
+from agents.advisor.optimization import optimization
+from agents.advisor.reporting import Totals, reporting
+from agents.advisor.triage import triage
+from agents.agent import AgentError, Turn
+
+log = logging.getLogger(__name__)
+
+_STEPS = 5
+
+
+async def advisor(turn: Turn) -> Totals | None:
+    """Say what could be saved on AI models, by the figures in the message. The result: the totals in US dollars."""
+    await turn.think("Finding out what is asked", step=1, of=_STEPS)
+    async with turn.subagent("triage", task="Find out what is asked and which figures there are") as sub:
+        case = await triage(sub)
+    if not is_empty(case.figures):
+        await turn.think("Looking at the prices and the bill", step=2, of=_STEPS)
+        await _try(turn, case, "data", "Look up prices and work out the tokens behind the bill", data)
+    if case.lines:
+        await turn.think("Looking for savings", step=3, of=_STEPS)
+        await _try(turn, case, "optimization", "Compare models and work out the savings", optimization)
+    if case.plans:
+        await turn.think("Planning the steps", step=4, of=_STEPS)
+        await _try(turn, case, "actions", "Put the savings in the order to take them", actions)
+    await turn.think("Writing the report", step=5, of=_STEPS)
+    async with turn.subagent("reporting", task="Check the totals and write the answer") as sub:
+        totals = await reporting(sub, case)
+    return None if case.percent else totals
+
+
+async def _try(turn: Turn, case: Case, name: str, task: str, work: Callable[[Turn, Case], Awaitable[None]]) -> None:
+    """Let a sub-agent work on the case; if it fails, the answer says so and has what the others found."""
+    try:
+        async with turn.subagent(name, task=task) as sub:
+            await work(sub, case)
+    except AgentError as error:
+        case.problems.append(f"{name}: {error.message}")
+    except Exception:
+        log.exception("sub-agent %s failed", name)
+        case.problems.append(f"{name}: an internal error. What depends on it is missing here.")

@@ -1,0 +1,242 @@
+"""Optimization: cheaper models for the same tokens, and what the four levers save together."""
+
+from collections.abc import Iterator
+from typing import get_args
+
+from agents.advisor.case import Candidate, Case, Effort, Lever, Line, Need, Plan, Saving, Shares
+from agents.advisor.data import blended_input
+from agents.advisor.figures import Share
+from agents.advisor.prices import VENDORS, Price, cheaper_candidates, price_lookup
+from agents.agent import Turn
+
+# Used where the message says nothing, and named in the answer as assumed.
+ASSUMED: Shares = {"move": 0.5, "batch": 0.1, "repeat": 0.3, "trim": 0.1, "hit": 0.8}
+# OpenAI and Anthropic cache no shorter prompts.
+MIN_CACHED_PROMPT = 1024
+# A change of model has to be worth its testing, and the list of models short enough to read.
+WORTH_MOVING = 2 / 3
+TIER_STEP = 0.5
+SAME_COST = 0.75
+OTHER_VENDORS = 4
+EFFORT: dict[Lever, Effort] = {"cache": "low", "batch": "low", "move": "medium", "trim": "medium"}
+
+
+def compare_models(line: Line, asked: list[str]) -> list[Candidate]:
+    """The same tokens on other models: the `asked` ones, steps down at the same vendor, one each of other vendors."""
+    prompt = line["prompt_tokens"]
+    window = prompt if prompt is not None else line["price"]["context_window"] or 0
+    worth = [
+        candidate
+        for candidate in (_candidate(line, price) for price in cheaper_candidates(line["price"], window, prompt))
+        if candidate["monthly_cost"] <= line["monthly_spend"] * WORTH_MOVING
+    ]
+    chosen = [_candidate(line, price_lookup(model, prompt), True) for model in asked if model != line["price"]["model"]]
+    by_vendor: dict[str, list[Candidate]] = {vendor: [] for vendor in (line["price"]["vendor"], *VENDORS)}
+    for candidate in worth:
+        if candidate["price"]["model"] not in asked:
+            by_vendor[candidate["price"]["vendor"]].append(candidate)
+    same, *others = by_vendor.values()
+    ceiling = line["monthly_spend"]
+    while step := _dearest(same, ceiling):
+        chosen.append(step)
+        ceiling = step["monthly_cost"] * TIER_STEP
+    alternatives = [_dearest(other, line["monthly_spend"] / 2) for other in others]
+    return chosen + [one for one in alternatives if one][:OTHER_VENDORS]
+
+
+def _dearest(candidates: list[Candidate], ceiling: float) -> Candidate | None:
+    """The dearest under the ceiling; of those at about its cost the one with the widest context, then the latest."""
+    below = [one for one in candidates if one["monthly_cost"] <= ceiling]
+    if not below:
+        return None
+    top = max(one["monthly_cost"] for one in below)
+    alike = [one for one in below if one["monthly_cost"] >= top * SAME_COST]
+    return max(alike, key=lambda one: (one["price"]["context_window"] or 0, one["monthly_cost"], one["price"]["model"]))
+
+
+def _candidate(line: Line, price: Price, asked: bool = False) -> Candidate:
+    cost = line["input_mtok"] * blended_input(price, line["cached_share"]) + line["output_mtok"] * price["output"]
+    saving = line["monthly_spend"] - cost
+    return {"price": price, "monthly_cost": cost, "monthly_saving": saving, "asked": asked}
+
+
+def savings_plan(line: Line, candidates: list[Candidate], shares: Shares, goal_saving: float | None) -> Plan:
+    """The levers together, each on what those before it leave: never below 0, never above the bill.
+
+    The target is the model that was asked for, if it is cheaper. Else it is the vendor's dearest step down that reaches
+    the goal, or without a goal the dearest that halves the cost: price is the only sign of ability that the list has.
+    """
+    targets = _targets(line, candidates)
+    target = None
+    for target in targets:
+        enough = line["monthly_spend"] / 2 if goal_saving is None else goal_saving
+        saved = target["monthly_saving"] if goal_saving is None else _saving(line, target["price"], shares)
+        if target["asked"] or saved >= enough:
+            break
+    price = target["price"] if target else None
+    savings = _savings(line, price, shares)
+    saving = sum(step["saving"] for step in savings)
+    missed = goal_saving is not None and saving < goal_saving * (1 - 1e-9)
+    return {
+        "model": line["price"]["model"],
+        "target": price["model"] if price else None,
+        "savings": savings,
+        "monthly_spend": line["monthly_spend"],
+        "monthly_saving": min(saving, line["monthly_spend"]),
+        "goal_saving": goal_saving,
+        "need": _need(line, targets, shares, goal_saving) if missed and goal_saving is not None else None,
+    }
+
+
+def _targets(line: Line, candidates: list[Candidate]) -> list[Candidate]:
+    # Dearer on one side could cost more for another mix of tokens than the assumed one.
+    cheaper = [
+        candidate
+        for candidate in candidates
+        if candidate["monthly_saving"] > 0
+        and candidate["price"]["output"] <= line["price"]["output"]
+        and blended_input(candidate["price"], line["cached_share"])
+        <= blended_input(line["price"], line["cached_share"])
+    ]
+    same = [candidate for candidate in cheaper if candidate["price"]["vendor"] == line["price"]["vendor"]]
+    return [candidate for candidate in cheaper if candidate["asked"]] or same or cheaper
+
+
+def _savings(line: Line, target: Price | None, shares: Shares) -> list[Saving]:
+    spend = line["monthly_spend"]
+    alone = {lever: max(0.0, spend - _cost(line, target, shares, {lever})) for lever in get_args(Lever)}
+    order = sorted((lever for lever in alone if alone[lever] > 0), key=lambda lever: (EFFORT[lever], -alone[lever]))
+    savings: list[Saving] = []
+    pulled: set[Lever] = set()
+    left = spend
+    for lever in order:
+        pulled.add(lever)
+        cost = min(left, max(0.0, _cost(line, target, shares, pulled)))
+        savings.append({"lever": lever, "alone": alone[lever], "saving": left - cost})
+        left = cost
+    return savings
+
+
+def _saving(line: Line, target: Price | None, shares: Shares) -> float:
+    return sum(step["saving"] for step in _savings(line, target, shares))
+
+
+def _cost(line: Line, target: Price | None, shares: Shares, levers: set[Lever]) -> float:
+    """Dollars a month with these levers pulled. Caching and batch count only on the traffic that stays."""
+    price, cached = line["price"], line["cached_share"]
+    move = shares["move"] if "move" in levers and target else 0.0
+    batch = shares["batch"] if "batch" in levers and price["batch_input"] is not None else 0.0
+    repeat = shares["repeat"] if "cache" in levers else 0.0
+    trim = shares["trim"] if "trim" in levers else 0.0
+
+    now = blended_input(price, cached)
+    live_input = now - repeat * (1 - cached) * _cache_gain(price, shares["hit"])
+    batch_input, batch_output = now, price["output"]
+    if price["batch_input"] is not None and price["batch_output"] is not None:
+        batch_input = now - (1 - cached) * (price["input"] - price["batch_input"])
+        batch_output = price["batch_output"]
+    stay_input = (1 - batch) * live_input + batch * batch_input
+    stay_output = (1 - batch) * price["output"] + batch * batch_output
+    moved_input = blended_input(target, cached) if target else 0.0
+    moved_output = target["output"] if target else 0.0
+    inputs = line["input_mtok"] * (1 - trim) * ((1 - move) * stay_input + move * moved_input)
+    outputs = line["output_mtok"] * ((1 - move) * stay_output + move * moved_output)
+    return inputs + outputs
+
+
+def _cache_gain(price: Price, hit: float) -> float:
+    """Dollars per million repeated input tokens, after paying for the writes to the cache that miss."""
+    if price["cache_read"] is None:
+        return 0.0
+    missed = price["input"] if price["cache_write"] is None else price["cache_write"]
+    return max(0.0, price["input"] - hit * price["cache_read"] - (1 - hit) * missed)
+
+
+def _need(line: Line, targets: list[Candidate], shares: Shares, goal_saving: float) -> Need | None:
+    """The least step down that reaches the goal with more of the traffic moved; None where not even all of it would."""
+    for target in targets:
+        least = _saving(line, target["price"], {**shares, "move": 0.0})
+        most = _saving(line, target["price"], {**shares, "move": 1.0})
+        if most >= goal_saving > least:
+            # The cost is a straight line in the share that moves.
+            return {"model": target["price"]["model"], "move": min(1.0, (goal_saving - least) / (most - least))}
+    return None
+
+
+async def optimization(turn: Turn, case: Case) -> None:
+    case.shares = shares_of(case)
+    case.goal_saving = goal_saving(case)
+    for line in case.lines:
+        await turn.think(f"Comparing what the tokens of {line['price']['model']} would cost elsewhere")
+        candidates = await turn.call(compare_models, line=line, asked=case.figures["asked"])
+        part = line["monthly_spend"] / case.spend if case.spend else 0.0
+        plan = await turn.call(
+            savings_plan,
+            line=line,
+            candidates=candidates,
+            shares=case.shares,
+            goal_saving=None if case.goal_saving is None else case.goal_saving * part,
+        )
+        case.candidates.append(candidates)
+        case.plans.append(plan)
+    case.assumptions += explain(case, case.shares)
+    turn.summary = f"{sum(len(plan['savings']) for plan in case.plans)} ways to save."
+
+
+def goal_saving(case: Case) -> float | None:
+    """Dollars a month that the user wants to save; 0 where the bill is below the wanted one already."""
+    goal = case.figures["goal"]
+    if goal is None or (case.percent and goal["kind"] != "percent"):
+        return None
+    if goal["kind"] == "percent":
+        return case.spend * goal["value"]
+    return max(0.0, case.spend - goal["value"]) if goal["kind"] == "ceiling" else goal["value"]
+
+
+def shares_of(case: Case) -> Shares:
+    """The message's shares, and assumed ones for the rest."""
+    given = _given(case)
+    shares: Shares = {**ASSUMED}
+    if "simple" in given or "workload" in given:
+        shares["move"] = (given.get("simple") or given["workload"])["share"]
+    if "batch" in given:
+        shares["batch"] = given["batch"]["share"]
+    prompt = case.figures["input_per_request"]
+    if "repeated" in given:
+        shares["repeat"] = given["repeated"]["share"]
+    elif "cached" in given or (prompt and prompt < MIN_CACHED_PROMPT):
+        shares["repeat"] = 0.0
+    return shares
+
+
+def _given(case: Case) -> dict[str, Share]:
+    return {share["kind"]: share for share in reversed(case.figures["shares"])}
+
+
+def explain(case: Case, shares: Shares) -> Iterator[str]:
+    """What the plans rest on that the message did not say, and why a lever is not in them."""
+    given = _given(case)
+    levers = {saving["lever"] for plan in case.plans for saving in plan["savings"]}
+    prompt = case.figures["input_per_request"]
+    if "move" in levers:
+        named = given.get("simple") or given.get("workload")
+        if named:
+            yield f"The {named['share']:.0%} that you name (“{named['label']}”) can move to a cheaper model."
+        else:
+            yield f"{shares['move']:.0%} of the traffic is simple enough for a cheaper model (assumed)."
+    if "batch" in levers and "batch" not in given:
+        yield f"{shares['batch']:.0%} of the traffic can wait for a batch (assumed)."
+    if "cache" in levers:
+        if "repeated" not in given:
+            yield f"{shares['repeat']:.0%} of the input tokens repeat and are not cached yet (assumed)."
+        yield f"{shares['hit']:.0%} of the repeats are found in the cache (assumed)."
+    elif "cached" in given:
+        yield f"{given['cached']['share']:.0%} of the input is cached already; more caching is not counted."
+    elif prompt and prompt < MIN_CACHED_PROMPT:
+        yield f"Prompts of {prompt:,.0f} tokens are too short to be cached (usually {MIN_CACHED_PROMPT:,} at least)."
+    else:
+        uncached = [line["price"]["model"] for line in case.lines if line["price"]["cache_read"] is None]
+        if uncached:
+            yield f"The price list has no price of cached input for {', '.join(uncached)}, so caching is not counted."
+    if "trim" in levers:
+        yield f"{shares['trim']:.0%} of the input tokens can be cut without loss (assumed)."
