@@ -1,0 +1,60 @@
+/** The forms of sign-in and sign-up. */
+
+import { ApiError, login, maybeSignedIn, register } from "./api.js";
+import { found } from "./element.js";
+
+const form = found("#account-form", HTMLFormElement);
+const submit = found("#submit", HTMLButtonElement);
+const error = found("#error", HTMLElement);
+const enter = form.dataset.action === "register" ? register : login;
+
+/** Where to go afterwards: a page of this site's threads, nothing else. */
+function destination() {
+  const next = new URLSearchParams(location.search).get("next") ?? "";
+  return /^\/c\/[0-9a-f-]{36}$/i.test(next) ? next : "/";
+}
+
+/** @returns {Record<string, string>} the filled-in fields */
+function fields() {
+  const entries = [...new FormData(form)].map(([name, value]) => [name, String(value)]);
+  return Object.fromEntries(entries.filter(([, value]) => value !== ""));
+}
+
+/**
+ * @param {string} message
+ * @param {string | null} field the input that it is about
+ */
+function refuse(message, field) {
+  error.textContent = message;
+  error.hidden = false;
+  const input = field ? form.querySelector(`#${CSS.escape(field)}`) : null;
+  if (!(input instanceof HTMLInputElement)) return;
+  input.setAttribute("aria-invalid", "true");
+  input.focus();
+}
+
+/** @param {unknown} reason */
+function explain(reason) {
+  if (!(reason instanceof ApiError)) return refuse("The server cannot be reached. Please try again.", null);
+  if (reason.status === 403 && enter === register) {
+    return refuse("Registration is closed here. Ask the administrator for an account.", null);
+  }
+  const wait = reason.retry_after ? ` Try again in ${Math.ceil(reason.retry_after)} s.` : "";
+  return refuse(reason.message + wait, reason.field);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  error.hidden = true;
+  for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  submit.disabled = true;
+  try {
+    await enter(fields());
+    location.replace(destination());
+  } catch (reason) {
+    explain(reason);
+    submit.disabled = false;
+  }
+});
+
+if (maybeSignedIn()) location.replace(destination());

@@ -1,0 +1,108 @@
+/** The list of threads, by the day of their last change, with a mark on those at work. */
+
+import { arrange, element, setAttribute, setText } from "./element.js";
+
+/**
+ * @typedef {import("./reducer.js").State} State
+ * @typedef {import("./reducer.js").Thread} Thread
+ */
+
+const DAY_MS = 86_400_000;
+
+/**
+ * @param {string} timestamp
+ * @param {Date} now
+ * @returns {string}
+ */
+export function period(timestamp, now) {
+  const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime();
+  const then = new Date(timestamp);
+  if (then.getTime() >= midnight) return "Today";
+  if (then.getTime() >= midnight - DAY_MS) return "Yesterday";
+  if (then.getTime() >= midnight - 7 * DAY_MS) return "Last 7 days";
+  if (then.getTime() >= midnight - 30 * DAY_MS) return "Last 30 days";
+  return then.toLocaleDateString("en", { month: "long", year: "numeric" });
+}
+
+/**
+ * @param {Thread} thread
+ * @returns {string} its title; until the server's is known, its first words
+ */
+export const titleOf = (thread) => thread.title || thread.messages[0]?.content.slice(0, 80) || "New conversation";
+
+export class Sidebar {
+  #root;
+  /** @type {Map<string, HTMLAnchorElement>} */
+  #links = new Map();
+  /** @type {Map<string, {node: HTMLElement, list: HTMLElement}>} */
+  #groups = new Map();
+
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /**
+   * @param {State} state
+   * @param {string | null} open
+   */
+  render(state, open) {
+    const working = new Set(state.active.values());
+    const threads = [...state.threads.values()]
+      .filter((thread) => !thread.missing && (thread.title !== "" || thread.last > 0))
+      .sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
+    /** @type {Map<string, HTMLElement[]>} */
+    const groups = new Map();
+    const now = new Date();
+    for (const thread of threads) {
+      const name = period(thread.updated_at, now);
+      groups.set(name, [...(groups.get(name) ?? []), this.#item(thread, thread.id === open, working.has(thread.id))]);
+    }
+    const nodes = [...groups].map(([name, items]) => {
+      const group = this.#group(name);
+      arrange(group.list, items);
+      return group.node;
+    });
+    arrange(this.#root, nodes.length > 0 ? nodes : [this.#nothing]);
+  }
+
+  #nothing = element("p", { class: "nothing" }, "Your conversations will be listed here.");
+
+  /** @param {string} name */
+  #group(name) {
+    const known = this.#groups.get(name);
+    if (known) return known;
+    const list = element("ul");
+    const group = { node: element("section", {}, element("h2", {}, name), list), list };
+    this.#groups.set(name, group);
+    return group;
+  }
+
+  /**
+   * @param {Thread} thread
+   * @param {boolean} current
+   * @param {boolean} working
+   * @returns {HTMLElement}
+   */
+  #item(thread, current, working) {
+    const link = this.#links.get(thread.id) ?? this.#link(thread.id);
+    setText(link.children[0], titleOf(thread));
+    setText(link.children[1], working ? "at work" : "");
+    setAttribute(link, "aria-current", current ? "page" : null);
+    link.toggleAttribute("data-running", working);
+    return /** @type {HTMLElement} */ (link.parentElement);
+  }
+
+  /** @param {string} id */
+  #link(id) {
+    const link = element(
+      "a",
+      { href: `/c/${id}`, "data-thread": id },
+      element("span", { class: "title" }),
+      element("span", { class: "working" }),
+    );
+    element("li", {}, link);
+    this.#links.set(id, link);
+    return link;
+  }
+}
