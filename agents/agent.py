@@ -236,7 +236,9 @@ class Turn:
         sub.agent_name = _text(name, "an agent's name")
         sub.summary = ""
         task = _text(task, "a task")
-        sub._path = (*self._path, f"{sub.agent_name}#{self._run.occurrence((self._path, sub.agent_name, task))}")
+        # Those that run side by side are told apart by their task, not by which of them comes first.
+        occurrence = self._run.occurrence((self._path, sub.agent_name, task))
+        sub._path = (*self._path, f"{sub.agent_name}#{occurrence}: {task}")
         if sub.agent_name not in self._run.involved:
             self._run.involved.append(sub.agent_name)
         await sub._emit("agent_started", task=task, status="started", parent_agent=self.agent_name)

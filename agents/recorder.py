@@ -60,27 +60,26 @@ class Stream:
         self._check()
 
     async def close(self, end: End, event: dict[str, Any] | None) -> None:
-        """Add the run's last event and its end; returns when they are committed, or when the run is lost."""
-        if self.is_lost:
-            return
-        if event is not None:
-            self._add(self._body(event))
-        self.end = end
-        self._wake()
+        """Add the run's last event and its end; returns when they are committed, or when the run is lost.
+
+        A run ends once: where an end is on its way already, it is what is waited for."""
+        if self.end is None and not self.is_lost:
+            if event is not None:
+                self._add(self._body(event))
+            self.end = end
+            self._wake()
         while self.end is not None and not self.is_lost:
             await self._committed()
 
     def take(self) -> Entry:
         """The next share of what is pending. The end goes with the last of it."""
         taken, self._pending = self._pending[:SHARE], self._pending[SHARE:]
+        self._size = sum(len(item["delta"]) if isinstance(item, dict) else len(item.tail) for item in self._pending)
         bodies = [self._body(item) if isinstance(item, dict) else item for item in taken]
         return Entry(self.run, bodies, None if self._pending else self.end)
 
     def wrote(self, entry: Entry) -> None:
         self._written += len(entry.events)
-        self._size -= sum(len(body.tail) for body in entry.events)
-        if not self._pending:
-            self._size = 0
         if entry.end is not None:
             self.end = None
         self._resume()
@@ -148,7 +147,10 @@ class Recorder:
         self._wake = asyncio.Event()
 
     def open(self, run: Claimed, lost: Callable[[], object]) -> Stream:
-        """The stream of a run that was just claimed; `lost` is called when it is no longer this worker's."""
+        """The stream of a run that was just claimed; `lost` is called when it is no longer this worker's.
+
+        An earlier claim of the same run is lost by that, before its heartbeat finds out."""
+        self.lose(run.run_id)
         stream = self._streams[run.run_id] = Stream(run, self._wake.set, lost)
         return stream
 

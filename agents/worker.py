@@ -30,40 +30,38 @@ class Worker:
         self.id = uuid.uuid4()
         self._agents, self._concurrency = agents, concurrency
         self._recorder = Recorder()
-        self._playing: dict[uuid.UUID, asyncio.Task[None]] = {}
-        self._runs: dict[uuid.UUID, Claimed] = {}
+        self._playing: dict[asyncio.Task[None], Claimed] = {}
         self._bell = asyncio.Event()
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
         """Play runs until `drain` is called; then hand back what does not end in time, and return."""
         layer.attach()
-        await self._until_done(runs.register, self.id, socket.gethostname(), os.getpid(), described(self._agents))
+        while not await self._tried(self._register):
+            await asyncio.sleep(1)
         await layer.join(layer.WORKERS, self._hear)
         log.info("worker %s plays %s, %d at a time", self.id, ", ".join(self._agents), self._concurrency)
         recorder = asyncio.create_task(self._recorder.run())
         beat = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._beat))
-        loops = [
-            asyncio.create_task(self._claim()),
-            asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep)),
-        ]
-        await self._draining.wait()
+        sweep = asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep))
+        await self._claim()
         log.info("worker %s drains: %d runs", self.id, len(self._playing))
-        await self._stop(loops)
-        await self._beat()
+        await self._tried(self._beat)
         if self._playing:
-            await asyncio.wait(self._playing.values(), timeout=settings.NETRA_DRAIN_SECONDS)
-        for task in self._playing.values():
+            await asyncio.wait(self._playing, timeout=settings.NETRA_DRAIN_SECONDS)
+        for task in self._playing:
             task.cancel()
         if self._playing:  # each hands its run back as its last act
-            await asyncio.wait(self._playing.values(), timeout=2)
-        await self._stop([beat, recorder])
+            await asyncio.wait(self._playing, timeout=2)
+        await self._stop([sweep, beat, recorder])
         await layer.leave(layer.WORKERS, self._hear)
-        await in_database(runs.unregister, self.id)
+        await self._tried(lambda: in_database(runs.unregister, self.id))
         log.info("worker %s is done", self.id)
 
     def drain(self) -> None:
+        """Claim nothing more; `run` hands back what does not end in time, and returns."""
         self._draining.set()
+        self._bell.set()
 
     @staticmethod
     async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -72,23 +70,18 @@ class Worker:
         await asyncio.wait(tasks)
 
     @staticmethod
-    async def _until_done(function: Callable[..., Any], *args: Any) -> None:
-        while True:
-            try:
-                await in_database(function, *args)
-                return
-            except Error as error:
-                log.warning("database: %s; trying again", type(error).__name__)
-                await asyncio.sleep(1)
+    async def _tried(work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+            return True
+        except Error as error:
+            log.warning("database: %s", type(error).__name__)
+            return False
 
-    @staticmethod
-    async def _again(period: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _again(self, period: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(period)
-            try:
-                await work()
-            except Error as error:
-                log.warning("database: %s", type(error).__name__)
+            await self._tried(work)
 
     async def _hear(self, message: dict[str, Any]) -> None:
         if message["type"] == "stop":
@@ -96,7 +89,7 @@ class Worker:
         self._bell.set()
 
     async def _claim(self) -> None:
-        while True:
+        while not self._draining.is_set():
             self._bell.clear()
             free = self._concurrency - len(self._playing)
             if free > 0:
@@ -113,20 +106,21 @@ class Worker:
 
     def _start(self, run: Claimed) -> None:
         log.info("run %s attempt %d: %s", run.run_id, run.attempt, run.agent)
-        self._runs[run.run_id] = run
-        task = self._playing[run.run_id] = asyncio.create_task(self._play(run))
-        task.add_done_callback(lambda _: self._finished(run))
+        task = asyncio.create_task(self._play(run))
+        self._playing[task] = run
+        task.add_done_callback(self._finished)
 
-    def _finished(self, run: Claimed) -> None:
-        self._playing.pop(run.run_id, None)
-        self._runs.pop(run.run_id, None)
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        del self._playing[task]
         self._bell.set()
 
+    async def _register(self) -> None:
+        await in_database(runs.register, self.id, socket.gethostname(), os.getpid(), described(self._agents))
+
     async def _beat(self) -> None:
-        held = await in_database(
-            runs.heartbeat, self.id, self._draining.is_set(), runs_now := list(self._runs.values())
-        )
-        for run in runs_now:
+        playing = list(self._playing.values())
+        held = await in_database(runs.heartbeat, self.id, self._draining.is_set(), playing)
+        for run in playing:
             if run.run_id not in held:
                 self._recorder.lose(run.run_id)
 
@@ -138,26 +132,28 @@ class Worker:
         task = asyncio.current_task()
         assert task is not None
         stream = self._recorder.open(run, task.cancel)
-        began = time.monotonic()
         try:
-            end: End
-            event: dict[str, Any] | None
+            failure = AgentError("Something went wrong inside the agent.", "internal_error")
             try:
-                end, event = await self._answer(run, stream, began)
+                await stream.close(*await self._answer(run, stream))
+                return
             except AgentError as error:
-                end, event = _failed(run, error)
+                failure = error
             except asyncio.CancelledError:
-                if stream.is_lost or not self._draining.is_set():
+                if stream.is_lost:
                     return
-                end, event = End(Run.QUEUED, refund=True), None
+                if task.cancelling():  # the worker drains
+                    await stream.close(End(Run.QUEUED, refund=True), None)
+                    return
+                log.exception("run %s: %s cancelled itself", run.run_id, run.agent)
             except (Exception, SystemExit):
                 log.exception("run %s: %s raised", run.run_id, run.agent)
-                end, event = _failed(run, AgentError("Something went wrong inside the agent.", "internal_error"))
-            await stream.close(end, event)
+            await stream.close(*_failed(run, failure))
         finally:
             self._recorder.close(stream)
 
-    async def _answer(self, run: Claimed, stream: Stream, began: float) -> tuple[End, dict[str, Any]]:
+    async def _answer(self, run: Claimed, stream: Stream) -> tuple[End, dict[str, Any]]:
+        began = time.monotonic()
         history = await in_database(runs.history, run)
         calls = await in_database(runs.calls, run) if run.restarted else {}
         turn = Turn(

@@ -84,6 +84,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if identity is not None:
             async with self.lock:
                 await self._enter(identity)
+                await self._settle()
         else:
             timeout = settings.NETRA_AUTHENTICATE_SECONDS
             await self._send(protocol.control("auth_required", timeout=timeout))
@@ -109,7 +110,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             await layer.leave(layer.user_group(identity.user_id), self.hear)
             return
         sockets.add(self)
-        heads = await in_database(runs.heads, identity.user_id)
+        try:
+            heads = await in_database(runs.heads, identity.user_id)
+        except Error as error:
+            log.warning("database: %s; a socket is not served", type(error).__name__)
+            await self._close(protocol.CLOSE_NOT_READY)
+            return
         self.delivery = Delivery(self.mode, {str(thread): head for thread, head in heads.items()})
         self._watch_expiry(identity)
         await self._send(
@@ -275,7 +281,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         delivery.named(thread)
         delivery.paused.discard(thread)
         delivery.behind.discard(thread)
-        if frame.after > page.head or (own is None and page.rows and page.first > frame.after + 1):
+        pruned = own is None and frame.after < page.head and page.first > frame.after + 1
+        if pruned or frame.after > page.head:
             delivery.move(thread, page.head)
             await self._send(protocol.control("resync", thread_id=thread, head=page.head, first=page.first))
             return

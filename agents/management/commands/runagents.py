@@ -1,4 +1,6 @@
 import asyncio
+import logging
+import os
 import signal
 from typing import Any
 
@@ -23,3 +25,6 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.drain)
         await worker.run()
+        # A tool that hangs in its thread would hold the process up for ever; its run was handed back.
+        logging.shutdown()
+        os._exit(0)
