@@ -7,10 +7,12 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.db import Error
+from django.db.models.fields.files import FieldFile
 
 from agents import tools
 from agents.agent import AgentError, Call, Message, Turn
@@ -25,6 +27,19 @@ from chat.runs import Claimed, End
 log = logging.getLogger("netra.worker")
 
 
+@dataclass(frozen=True, slots=True)
+class _Attachment:
+    """What an agent may know of a file; its bytes are read where they are stored."""
+
+    name: str
+    media_type: str
+    size: int
+    _file: FieldFile
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, self._file.storage.open(str(self._file.name), "rb"))
+
+
 class Worker:
     def __init__(self, agents: dict[str, Agent], concurrency: int) -> None:
         self.id = uuid.uuid4()
@@ -37,7 +52,7 @@ class Worker:
     async def run(self) -> None:
         """Play runs until `drain` is called; then hand back what does not end in time, and return."""
         layer.attach()
-        while not await self._tried(self._register):
+        while not await self._tried(self._register):  # noqa: ASYNC110 a database has no event
             await asyncio.sleep(1)
         await layer.join(layer.WORKERS, self._hear)
         log.info("worker %s plays %s, %d at a time", self.id, ", ".join(self._agents), self._concurrency)
@@ -154,7 +169,7 @@ class Worker:
 
     async def _answer(self, run: Claimed, stream: Stream) -> tuple[End, dict[str, Any]]:
         began = time.monotonic()
-        history = await in_database(runs.history, run)
+        history, attachments = await in_database(runs.history, run)
         calls = await in_database(runs.calls, run) if run.restarted else {}
         turn = Turn(
             text=run.text,
@@ -165,6 +180,7 @@ class Worker:
             attempt=run.attempt,
             agent_name=run.agent,
             history=[Message(role, content) for role, content in history],
+            attachments=[_Attachment(a.name, a.media_type, a.size, a.file) for a in attachments],
             calls={id: Call(completed, result) for id, (completed, result) in calls.items()},
         )
         returned = await self._agents[run.agent](turn)

@@ -50,16 +50,6 @@ STARTED = time.monotonic()
 REFRESH_COOKIE = "netra_refresh"
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
 SIGN_IN = "Sign in: a valid token is needed."
-LIMITS = {
-    "max_frame": protocol.MAX_FRAME,
-    "max_event": protocol.MAX_EVENT,
-    "max_tool_result": protocol.MAX_TOOL_RESULT,
-    "max_answer": protocol.MAX_ANSWER,
-    "max_ahead": protocol.MAX_AHEAD,
-    "max_unread": protocol.MAX_UNREAD,
-    "max_attachments": protocol.MAX_ATTACHMENTS,
-    "resume_limit": protocol.RESUME_LIMIT,
-}
 _CODES = {status: code for code, status in STATUS.items() if code not in ("unknown_agent", "unknown_type")}
 
 # ---- Errors ----------------------------------------------------------------------------------------------
@@ -273,6 +263,18 @@ class ThreadSerializer(serializers.Serializer[Thread]):
     last_seq = serializers.IntegerField()
 
 
+class AttachmentSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    media_type = serializers.CharField()
+    size = serializers.IntegerField(help_text="bytes")
+    recognised = serializers.JSONField(allow_null=True)
+
+
+class UploadSerializer(serializers.Serializer[Any]):
+    file = serializers.FileField()
+
+
 class MessageSerializer(serializers.Serializer[Message]):
     id = serializers.UUIDField()
     thread_id = serializers.UUIDField()
@@ -280,7 +282,7 @@ class MessageSerializer(serializers.Serializer[Message]):
     parent_id = serializers.UUIDField(allow_null=True)
     role = serializers.ChoiceField(["user", "assistant"])
     content = serializers.CharField()
-    attachments = serializers.ListField(child=serializers.DictField(), default=list)
+    attachments = AttachmentSerializer(many=True)
     created_at = Timestamp()
 
 
@@ -459,7 +461,7 @@ class JSONOnly(BaseContentNegotiation):
 
 class View(APIView):
     content_negotiation_class = JSONOnly
-    parser_classes = (StrictJSONParser,)
+    parser_classes: tuple[type[BaseParser], ...] = (StrictJSONParser,)
     metadata_class = None  # OPTIONS would tell what /api/schema tells, in another way
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
@@ -703,7 +705,9 @@ class ThreadMessages(View):
         user = owner(request)
         if not Thread.objects.for_user(user).filter(pk=thread_id).exists():
             raise ProtocolError("not_found", "There is no such thread.")
-        messages = Message.objects.for_user(user).filter(thread=thread_id).order_by("seq")
+        messages = (
+            Message.objects.for_user(user).filter(thread=thread_id).order_by("seq").prefetch_related("attachments")
+        )
         return page(request, "messages", messages, MessageSerializer)
 
     @described("send_to_thread", {202: AcceptedSerializer}, UserMessageSerializer, headers=("Idempotency-Key",))
@@ -742,7 +746,7 @@ def own_messages(request: Request) -> Response:
     asked = request.query_params.get("thread_id")
     if asked is None:
         messages = Message.objects.for_user(owner(request)).order_by("created_at", "thread", "seq")
-        return page(request, "messages", messages, MessageSerializer)
+        return page(request, "messages", messages.prefetch_related("attachments"), MessageSerializer)
     try:
         thread_id = Id().to_internal_value(asked)
     except serializers.ValidationError:
@@ -986,6 +990,6 @@ class SocketConfig(Open):
                 "subprotocols": protocol.UPGRADE_REQUIRED["subprotocols"],
                 "heartbeat_interval": protocol.HEARTBEAT_INTERVAL,
                 "authenticate_timeout": settings.NETRA_AUTHENTICATE_SECONDS,
-                "limits": LIMITS,
+                "limits": protocol.LIMITS,
             }
         )

@@ -90,6 +90,29 @@ class Thread(models.Model):
         return self.title or str(self.id)
 
 
+def attachment_path(attachment: "Attachment", name: str) -> str:
+    """Where its bytes lie: under its id, never under a name that somebody else chose."""
+    return f"attachments/{attachment.id.hex[:2]}/{attachment.id.hex}"
+
+
+class Attachment(models.Model):
+    """A file of a user, as it came. `recognised` is what chat/usage.py made of it."""
+
+    OWNER, IN_THREAD = "user", False
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="attachments")
+    name = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=100)
+    size = models.BigIntegerField(help_text="bytes")
+    recognised = models.JSONField(null=True, blank=True)
+    file = models.FileField(upload_to=attachment_path)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    objects = OwnedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Message(models.Model):
     """`parent` is the message it follows: an edit or another answer is a sibling, nothing is overwritten."""
 
@@ -101,6 +124,7 @@ class Message(models.Model):
     role = models.CharField(max_length=16, choices=[("user", "user"), ("assistant", "assistant")])
     content = models.TextField()
     seq = models.BigIntegerField(help_text="of the event that announced it: the order of a thread's messages")
+    attachments = models.ManyToManyField(Attachment, blank=True, related_name="messages")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     objects = OwnedQuerySet.as_manager()
 

@@ -53,6 +53,16 @@ MAX_DEPTH = 64  # nested arrays and objects of a frame
 MAX_ATTACHMENTS = 20
 HEARTBEAT_INTERVAL = 30  # seconds
 RESUME_LIMIT = 1000  # events
+LIMITS = {
+    "max_frame": MAX_FRAME,
+    "max_event": MAX_EVENT,
+    "max_tool_result": MAX_TOOL_RESULT,
+    "max_answer": MAX_ANSWER,
+    "max_ahead": MAX_AHEAD,
+    "max_unread": MAX_UNREAD,
+    "max_attachments": MAX_ATTACHMENTS,
+    "resume_limit": RESUME_LIMIT,
+}
 
 MODES: dict[str, str] = {"/ws": "main", "/ws/factory": "factory", "/ws/isolated": "isolated", "/ws/legacy": "legacy"}
 
@@ -585,7 +595,7 @@ def control(type: str, **fields: Any) -> str:
 def connection_established(
     *, connection_id: str, user_id: str, mode: str, agents: Sequence[Any], server_time: datetime
 ) -> str:
-    """The first frame of an authenticated socket. `agents` is what `GET /api/agents` lists."""
+    """The first frame of an authenticated socket. `agents` are their names, the default first."""
     now = timestamp(server_time)
     return control(
         "connection_established",
@@ -597,16 +607,7 @@ def connection_established(
             "agents": agents,
             "events": THE_FIVE,
             "heartbeat_interval": HEARTBEAT_INTERVAL,
-            "limits": {
-                "max_frame": MAX_FRAME,
-                "max_event": MAX_EVENT,
-                "max_tool_result": MAX_TOOL_RESULT,
-                "max_answer": MAX_ANSWER,
-                "max_ahead": MAX_AHEAD,
-                "max_unread": MAX_UNREAD,
-                "max_attachments": MAX_ATTACHMENTS,
-                "resume_limit": RESUME_LIMIT,
-            },
+            "limits": LIMITS,
             "server_time": now,
         },
     )

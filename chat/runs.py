@@ -24,7 +24,7 @@ from django.db.models import F, Min
 from django.db.models.functions import Now
 
 from chat import layer, protocol
-from chat.models import Event, Message, Run, Thread, Worker
+from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import TERMINAL, ProtocolError, Regenerate, UserMessage
 
 TITLE_LENGTH = 80
@@ -177,8 +177,10 @@ def _start(user_id: int, message: UserMessage, asked: str, fresh_thread: uuid.UU
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
     elif not thread.title:
         Thread.objects.filter(id=thread.id).update(title=_title(message.content))
-    if message.attachment_ids:
+    found = Attachment.objects.for_user(user_id).in_bulk(message.attachment_ids) if message.attachment_ids else {}
+    if len(found) < len(message.attachment_ids):
         raise ProtocolError("not_found", "There is no such attachment.", field="attachment_ids")
+    attachments = [found[id] for id in message.attachment_ids]
     if not message.parent_given:
         newest = thread.messages.order_by("-seq").values_list("id", flat=True).first()
         parent_id = newest
@@ -199,12 +201,14 @@ def _start(user_id: int, message: UserMessage, asked: str, fresh_thread: uuid.UU
         content=message.content,
         parent_id=str(parent_id) if parent_id else None,
         client_msg_id=message.client_msg_id,
-        attachments=[],
+        attachments=[attached(attachment) for attachment in attachments],
     )
     ((seq, frame),) = _append([created])
-    Message.objects.create(
+    row = Message.objects.create(
         id=message_id, thread=thread, parent_id=parent_id, role="user", content=message.content, seq=seq
     )
+    if attachments:
+        row.attachments.set(attachments)
     _queue(run_id, user_id, thread.id, message_id, message.client_msg_id, asked, agent, seq)
     _tell(user_id, [_row(created, seq, frame)])
     return Accepted(thread.id, message_id, run_id, seq, message.client_msg_id, created=(seq, frame))
@@ -258,6 +262,17 @@ def _agent(asked: str | None, of_thread: str | None) -> str:
     if asked is not None:
         return asked
     return of_thread if of_thread in settings.AGENTS else next(iter(settings.AGENTS))
+
+
+def attached(attachment: Attachment) -> dict[str, Any]:
+    """An attachment as the wire shows it."""
+    return {
+        "id": str(attachment.id),
+        "name": attachment.name,
+        "media_type": attachment.media_type,
+        "size": attachment.size,
+        "recognised": attachment.recognised,
+    }
 
 
 def _title(content: str) -> str:
@@ -446,8 +461,9 @@ def _end(run: Claimed, end: End, seq: int) -> None:
         )
 
 
-def history(run: Claimed) -> list[tuple[str, str]]:
-    """(role, content) of the messages from the thread's root to the one that the run answers, that one included.
+def history(run: Claimed) -> tuple[list[tuple[str, str]], list[Attachment]]:
+    """(role, content) of the messages from the thread's root to the one that the run answers, that one included, and
+    what is attached to them, the oldest first.
 
     A message that was sent while another was being answered follows that other message; what had been answered by now
     stands between the two."""
@@ -457,14 +473,16 @@ def history(run: Claimed) -> list[tuple[str, str]]:
     messages = {row[0]: row for row in rows}
     answers = {parent: content for _, parent, role, content in messages.values() if role == "assistant"}
     path: list[tuple[str, str]] = []
+    ids: list[uuid.UUID] = []
     current, follower = run.message_id, None
     while current is not None:
-        _, parent, role, content = messages[current]
+        id, parent, role, content = messages[current]
         if role == follower == "user" and current in answers:
             path.append(("assistant", answers[current]))
         path.append((role, content))
+        ids.append(id)
         current, follower = parent, role
-    return path[::-1]
+    return path[::-1], list(Attachment.objects.filter(messages__in=ids).distinct().order_by("created_at", "id"))
 
 
 def calls(run: Claimed) -> dict[str, tuple[bool, Any]]:

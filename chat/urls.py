@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat import api, protocol, views
+from chat import api, attachments, protocol, views
 from chat.api import reading
 
 urlpatterns = [
@@ -25,6 +25,9 @@ urlpatterns = [
     path("api/chat/messages", api.ChatMessages.as_view()),
     path("api/runs/<uuid:run_id>", api.OneRun.as_view()),
     path("api/runs/<uuid:run_id>/cancel", api.CancelRun.as_view()),
+    path("api/attachments", attachments.Attachments.as_view()),
+    path("api/attachments/<uuid:attachment_id>", attachments.OneAttachment.as_view()),
+    path("api/attachments/<uuid:attachment_id>/content", attachments.AttachmentContent.as_view()),
     path("api/agents", api.Agents.as_view()),
     path("api/agents/status", api.AgentsStatus.as_view()),
     path("api/agents/execute", api.Execute.as_view()),

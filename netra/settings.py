@@ -163,6 +163,7 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "servestatic",
     "chat",
     "agents",
 ]
@@ -193,6 +194,7 @@ TEMPLATES = [
         },
     },
 ]
+MEDIA_ROOT = NETRA_VAR  # attachments; reached through /api/attachments only
 STATIC_URL = "/static/"
 STATIC_ROOT = NETRA_VAR / "static"
 # Third-party scripts are installed by npm and served from there; none is in the tree.
@@ -216,7 +218,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Netra",
-    "VERSION": "1",
+    "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",  # from the package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -254,5 +256,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"daphne": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "django.server": {"level": "WARNING"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner that passes by
+    },
 }

@@ -392,13 +392,13 @@ def test_a_page_has_at_most_a_hundred(ann):
     assert bad(ann.get("/api/threads?page_size=101"), "page_size")
 
 
-@pytest.mark.parametrize("path", ["/api/threads", "/api/threads?q=o", "/api/messages"])
-def test_a_longer_list_takes_no_more_queries(ann, play, path, django_assert_num_queries):
+@pytest.mark.parametrize(("path", "queries"), [("/api/threads", 3), ("/api/threads?q=o", 3), ("/api/messages", 4)])
+def test_a_longer_list_takes_no_more_queries(ann, play, path, queries, django_assert_num_queries):
     for count in (1, 5):
         for n in range(count):
             ann.say(f"so {n}")
         play()
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(queries):
             assert ann.get(path).status_code == 200
 
 

@@ -53,7 +53,7 @@ def test_imports_run_one_way(package, forbidden):
 
 @pytest.mark.parametrize("path", PURE)
 def test_pure_modules_import_the_standard_library(path):
-    names = {name for name in imports(ast.parse((ROOT / path).read_text()))}
+    names = imports(ast.parse((ROOT / path).read_text()))
     allowed = {name.removesuffix(".py").replace("/", ".") for name in PURE} | {"agents"}
     wrong = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names and name not in allowed}
     assert not wrong, f"{path} is pure, but imports {wrong}: do the impure part where it is called"
