@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from django.conf import settings
 from django.db import Error
@@ -25,6 +25,8 @@ from chat.protocol import MAX_ANSWER
 from chat.runs import Claimed, End
 
 log = logging.getLogger("netra.worker")
+R = TypeVar("R")
+MAX_WORDS = 2000  # characters of an error's message
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +169,19 @@ class Worker:
         finally:
             self._recorder.close(stream)
 
+    async def _read(self, function: Callable[[Claimed], R], run: Claimed) -> R:
+        """A database that is away is waited for, as long as the run is this worker's."""
+        while True:
+            try:
+                return await in_database(function, run)
+            except Error as error:
+                log.warning("database: %s; trying again", type(error).__name__)
+                await asyncio.sleep(1)
+
     async def _answer(self, run: Claimed, stream: Stream) -> tuple[End, dict[str, Any]]:
         began = time.monotonic()
-        history, attachments = await in_database(runs.history, run)
-        calls = await in_database(runs.calls, run) if run.restarted else {}
+        history, attachments = await self._read(runs.history, run)
+        calls = await self._read(runs.calls, run) if run.restarted else {}
         turn = Turn(
             text=run.text,
             sink=stream,
@@ -215,7 +226,7 @@ def _failed(run: Claimed, error: AgentError) -> tuple[End, dict[str, Any] | None
         "agent_name": run.agent,
         "status": "failed",
         "error_code": error.code,
-        "message": tools.clean(error.message),
+        "message": tools.clean(str(error.message)[:MAX_WORDS]),
         "recoverable": True,
     }
     return End(Run.FAILED, error_code=error.code), event

@@ -239,7 +239,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _accepted(self, accepted: runs.Accepted) -> None:
         thread, run = str(accepted.thread_id), str(accepted.run_id)
-        self._delivery.started(thread, run, accepted.seq, accepted.repeated)
+        # What a regenerated answer follows had its event long ago.
+        after = accepted.seq - (accepted.created is not None or accepted.repeated)
+        self._delivery.started(thread, run, after, accepted.repeated)
         await self._send(
             protocol.control(
                 "message_accepted",

@@ -23,13 +23,13 @@ class Delivery:
 
     # ---- which events are for this socket ----
 
-    def started(self, thread: str, run: str, seq: int, repeated: bool) -> None:
-        """This connection started `run`; `seq` is that of its message, or the thread's head."""
+    def started(self, thread: str, run: str, after: int, repeated: bool) -> None:
+        """This connection started `run`, whose events come after this seq; or had started it before."""
         first = thread not in self._named
         self._named.add(thread)
         self._own.setdefault(thread, set()).add(run)
         if first and self._mode in ("factory", "isolated"):
-            self._cursors[thread] = seq - 1
+            self._cursors[thread] = after
         if repeated:
             self.behind.add(thread)
         else:

