@@ -52,6 +52,7 @@
  * @property {"queued" | "running" | "completed" | "failed" | "cancelled"} status
  * @property {number} attempt
  * @property {string | null} restarted why what an earlier attempt said was dropped
+ * @property {boolean} live it came while the thread was watched: what becomes of it is news
  * @property {boolean} stopping a stop was asked for here and has not come about yet
  * @property {string} text the answer so far
  * @property {Part[]} parts
@@ -129,6 +130,7 @@ export function reduce(state, event) {
         loaded: thread.loaded || event.fresh,
         missing: false,
         last: thread.opened ? thread.last : 0,
+        runs: thread.runs.map((run) => ({ ...run, live: false })),
       }));
     case "thread_missing":
       return withThread(state, event.thread_id, (thread) => ({ ...thread, missing: true, loaded: true }));
@@ -388,7 +390,7 @@ function fetched(thread, head, read, active) {
   /** @type {Map<string, Run>} */
   const runs = new Map();
   for (const { run_id, role, content } of messages) {
-    const run = runs.get(run_id) ?? newRun(run_id, "");
+    const run = runs.get(run_id) ?? newRun(run_id, "", false);
     runs.set(run_id, {
       ...run,
       status: active.has(run_id) ? "running" : "completed",
@@ -463,11 +465,13 @@ const newThread = (id) => ({
 /**
  * @param {string} id
  * @param {string} agent
+ * @param {boolean} live
  * @returns {Run}
  */
-const newRun = (id, agent) => ({
+const newRun = (id, agent, live) => ({
   id,
   agent,
+  live,
   status: "queued",
   attempt: 0,
   restarted: null,
@@ -540,7 +544,7 @@ const withMessage = (thread, message) => ({
 function withRun(thread, event, change) {
   if (!event.run_id) return thread;
   const known = thread.runs.some((run) => run.id === event.run_id);
-  const runs = known ? thread.runs : [...thread.runs, newRun(event.run_id, event.agent_name ?? "")];
+  const runs = known ? thread.runs : [...thread.runs, newRun(event.run_id, event.agent_name ?? "", thread.loaded)];
   return { ...thread, runs: runs.map((run) => (run.id === event.run_id ? change(run) : run)) };
 }
 

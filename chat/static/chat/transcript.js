@@ -62,15 +62,14 @@ class Exchange {
    * @param {Message | undefined} question
    * @param {boolean} behind it waits for a run before it
    * @param {boolean} last
-   * @param {boolean} live the thread's log has been read, so what comes now is new
    * @param {number} now
    * @returns {boolean} an answer's newest text is still to be shown
    */
-  update(run, question, behind, last, live, now) {
+  update(run, question, behind, last, now) {
     const changed = run !== this.#run;
     this.#run = run;
     if (last !== this.#wasLast) this.#card.node.open = this.#wasLast = last;
-    this.#live ||= live && unfinished(run);
+    this.#live ||= run.live || unfinished(run);
     if (question && !this.#question) this.#question = userMessage(question.content, { message: question.id });
     this.#card.update(run, now);
     const late = this.#write(run);
@@ -156,7 +155,7 @@ export class Transcript {
     const nodes = runs.map((run, index) => {
       const exchange = this.#exchange(run.id);
       const last = index === runs.length - 1 || unfinished(run);
-      late = exchange.update(run, questions.get(run.id), behind, last, thread?.loaded === true, now) || late;
+      late = exchange.update(run, questions.get(run.id), behind, last, now) || late;
       behind ||= unfinished(run);
       return exchange.node;
     });

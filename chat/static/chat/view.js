@@ -273,7 +273,7 @@ export class View {
       if (before === run.status) continue;
       this.#heard.set(run.id, run.status);
       if (run.status === "running") setText(this.#status, "Generating");
-      else if (before === undefined) continue;
+      else if (before === undefined && !run.live) continue;
       else if (run.status === "completed") setText(this.#status, "Answer complete");
       else if (run.status === "cancelled") setText(this.#status, "Answer stopped");
       else if (run.status === "failed") setText(this.#status, "The answer failed");
