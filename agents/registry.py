@@ -21,9 +21,19 @@ def load() -> dict[str, Agent]:
 def described(agents: dict[str, Agent]) -> dict[str, dict[str, Any]]:
     """What a worker's row says of its agents: name -> {description, available, reason}."""
     return {
-        name: {"description": (inspect.getdoc(agent) or "").partition("\n")[0], "available": True, "reason": None}
+        name: {
+            "description": (inspect.getdoc(agent) or "").partition("\n")[0],
+            "available": (reason := unavailable(agent)) is None,
+            "reason": reason,
+        }
         for name, agent in agents.items()
     }
+
+
+def unavailable(agent: Agent) -> str | None:
+    """Why the agent cannot answer, as its module's `unavailable()` says, if there is one; None: it can."""
+    ask: Callable[[], str | None] | None = getattr(inspect.getmodule(agent), "unavailable", None)
+    return ask() if ask else None
 
 
 def check(**_: Any) -> list[CheckMessage]:

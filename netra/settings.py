@@ -75,7 +75,11 @@ NETRA_VAR = BASE_DIR / text("NETRA_VAR", "var")
 PORT = number("PORT", 8000, 1, 65535)
 
 # ---- Agents and runs -------------------------------------------------------------------------------------
-AGENTS = {"advisor": "agents.advisor.advisor", "echo": "agents.echo.echo"}
+AGENTS = {
+    "advisor": "agents.advisor.advisor",
+    "assistant": "agents.assistant.assistant",
+    "echo": "agents.echo.echo",
+}
 for entry in names("NETRA_AGENTS", ""):
     agent, _, path = entry.partition("=")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)+", path):
@@ -91,6 +95,26 @@ NETRA_POLL_SECONDS = seconds("NETRA_POLL_SECONDS", 1, 0.05)
 NETRA_HEAL_SECONDS = seconds("NETRA_HEAL_SECONDS", 15, 0.1)
 NETRA_HEAL_ACTIVE_SECONDS = seconds("NETRA_HEAL_ACTIVE_SECONDS", 2, 0.1)
 NETRA_AUTHENTICATE_SECONDS = seconds("NETRA_AUTHENTICATE_SECONDS", 10, 0.1)
+
+# ---- The model and its tools -----------------------------------------------------------------------------
+NETRA_MODEL = text("NETRA_MODEL", "")
+if NETRA_MODEL and not re.fullmatch(r"(openai|anthropic|ollama):\S+", NETRA_MODEL):
+    raise ImproperlyConfigured(f"NETRA_MODEL is {NETRA_MODEL!r}; it must be openai:, anthropic: or ollama: and a name.")
+_provider = NETRA_MODEL.partition(":")[0].upper()
+# For OpenAI and Ollama the URL ends in /v1 as a rule, for Anthropic it does not.
+NETRA_MODEL_URL = text("NETRA_MODEL_URL", environ.get(f"{_provider}_BASE_URL", ""))
+NETRA_MODEL_KEY = text("NETRA_MODEL_KEY", environ.get(f"{_provider}_API_KEY", ""))
+NETRA_MODEL_TIMEOUT = seconds("NETRA_MODEL_TIMEOUT", 60, 0.1)
+NETRA_MODEL_STEPS = number("NETRA_MODEL_STEPS", 15, 1)
+NETRA_MODEL_TOOL_CALLS = number("NETRA_MODEL_TOOL_CALLS", 30, 0)
+NETRA_MODEL_TOKENS = number("NETRA_MODEL_TOKENS", 300_000, 1)
+NETRA_WEB_FETCH = flag("NETRA_WEB_FETCH", False)
+NETRA_MCP_SERVERS: dict[str, dict[str, str]] = {}
+for entry in names("NETRA_MCP_SERVERS", ""):
+    server, _, url = entry.partition("=")
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,31}", server) or urlsplit(url).scheme not in ("http", "https"):
+        raise ImproperlyConfigured(f"NETRA_MCP_SERVERS has an entry that is not name=http(s)://…: {server!r}.")
+    NETRA_MCP_SERVERS[server] = {"url": url, "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", "")}
 
 # ---- Users and tokens ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "chat.User"
@@ -259,6 +283,8 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.server": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},  # at INFO they write every address to the log, with what is in it
+        "httpx2": {"level": "WARNING"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner that passes by
     },
 }

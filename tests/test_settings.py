@@ -52,6 +52,9 @@ WRONG = [
     ("NETRA_MAX_ATTEMPTS", "0"),
     ("NETRA_CONCURRENCY", "1.5"),
     ("NETRA_ACCESS_TOKEN_SECONDS", "inf"),
+    ("NETRA_MODEL", "gpt-4o"),
+    ("NETRA_MCP_SERVERS", "tickets"),
+    ("NETRA_WEB_FETCH", "perhaps"),
     ("NETRA_AGENTS", "nameless"),
     ("NETRA_AGENTS", "a=b c"),
 ]
