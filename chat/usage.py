@@ -87,7 +87,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a file is. JSON-able; `words` are sentences for a person, everything else is for `agents.advisor.usage`.
+    """What a file is. `words` are sentences for a person; how to read it is for `agents.advisor.usage`.
 
     `delimiter` is empty in JSON. `header_line` counts from 1, 0 is none. `cached_in_input`: the input tokens contain
     the cached ones. `per_request`: a row is one request, not a sum of many. `currency`: of a cost that names none.
@@ -114,8 +114,17 @@ class Recognised:
         return tuple(column for column in self.columns if column.role in roles)
 
     def as_json(self) -> dict[str, Any]:
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        """What to keep and to show of it; names from the file are cut and free of control characters."""
+        return {
+            "usage": self.usage,
+            "format": self.format,
+            "layout": self.layout,
+            "columns": [{"role": one.role, "name": one.name, "unit": one.unit} for one in self.columns],
+            "missing": list(self.missing),
+            "ignored": list(self.ignored[:50]),
+            "assumptions": list(self.assumptions),
+            "words": self.words,
+        }
 
 
 def recognise(head: bytes, name: str) -> Recognised:
@@ -403,7 +412,7 @@ class _Table:
         sources: list[_Source] = []
         for position, title in enumerate(header):
             cells = [row[position].strip() for row in good]
-            sources.append(_Source((title.strip(),), position, cells))
+            sources.append(_Source((title.strip()[:200],), position, cells))
             sources += _inside(sources[-1])
         line = rows[header_at][0] if header_at >= 0 else 0
         return _Table("csv", delimiter, line, width, sources, (named, regular * min(width, 30)))
@@ -605,7 +614,8 @@ def _cached_in_input(
     cells = {(source.position, source.path): source.cells for source in table.sources}
 
     def values(found: list[Column]) -> list[float]:
-        rows = zip(*(cells[column.position, column.path] for column in found), strict=True)
+        there = [cells[place] for column in found if (place := (column.position, column.path)) in cells]
+        rows = zip(*there, strict=True)
         return [sum(number(cell, decimal) or 0 for cell in row) for row in rows]
 
     more = any(small > whole > 0 for small, whole in zip(values(cached), values(inputs), strict=True))
@@ -628,8 +638,11 @@ def _totals_agree(
     position = inputs[0].position
     total = cells.get((position, ("usage_details", "total")))
     output = [column for column in columns if column.role == "output_tokens" and column.path[-1] == "output"]
-    cached = [cells[column.position, column.path] for column in columns if column.role == "cached_tokens"]
+    places = [(column.position, column.path) for column in columns if column.role == "cached_tokens"]
+    cached = [cells[place] for place in places if place in cells]
     if not total or not output:
+        return False
+    if (position, output[0].path) not in cells:
         return False
     rows = zip(total, cells[position, inputs[0].path], cells[position, output[0].path], *cached, strict=True)
     parsed = [[number(cell, decimal) or 0.0 for cell in row] for row in rows]
@@ -822,6 +835,8 @@ def _flatten(record: dict[str, Any], path: tuple[str, ...], into: dict[tuple[str
     for key, value in record.items():
         if len(into) >= 300:
             return
+        if len(key) > 200:
+            continue
         if isinstance(value, dict) and len(path) < 5:
             _flatten(value, (*path, key), into)
         elif not (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
@@ -837,7 +852,7 @@ def _parsed(text: str) -> Any:
 
 def _decoded(text: str, at: int) -> tuple[Any, int]:
     """The JSON value there and its end. In growing windows, so that a huge one costs no memory: it is refused."""
-    for size in (1 << 14, 1 << 18, 1 << 22):
+    for size in (1 << 10, 1 << 14, 1 << 18, 1 << 22):
         try:
             value, end = _DECODER.raw_decode(text[at : at + size])
         except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = ["chat/protocol.py", "chat/delivery.py", "agents/agent.py", "agents/tools.py"]
+PURE = ["chat/protocol.py", "chat/usage.py", "chat/delivery.py", "agents/agent.py", "agents/tools.py"]
 NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "health", "api/health", "api/schema", "api/docs",
     "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
