@@ -163,7 +163,7 @@ def test_the_first_frame(alice, path, mode):
     }
     assert data["mode"] == mode
     assert data["events"] == ["agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed"]
-    assert data["agents"][:2] == ["advisor", "echo"]
+    assert data["agents"][:2] == ["advisor", "assistant"]
     assert data["connection_id"] != alice.connect(path).hello["data"]["connection_id"]
 
 
