@@ -3,6 +3,7 @@
 An agent is `async def name(turn: Turn)`. It may return text or a result object; otherwise its answer is what it said.
 """
 
+import asyncio
 import copy
 import time
 import uuid
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 
 _NO_ID = str(uuid.UUID(int=0))
 _ERROR_LENGTH = 500
+_LONGEST_MESSAGE, _LONGEST_CODE = 2000, 64  # characters
 
 
 class AgentError(Exception):
@@ -28,9 +30,17 @@ class AgentError(Exception):
 
     def __init__(self, message: str, code: str = "agent_error", retryable: bool = False) -> None:
         super().__init__(message)
-        self.message = message
-        self.code = code
-        self.retryable = retryable
+        self.message = tools.clean(str(message)[:_LONGEST_MESSAGE])
+        self.code = tools.clean(str(code)[:_LONGEST_CODE])
+        self.retryable = bool(retryable)
+
+    @classmethod
+    def of(cls, error: BaseException) -> "AgentError | None":
+        """The one that `error` is, or the first of a task group in which nothing else went wrong."""
+        if isinstance(error, BaseExceptionGroup):
+            found = [cls.of(inner) for inner in error.exceptions]
+            return found[0] if all(found) else None
+        return error if isinstance(error, cls) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +213,7 @@ class Turn:
         await self._emit("tool_executing", tool_call_id=call_id, tool_name=name, parameters=json_parameters)
 
         async def completed(result: Any, began: float, **fields: Any) -> None:
-            await self._emit(
-                "tool_completed",
-                tool_call_id=call_id,
-                tool_name=name,
-                result=result,
-                success="error" not in fields,
-                duration_ms=_milliseconds_since(began),
-                **fields,
-            )
+            await self._complete(call_id, name, result, began, **fields)
             await self._run.sink.commit()
 
         if earlier is not None and earlier.completed:
@@ -222,12 +224,28 @@ class Turn:
         try:
             result = await tools.run(tool, parameters)
             json_result = tools.jsonable(result, "result", tool=name)
+        except asyncio.CancelledError:
+            # Stopped by the agent itself (a time-out, a task group): the call is over for whoever watches.
+            await self._complete(call_id, name, None, began, error="The call was cancelled.")
+            raise
         except Exception as error:
-            words = error.message if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
+            known = AgentError.of(error)
+            words = known.message if known else f"{type(error).__name__}: {error}"
             await completed(None, began, error=tools.clean(words[:_ERROR_LENGTH]))
             raise
         await completed(json_result, began)
         return result
+
+    async def _complete(self, call_id: str, name: str, result: Any, began: float, **fields: Any) -> None:
+        await self._emit(
+            "tool_completed",
+            tool_call_id=call_id,
+            tool_name=name,
+            result=result,
+            success="error" not in fields,
+            duration_ms=_milliseconds_since(began),
+            **fields,
+        )
 
     @asynccontextmanager
     async def subagent(self, name: str, /, task: str = "") -> AsyncIterator["Turn"]:
@@ -245,8 +263,12 @@ class Turn:
         began = time.monotonic()
         try:
             yield sub
+        except asyncio.CancelledError:
+            await sub._leave(f"{sub.agent_name} was stopped", began)
+            raise
         except Exception as error:
-            reason = f": {error.message}" if isinstance(error, AgentError) else " with an internal error"
+            known = AgentError.of(error)
+            reason = f": {known.message}" if known else " with an internal error"
             await sub._leave(f"{sub.agent_name} failed{reason}", began)
             raise
         await sub._leave(sub.summary, began)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 
 from agents.agent import AgentError
 from chat import protocol, runs
@@ -31,7 +31,7 @@ class Stream:
     def __init__(self, run: Claimed, wake: Callable[[], None], lost: Callable[[], object]) -> None:
         self.run = run
         self.end: End | None = None
-        self.is_lost = False
+        self.is_lost = self._is_closed = False
         self._wake, self._lost = wake, lost
         self._pending: list[Body | dict[str, Any]] = []
         self._size = self._said = self._emitted = self._written = 0
@@ -43,7 +43,8 @@ class Stream:
 
     async def emit(self, event: dict[str, Any]) -> None:
         """Take an event; waits while too much of this run is pending. Raises AgentError too_large, TypeError,
-        ValueError; CancelledError once the run is no longer this worker's."""
+        ValueError; CancelledError once the run has ended or is no longer this worker's."""
+        await self._check()
         if event["type"] == "agent_delta":
             self._add_delta(event)
         else:
@@ -51,22 +52,21 @@ class Stream:
         self._wake()
         while self._size > BUFFER and not self.is_lost:
             await self._committed()
-        self._check()
 
     async def commit(self) -> None:
         target = self._emitted
         while self._written < target and not self.is_lost:
             await self._committed()
-        self._check()
+        await self._check()
 
     async def close(self, end: End, event: dict[str, Any] | None) -> None:
         """Add the run's last event and its end; returns when they are committed, or when the run is lost.
 
         A run ends once: where an end is on its way already, it is what is waited for."""
-        if self.end is None and not self.is_lost:
+        if not self._is_closed and not self.is_lost:
             if event is not None:
                 self._add(self._body(event))
-            self.end = end
+            self.end, self._is_closed = end, True
             self._wake()
         while self.end is not None and not self.is_lost:
             await self._committed()
@@ -125,9 +125,11 @@ class Stream:
         except protocol.ProtocolError as error:
             raise AgentError(f"What {event['agent_name']} has to say is too large to be shown.", error.code) from error
 
-    def _check(self) -> None:
-        if self.is_lost:
-            raise asyncio.CancelledError("the run is no longer this worker's")
+    async def _check(self) -> None:
+        """Who still speaks is stopped: a task that the agent left behind, an agent that will not be cancelled."""
+        if self.is_lost or self._is_closed:
+            await asyncio.sleep(0)  # even one that catches this lets the others have their turn
+            raise asyncio.CancelledError("the run has ended, or is no longer this worker's")
 
     async def _committed(self) -> None:
         waiting = asyncio.get_running_loop().create_future()
@@ -175,7 +177,7 @@ class Recorder:
     async def _commit(self, taken: list[tuple[Stream, Entry]]) -> None:
         try:
             held = await self._record([entry for _, entry in taken])
-        except DatabaseError:
+        except Exception:
             if len(taken) > 1:  # one of them cannot be written; the others must not suffer
                 for one in taken:
                     await self._commit([one])

@@ -4,11 +4,14 @@ A tool is a plain or async function with typed parameters; its name is the funct
 """
 
 import asyncio
+import contextlib
+import contextvars
 import dataclasses
 import inspect
 import json
 import math
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -55,19 +58,44 @@ async def run(tool: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
     try:
         if inspect.iscoroutinefunction(tool):
             return await tool(**parameters)
-        result = await asyncio.to_thread(_plain, tool, parameters)
+        result = await _in_a_thread(lambda: tool(**parameters))
         return await result if inspect.isawaitable(result) else result
-    except SystemExit as error:
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
         # It would end the whole worker, and the runs of others with it.
-        raise RuntimeError(f"{name_of(tool)} tried to exit the process") from error
+        raise RuntimeError(f"{name_of(tool)} raised {type(error).__name__}") from error
 
 
-def _plain(tool: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
-    try:
-        return tool(**parameters)
-    except StopIteration as error:
-        # asyncio cannot carry it out of a thread: the call would wait for ever.
-        raise RuntimeError(f"{name_of(tool)} raised StopIteration") from error
+async def _in_a_thread(work: Callable[[], Any]) -> Any:
+    """A thread of its own: of a shared pool, a few tools that hang would be the end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(work)
+        except StopIteration as error:  # no future takes it
+            failure = RuntimeError("StopIteration")
+            failure.__cause__ = error
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, result, failure)
+
+    threading.Thread(target=run, name="tool", daemon=True).start()
+    return await future
 
 
 def call_id(run_id: uuid.UUID, path: tuple[str, ...], name: str, parameters: Mapping[str, Any], occurrence: int) -> str:

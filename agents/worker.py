@@ -19,14 +19,15 @@ from agents.agent import AgentError, Call, Message, Turn
 from agents.recorder import Recorder, Stream
 from agents.registry import Agent, described
 from chat import layer, runs
-from chat.database import in_database
+from chat.database import from_database, in_database
 from chat.models import Run
+from chat.models import Worker as WorkerRow
 from chat.protocol import MAX_ANSWER
 from chat.runs import Claimed, End
 
 log = logging.getLogger("netra.worker")
 R = TypeVar("R")
-MAX_WORDS = 2000  # characters of an error's message
+PATIENCE = 5  # seconds for an agent to end once its run is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,11 @@ class Worker:
         recorder = asyncio.create_task(self._recorder.run())
         beat = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._beat))
         sweep = asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep))
-        await self._claim()
+        claims = asyncio.create_task(self._claim())
+        await asyncio.wait([claims, recorder, beat, sweep], return_when=asyncio.FIRST_COMPLETED)
+        for task in (claims, recorder, beat, sweep):
+            if task.done():
+                task.result()  # what ends before its time is a bug, and ends the worker: others take its runs over
         log.info("worker %s drains: %d runs", self.id, len(self._playing))
         await self._tried(self._beat)
         if self._playing:
@@ -71,7 +76,7 @@ class Worker:
         if self._playing:  # each hands its run back as its last act
             await asyncio.wait(self._playing, timeout=2)
         await self._stop([sweep, beat, recorder])
-        await layer.leave(layer.WORKERS, self._hear)
+        layer.leave(layer.WORKERS, self._hear)
         await self._tried(lambda: in_database(runs.unregister, self.id))
         log.info("worker %s is done", self.id)
 
@@ -128,15 +133,30 @@ class Worker:
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._playing[task]
-        self._bell.set()
+        if self._playing.pop(task, None):
+            self._bell.set()
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        """Its run is lost: the agent is cancelled; one that does not care must not hold a slot for ever."""
+
+        def forget() -> None:
+            if run := self._playing.get(task):
+                log.error("run %s: %s does not end; its slot is given to others", run.run_id, run.agent)
+                self._finished(task)
+
+        task.cancel()
+        asyncio.get_running_loop().call_later(PATIENCE, forget)
 
     async def _register(self) -> None:
         await in_database(runs.register, self.id, socket.gethostname(), os.getpid(), described(self._agents))
 
     async def _beat(self) -> None:
         playing = list(self._playing.values())
-        held = await in_database(runs.heartbeat, self.id, self._draining.is_set(), playing)
+        try:
+            held = await in_database(runs.heartbeat, self.id, self._draining.is_set(), playing)
+        except WorkerRow.DoesNotExist:
+            await self._register()  # it was silent for so long that it was forgotten
+            return
         for run in playing:
             if run.run_id not in held:
                 self._recorder.lose(run.run_id)
@@ -148,23 +168,22 @@ class Worker:
         """Play the agent; whatever happens, the run ends, is handed back, or is another's."""
         task = asyncio.current_task()
         assert task is not None
-        stream = self._recorder.open(run, task.cancel)
+        stream = self._recorder.open(run, lambda: self._give_up(task))
         try:
-            failure = AgentError("Something went wrong inside the agent.", "internal_error")
+            failure: AgentError | None = None
             try:
                 await stream.close(*await self._answer(run, stream))
                 return
-            except AgentError as error:
-                failure = error
-            except asyncio.CancelledError:
+            except BaseException as error:
                 if stream.is_lost:
                     return
-                if task.cancelling():  # the worker drains
+                if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._draining.is_set():
                     await stream.close(End(Run.QUEUED, refund=True), None)
                     return
-                log.exception("run %s: %s cancelled itself", run.run_id, run.agent)
-            except (Exception, SystemExit):
-                log.exception("run %s: %s raised", run.run_id, run.agent)
+                failure = AgentError.of(error)
+                if failure is None:
+                    log.exception("run %s: %s raised", run.run_id, run.agent)
+                    failure = AgentError("Something went wrong inside the agent.", "internal_error")
             await stream.close(*_failed(run, failure))
         finally:
             self._recorder.close(stream)
@@ -173,7 +192,7 @@ class Worker:
         """A database that is away is waited for, as long as the run is this worker's."""
         while True:
             try:
-                return await in_database(function, run)
+                return await from_database(function, run)
             except Error as error:
                 log.warning("database: %s; trying again", type(error).__name__)
                 await asyncio.sleep(1)
@@ -226,7 +245,7 @@ def _failed(run: Claimed, error: AgentError) -> tuple[End, dict[str, Any] | None
         "agent_name": run.agent,
         "status": "failed",
         "error_code": error.code,
-        "message": tools.clean(str(error.message)[:MAX_WORDS]),
+        "message": error.message,
         "recoverable": True,
     }
     return End(Run.FAILED, error_code=error.code), event

@@ -17,7 +17,7 @@ from django.http.request import split_domain_port, validate_host
 
 from chat import auth, layer, protocol, runs, sockets
 from chat.auth import Identity
-from chat.database import in_database
+from chat.database import from_database, in_database
 from chat.delivery import Delivery, Window
 from chat.protocol import (
     Ack,
@@ -35,6 +35,7 @@ from chat.protocol import (
 
 log = logging.getLogger("netra.socket")
 
+PAGE_BYTES = protocol.MAX_AHEAD // 2  # of one answer to `resume`; what is more is left to the next
 FIRST_PAGE, PAGE = 50, 500  # rows of the log read at once: the first few are on their way before the rest is read
 EXPIRY_NOTICE = 60.0  # seconds before the token's end
 INBOX = 500  # events that wait while a frame is answered; more of them are read from the log instead
@@ -71,9 +72,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     async def websocket_connect(self) -> None:
         try:
             handshake = self._negotiate()
-            identity = await in_database(auth.identify, handshake.token) if handshake.token else None
+            identity = await from_database(auth.identify, handshake.token) if handshake.token else None
         except (Refused, auth.Unauthorized) as refusal:
-            log.info("refused %s: %s", self.scope["path"][:100], refusal.reason)
+            log.info("refused %r: %s", self.scope["path"][:100], refusal.reason)
             await self._close()
             return
         except Error as error:
@@ -106,12 +107,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.identity = identity
         # First the group, then the log: what is said in between is in both.
         await layer.join(layer.user_group(identity.user_id), self.hear)
-        if self.closed:  # it went while the group was joined
-            await layer.leave(layer.user_group(identity.user_id), self.hear)
-            return
         sockets.add(self)
         try:
-            heads = await in_database(runs.heads, identity.user_id)
+            heads = await from_database(runs.heads, identity.user_id)
         except Error as error:
             log.warning("database: %s; a socket is not served", type(error).__name__)
             await self._close(protocol.CLOSE_NOT_READY)
@@ -148,15 +146,20 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         task.add_done_callback(self.tasks.discard)
 
     async def websocket_disconnect(self) -> None:
-        self.closed = True
-        for timer in self.timers:
-            timer.cancel()
-        for task in self.tasks:
-            task.cancel()
-        if self.identity is not None:
-            sockets.discard(self)
-            await layer.leave(layer.user_group(self.identity.user_id), self.hear)
         raise StopConsumer
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # also where the server gave up waiting for it
+            self.closed = True
+            for timer in self.timers:
+                timer.cancel()
+            for task in self.tasks:
+                task.cancel()
+            if self.identity is not None:
+                sockets.discard(self)
+                layer.leave(layer.user_group(self.identity.user_id), self.hear)
 
     # ---- from the client ----
 
@@ -190,11 +193,13 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             await self._settle()
 
     async def _authenticate_first(self, text: str | None) -> None:
+        for timer in self.timers:  # it came in time, however long it takes to be looked up
+            timer.cancel()
         try:
             frame = protocol.parse(text or "")
             if not isinstance(frame, Authenticate):
                 raise auth.Unauthorized("another frame before authenticate")
-            identity = await in_database(auth.identify, frame.token)
+            identity = await from_database(auth.identify, frame.token)
         except (ProtocolError, auth.Unauthorized) as error:
             log.info("not authenticated: %s", error)
             await self._reject()
@@ -228,10 +233,11 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self._send(protocol.control(frame.reply_type, **{k: v for k, v in echo.items() if v is not None}))
             case Ack():
                 self.window.acked(frame.received)
-                while self.postponed and self.window.is_open:
-                    await self._resume(self.postponed.pop(next(iter(self.postponed))))
+                waiting, self.postponed = self.postponed, {}
+                for resume in waiting.values():
+                    await self._resume(resume)
             case AgentStatus():
-                await self._send(protocol.control("agent_status", runs=await in_database(runs.active, self.user_id)))
+                await self._send(protocol.control("agent_status", runs=await from_database(runs.active, self.user_id)))
             case Authenticate():
                 await self._authenticate_again(frame)
             case _:
@@ -257,7 +263,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _authenticate_again(self, frame: Authenticate) -> None:
         try:
-            identity = await in_database(auth.identify, frame.token)
+            identity = await from_database(auth.identify, frame.token)
         except auth.Unauthorized as error:
             log.info("not authenticated again: %s", error.reason)
             raise ProtocolError("unauthorized", "This token is not valid.") from error
@@ -271,16 +277,16 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _resume(self, frame: Resume) -> None:
         delivery, thread = self._delivery, str(frame.thread_id)
-        if not self.window.is_open:
-            delivery.paused.add(thread)
-            self.postponed[frame.thread_id] = frame
-            return
         own = delivery.own_runs(thread)
         own_ids = None if own is None else [uuid.UUID(run) for run in own]
-        page = await in_database(
+        page = await from_database(
             runs.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own_ids
         )
         delivery.named(thread)
+        if page.rows and not self.window.fits(page.rows[0][3]):
+            delivery.paused.add(thread)
+            self.postponed[frame.thread_id] = frame
+            return
         delivery.paused.discard(thread)
         delivery.behind.discard(thread)
         pruned = own is None and frame.after < page.head and page.first > frame.after + 1
@@ -292,18 +298,18 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         rows, left, asked, bytes_sent = page.rows, frame.limit, min(frame.limit, FIRST_PAGE), 0
         while True:
             for seq, run, kind, text in rows:
+                if bytes_sent > PAGE_BYTES or not self.window.fits(text):
+                    left = 0
+                    break
                 await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
                 bytes_sent += len(text)
                 left -= 1
-                if bytes_sent > protocol.MAX_AHEAD // 2 or not self.window.is_open:
-                    left = 0
-                    break
             if left <= 0 or len(rows) < asked:
                 break
             asked = min(left, PAGE)
-            rows = await in_database(runs.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
+            rows = await from_database(runs.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
         after = delivery.cursor(thread)
-        more = left <= 0 and bool(await in_database(runs.read, frame.thread_id, after, 1, own_ids))
+        more = left <= 0 and bool(await from_database(runs.read, frame.thread_id, after, 1, own_ids))
         if more:
             delivery.paused.add(thread)
         head = max(page.head, after)
@@ -316,22 +322,23 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             inbox, self.inbox = self.inbox, []
             for event in inbox:
                 await self._deliver(*event)
-            if not delivery.behind or not self.window.is_open:
+            if not delivery.behind:
                 return
             thread = delivery.behind.pop()
             own = delivery.own_runs(thread)
             own_ids = None if own is None else [uuid.UUID(run) for run in own]
             try:
-                rows = await in_database(runs.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
+                rows = await from_database(runs.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
             except Error as error:
                 log.warning("database: %s; a socket is compared later", type(error).__name__)
                 delivery.behind.add(thread)
                 return
             for seq, run, kind, text in rows:
+                if not self.window.fits(text):  # until the next ack
+                    delivery.behind.add(thread)
+                    return
                 await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
-                if not self.window.is_open:
-                    break
-            if len(rows) == PAGE or not self.window.is_open:
+            if len(rows) == PAGE:
                 delivery.behind.add(thread)
 
     async def _catch_up(self) -> None:
@@ -370,6 +377,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         elif message["type"] == "control":
             if self.delivery.wants(message["thread"]):
                 self.delivery.forget(message["thread"])
+                if message["thread"] == str(self.fresh_thread):
+                    self.fresh_thread = uuid.uuid4()
                 await self._send(message["frame"])
         elif message["type"] == "session_ended" and message["session"] in (None, str(self.session_id)):
             await self.revoke()
@@ -383,7 +392,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _deliver(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
         delivery = self._delivery
         if delivery.offer(thread, seq, run):
-            if self.window.is_open:
+            if self.window.fits(text):
                 await self._send_event(thread, seq, run, ends, text)
             else:
                 delivery.behind.add(thread)

@@ -31,7 +31,7 @@ class Delivery:
         if first and self._mode in ("factory", "isolated"):
             self._cursors[thread] = after
         if repeated:
-            self.behind.add(thread)
+            self.behind |= {thread} - self.paused
         else:
             self.live.setdefault(thread, set()).add(run)
 
@@ -104,34 +104,40 @@ class Window:
 
     def __init__(self) -> None:
         self._unread = 0  # bytes since the client last sent a frame
-        self._frames = 0
-        self._ahead: int | None = None  # bytes that were sent and not acked; None before the first ack
-        self._sizes: deque[int] = deque()
-        self._acked = 0
+        self._acking = False  # the client has begun to say what it got
+        self._sizes: deque[int] = deque()  # of the frames that it has not said it got
+        self._got = 0  # the frames before those
+        self._ahead = 0  # bytes: the sum of the sizes
 
     def sent(self, text: str) -> None:
-        size = len(text) if text.isascii() else len(text.encode())
+        size = _size(text)
         self._unread += size
-        self._frames += 1
-        if self._ahead is not None:
-            self._ahead += size
-            self._sizes.append(size)
+        self._sizes.append(size)
+        self._ahead += size
+        while not self._acking and self._ahead > 2 * MAX_AHEAD:  # of one that never acks, no more is kept than matters
+            self._drop()
 
     def heard(self) -> None:
         self._unread = 0
 
     def acked(self, received: int) -> None:
         """The client has got `received` frames in all. More than were sent, or fewer than before, changes nothing."""
-        if self._ahead is None:
-            self._ahead, self._acked = 0, self._frames
-        for _ in range(min(received, self._frames) - self._acked):
-            self._ahead -= self._sizes.popleft()
-            self._acked += 1
+        self._acking = True
+        while self._sizes and self._got < received:
+            self._drop()
 
-    @property
-    def is_open(self) -> bool:
-        return self._ahead is None or self._ahead < MAX_AHEAD
+    def _drop(self) -> None:
+        self._ahead -= self._sizes.popleft()
+        self._got += 1
+
+    def fits(self, text: str) -> bool:
+        """Whether this frame may be sent now. One that alone is as large as the window fits into an empty one."""
+        return not self._acking or not self._sizes or self._ahead + _size(text) <= MAX_AHEAD
 
     @property
     def too_slow(self) -> bool:
         return self._unread > MAX_UNREAD
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -35,6 +35,7 @@ _outbox: deque[tuple[str, dict[str, Any]]] = deque(maxlen=BACKLOG)
 _wake = asyncio.Event()
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
+_leaving: set[asyncio.Task[None]] = set()
 _channel = ""
 
 
@@ -70,11 +71,14 @@ async def join(group: str, callback: Callback) -> None:
         await _subscribe(group)
 
 
-async def leave(group: str, callback: Callback) -> None:
+def leave(group: str, callback: Callback) -> None:
+    """Hand it nothing more, at once; the subscription ends soon."""
     callbacks = _callbacks.get(group, set())
     callbacks.discard(callback)
-    if not callbacks and _callbacks.pop(group, None) is not None:
-        await _patiently(channel_layers["default"].group_discard(group, _channel), f"leaving {group}")
+    if not callbacks and _callbacks.pop(group, None) is not None and _loop is not None:
+        task = _loop.create_task(_unsubscribe(group))
+        _leaving.add(task)
+        task.add_done_callback(_leaving.discard)
 
 
 async def rejoin() -> None:
@@ -115,6 +119,11 @@ async def _subscribe(group: str) -> bool:
     if group not in _callbacks or not _channel:
         return False
     return await _patiently(channel_layers["default"].group_add(group, _channel), f"joining {group}")
+
+
+async def _unsubscribe(group: str) -> None:
+    if group not in _callbacks:  # nobody has joined again meanwhile
+        await _patiently(channel_layers["default"].group_discard(group, _channel), f"leaving {group}")
 
 
 async def _send() -> None:

@@ -164,6 +164,9 @@ class Run(models.Model):
     usage = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
+    claimed_at = models.DateTimeField(
+        null=True, blank=True, help_text="the last time; NETRA_RUN_TIMEOUT counts from it"
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
     objects = OwnedQuerySet.as_manager()
 

@@ -118,22 +118,19 @@ def start(user_id: int, message: UserMessage, fresh_thread: uuid.UUID | None = N
 
     Raises not_found, unknown_agent, conflict.
     """
-    asked = _request(
-        "message",
-        message.content,
-        message.agent,
-        message.parent_id if message.parent_given else "newest",
-        sorted(message.attachment_ids),
-    )
-    return _once(
-        user_id, message.client_msg_id, asked, message.thread_id, partial(_start, user_id, message, asked, fresh_thread)
-    )
+    parent = message.parent_id if message.parent_given else "newest"
+    body = (message.content, message.agent, parent, sorted(message.attachment_ids))
+    in_new, in_named = (_request("message", named, *body) for named in (False, True))
+    # Who named no thread the first time may name the one that the message got; not the other way round.
+    same = (in_new,) if message.thread_id is None else (in_named, in_new)
+    begin = partial(_start, user_id, message, same[0], fresh_thread)
+    return _once(user_id, message.client_msg_id, same, message.thread_id, begin)
 
 
 def regenerate(user_id: int, frame: Regenerate) -> Accepted:
     """A new run for the message that the assistant's message `frame.message_id` answered. Raises as `start` does."""
     asked = _request("regenerate", frame.message_id, frame.agent)
-    return _once(user_id, frame.client_msg_id, asked, None, partial(_regenerate, user_id, frame, asked))
+    return _once(user_id, frame.client_msg_id, (asked,), None, partial(_regenerate, user_id, frame, asked))
 
 
 def _request(*asked: object) -> str:
@@ -141,7 +138,11 @@ def _request(*asked: object) -> str:
 
 
 def _once(
-    user_id: int, client_msg_id: str | None, asked: str, thread_id: uuid.UUID | None, begin: Callable[[], Accepted]
+    user_id: int,
+    client_msg_id: str | None,
+    same: tuple[str, ...],
+    thread_id: uuid.UUID | None,
+    begin: Callable[[], Accepted],
 ) -> Accepted:
     """Two that come at once with one id, or make one thread, meet at a constraint; the later one looks again."""
     for last in (False, False, True):
@@ -150,7 +151,7 @@ def _once(
                 if client_msg_id is not None:
                     run = Run.objects.filter(user=user_id, client_msg_id=client_msg_id).select_related("thread").first()
                     if run is not None:
-                        return _again(run, asked, thread_id)
+                        return _again(run, same, thread_id)
                 return begin()
         except IntegrityError:
             if last:
@@ -158,11 +159,10 @@ def _once(
     raise AssertionError("unreachable")
 
 
-def _again(run: Run, asked: str, thread_id: uuid.UUID | None) -> Accepted:
+def _again(run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None) -> Accepted:
     if run.thread.deleted_at is not None:
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    # The thread is compared by what it is: without an id the first time, a client may name it the second time.
-    if run.request != asked or (thread_id is not None and thread_id != run.thread_id):
+    if run.request not in same or (thread_id is not None and thread_id != run.thread_id):
         raise ProtocolError("conflict", "This client_msg_id was used for another message.", field="client_msg_id")
     return Accepted(run.thread_id, run.message_id, run.id, run.position, run.client_msg_id, repeated=True)
 
@@ -218,7 +218,7 @@ def _regenerate(user_id: int, frame: Regenerate, asked: str) -> Accepted:
     answer = Message.objects.for_user(user_id).filter(id=frame.message_id).select_related("thread", "parent").first()
     if answer is None or answer.parent is None or answer.role != "assistant":
         raise ProtocolError("not_found", "There is no such answer.", field="message_id")
-    thread = Thread.objects.select_for_update().get(id=answer.thread_id)
+    thread = _thread(user_id, answer.thread_id)
     run_id = uuid.uuid4()
     _queue(
         run_id,
@@ -283,13 +283,15 @@ def _title(content: str) -> str:
 # ---- Threads ---------------------------------------------------------------------------------------------
 
 
-@transaction.atomic
 def create_thread(user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None) -> Thread:
     """Raises unknown_agent, and conflict for an id that is taken, by whomever."""
-    thread_id = thread_id or uuid.uuid4()
-    if Thread.objects.filter(id=thread_id).exists():
-        raise ProtocolError("conflict", "This id is taken.", field="id")
-    return Thread.objects.create(id=thread_id, user_id=user_id, title=title, agent=_agent(agent, None))
+    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=_agent(agent, None))
+    try:
+        with transaction.atomic():
+            thread.save(force_insert=True)
+    except IntegrityError:
+        raise ProtocolError("conflict", "This id is taken.", field="id") from None
+    return Thread.objects.get(id=thread.id)
 
 
 @transaction.atomic
@@ -303,17 +305,18 @@ def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
     return Thread.objects.get(id=thread.id)
 
 
-@transaction.atomic
 def delete(user_id: int, thread_id: uuid.UUID) -> None:
     """End its runs and hide the thread for good; its id stays taken. Raises not_found."""
-    for run_id in sorted(
-        Run.objects.for_user(user_id).filter(thread=thread_id, status__in=Run.ACTIVE).values_list("id", flat=True)
-    ):
-        _cancel(run_id)
-    thread = _thread(user_id, thread_id)
-    Thread.objects.filter(id=thread.id).update(deleted_at=Now(), updated_at=Now())
-    frame = protocol.control("thread_deleted", thread_id=str(thread.id))
-    _post(user_id, {"type": "control", "thread": str(thread.id), "frame": frame})
+    active = Run.objects.filter(user=user_id, thread=thread_id, status__in=Run.ACTIVE).order_by("id")
+    with transaction.atomic():
+        for run in list(active.select_for_update()):
+            _cancel(run.id)
+        thread = _thread(user_id, thread_id)
+        Thread.objects.filter(id=thread.id).update(deleted_at=Now(), updated_at=Now())
+        frame = protocol.control("thread_deleted", thread_id=str(thread.id))
+        _post(user_id, {"type": "control", "thread": str(thread.id), "frame": frame})
+    for run in active:  # one that was started before the thread was locked; from now on none is
+        _cancel(run.id)
 
 
 def _thread(user_id: int, thread_id: uuid.UUID) -> Thread:
@@ -334,8 +337,8 @@ _LATER = {
 _CLAIMABLE = """
     SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code,
         r.thread_id, r.message_id, r.user_id, r.agent, m.content
-    FROM chat_run r JOIN chat_message m ON m.id = r.message_id
-    WHERE r.status IN ('queued', 'running') AND r.agent IN ({agents}) AND (
+    FROM chat_run r JOIN chat_message m ON m.id = r.message_id JOIN chat_thread t ON t.id = r.thread_id
+    WHERE t.deleted_at IS NULL AND r.status IN ('queued', 'running') AND r.agent IN ({agents}) AND (
         r.status = 'running' AND r.lease_until < {now} AND r.attempt < %s
         OR r.status = 'queued' AND (r.not_before IS NULL OR r.not_before <= {now}) AND NOT EXISTS (
             SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
@@ -343,7 +346,7 @@ _CLAIMABLE = """
     ORDER BY r.created_at LIMIT %s"""
 _CLAIM = """
     UPDATE chat_run SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later},
-        worker_id = %s, not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now})
+        worker_id = %s, not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}
     WHERE id = %s AND fence = %s AND (status = 'queued' OR status = 'running' AND lease_until < {now})
     RETURNING attempt, fence"""
 # The lease is extended and the fence is checked by one statement that holds the rows to the commit.
@@ -510,9 +513,10 @@ def unregister(worker_id: uuid.UUID) -> None:
 def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> set[uuid.UUID]:
     """Extend the leases of these runs; returns the ids of those that are still this worker's.
 
-    Forgets the workers that have been silent for an hour."""
+    Forgets the workers that have been silent for an hour. Raises Worker.DoesNotExist if this is one of them."""
     held = _hold([(run.run_id, run.fence) for run in runs])
-    Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining)
+    if not Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining):
+        raise Worker.DoesNotExist
     Worker.objects.filter(heartbeat_at__lt=Now() - timedelta(hours=1)).delete()
     return held
 
@@ -545,13 +549,13 @@ def sweep() -> int:
     """End what no worker will: the runs that are out of attempts or out of time. Returns how many."""
     late = Now() - timedelta(seconds=settings.NETRA_RUN_TIMEOUT)
     running = Run.objects.filter(status=Run.RUNNING)
-    timed_out = list(running.filter(started_at__lt=late).values_list("id", flat=True))
+    timed_out = list(running.filter(claimed_at__lt=late).values_list("id", flat=True))
     exhausted = list(
         running.filter(lease_until__lt=Now(), attempt__gte=settings.NETRA_MAX_ATTEMPTS).values_list("id", flat=True)
     )
     ended = 0
     for run_id in sorted(timed_out):
-        ended += _fail(run_id, "timeout", "This took too long and was stopped.", started_at__lt=late)
+        ended += _fail(run_id, "timeout", "This took too long and was stopped.", claimed_at__lt=late)
     for run_id in sorted(exhausted):
         ended += _fail(run_id, "max_attempts", "This failed again and again and was given up.", lease_until__lt=Now())
     return ended

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,73 @@ async def mirror(turn: Turn) -> None:
         await sub.say(turn.text)
         sub.summary = turn.text
     raise AgentError(turn.text)
+
+
+TASKS: set[asyncio.Future[None]] = set()
+
+
+class Odd(BaseException):
+    """Nothing that anybody catches."""
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def odd(turn: Turn) -> None:
+    """End as the message says, as no agent should."""
+
+    async def child() -> None:
+        raise AgentError("The words of the child.", code="child")
+
+    async def ticker() -> None:
+        while True:
+            await turn.think("tick")
+            await asyncio.sleep(0)
+
+    match turn.text:
+        case "cancels itself":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(60)
+        case "interrupts":
+            raise KeyboardInterrupt
+        case "interrupts in a tool":
+            await turn.call(interrupt)
+        case "odd":
+            raise Odd
+        case "odd code":
+            raise AgentError("Words.", code="\ud800" + "x" * 100)
+        case "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+        case "left behind":
+            TASKS.add(asyncio.ensure_future(ticker()))
+            await asyncio.sleep(0.05)
+        case "too large":
+            await turn.say("x" * 600_000)
+
+
+async def stubborn(turn: Turn) -> None:
+    """Never end, whoever cancels it."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await turn.think("on and on")
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
+async def hanging(turn: Turn) -> None:
+    """Call a plain tool that never returns."""
+    await turn.call(hang)
+
+
+async def impatient(turn: Turn) -> None:
+    """Give a tool up after a moment, and go on."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await turn.call(asyncio.sleep, delay=60)
+    await turn.say("went on")

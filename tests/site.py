@@ -291,6 +291,10 @@ AGENTS = (
     "bulky",
     "structured",
     "mirror",
+    "odd",
+    "stubborn",
+    "hanging",
+    "impatient",
 )
 
 

@@ -154,7 +154,7 @@ def test_a_result_that_is_no_json_is_a_failed_call() -> None:
     assert sink[1]["error"] == "TypeError: odd: result.rows[1].when: object"
 
 
-def test_a_cancelled_call_shows_no_completion() -> None:
+def test_a_cancelled_call_is_over_for_whoever_watches() -> None:
     async def forever() -> None:
         await asyncio.Event().wait()
 
@@ -179,7 +179,9 @@ def test_a_cancelled_call_shows_no_completion() -> None:
 
     turn = Turn(text="hi", sink=sink)
     asyncio.run(main())
-    assert types(sink) == ["agent_started", "tool_executing"]
+    assert types(sink) == ["agent_started", "tool_executing", "tool_completed", "subagent_completed"]
+    assert (sink[2]["success"], sink[2]["error"]) == (False, "The call was cancelled.")
+    assert sink[3]["summary"] == "sub was stopped"
 
 
 async def repeatable(turn: Turn) -> list[Any]:

@@ -199,11 +199,11 @@ def test_elsewhere_what_was_not_sent_was_not_seen():
 MIB = "x" * (1024 * 1024)
 
 
-def test_without_an_ack_the_window_is_open():
+def test_without_an_ack_everything_fits():
     window = Window()
     for _ in range(3):
         window.sent(MIB)
-    assert window.is_open
+        assert window.fits(MIB)
 
 
 def test_from_the_first_ack_on_at_most_a_mebibyte_is_sent_ahead():
@@ -211,15 +211,14 @@ def test_from_the_first_ack_on_at_most_a_mebibyte_is_sent_ahead():
     window.sent(MIB)
     window.acked(1)
     window.sent("x" * (MAX_AHEAD - 1))
-    assert window.is_open
-    window.sent("x")
-    assert not window.is_open
+    assert window.fits("x")
+    assert not window.fits("xx")
     window.acked(2)
-    assert window.is_open
+    assert window.fits(MIB)
     window.sent(MIB)
-    assert not window.is_open
-    window.acked(4)
-    assert window.is_open
+    assert not window.fits("x")
+    window.acked(3)
+    assert window.fits(MIB)
 
 
 def test_acks_for_what_was_not_sent_or_again_change_nothing():
@@ -228,33 +227,32 @@ def test_acks_for_what_was_not_sent_or_again_change_nothing():
     window.sent(MIB)
     for received in (0, 0):
         window.acked(received)
-        assert not window.is_open
+        assert not window.fits("x")
     window.acked(1_000_000)
-    assert window.is_open
+    assert window.fits(MIB)
     window.sent(MIB)
     window.acked(1)
-    assert not window.is_open
+    assert not window.fits("x")
     window.acked(2)
-    assert window.is_open
+    assert window.fits(MIB)
 
 
-def test_frames_before_the_first_ack_are_not_counted_twice():
+def test_what_was_sent_before_the_first_ack_counts():
     window = Window()
-    window.sent(MIB)
-    window.sent(MIB)
-    window.acked(1)  # the second is on its way still: it was sent before there was a window
-    window.sent("x" * (MAX_AHEAD - 1))
-    window.acked(2)
-    assert window.is_open
-    window.sent("x")
-    assert not window.is_open
+    for _ in range(9):
+        window.sent("x" * (MAX_AHEAD // 2))
+    window.acked(1)
+    assert not window.fits("x")
+    window.acked(8)
+    assert window.fits("x" * (MAX_AHEAD // 2))
+    assert not window.fits("x" * (MAX_AHEAD // 2 + 1))
 
 
 def test_bytes_are_counted_not_characters():
     window = Window()
     window.acked(0)
     window.sent("é" * (MAX_AHEAD // 2))
-    assert not window.is_open
+    assert not window.fits("x")
 
 
 def test_four_mebibytes_without_a_sign_of_life_are_too_many():
@@ -277,4 +275,12 @@ def test_the_window_knows_what_is_ahead(steps):
         sizes.append(size)
         acked = min(len(sizes), acked + more)
         window.acked(acked)
-        assert window.is_open is (sum(sizes[acked:]) < MAX_AHEAD)
+        ahead = sum(sizes[acked:])
+        assert window.fits("x") is (acked == len(sizes) or ahead + 1 <= MAX_AHEAD)
+
+
+def test_a_resend_does_not_end_the_pause_between_two_pages():
+    delivery = Delivery("main", {THREAD: 9})
+    delivery.paused.add(THREAD)
+    delivery.started(THREAD, RUN, 0, repeated=True)
+    assert not delivery.behind

@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def time_out(self, data):
         run = data.draw(st.sampled_from(self.active()))
-        Run.objects.filter(id=run.id).update(started_at=Now() - timedelta(seconds=netra.NETRA_RUN_TIMEOUT + 1))
+        Run.objects.filter(id=run.id).update(claimed_at=Now() - timedelta(seconds=netra.NETRA_RUN_TIMEOUT + 1))
         runs.sweep()
         assert Run.objects.get(id=run.id).error_code == "timeout"
 
@@ -270,6 +270,36 @@ def test_an_id_used_for_another_message_is_a_conflict(alice, other):
 def test_an_id_may_be_repeated_with_the_thread_that_it_got(alice):
     first = runs.start(alice.id, message(client_msg_id="one"))
     assert runs.start(alice.id, message(client_msg_id="one", thread_id=first.thread_id)).run_id == first.run_id
+
+
+def test_an_id_of_a_named_thread_is_not_one_of_a_new_thread(alice):
+    runs.start(alice.id, message(client_msg_id="one", thread_id=uuid.uuid4()))
+    with pytest.raises(ProtocolError, match="another message"):
+        runs.start(alice.id, message(client_msg_id="one"))
+
+
+def test_a_thread_s_id_is_taken_once(alice, bob):
+    thread_id = runs.create_thread(alice.id, None, "", None).id
+    for user in (alice, bob):
+        with pytest.raises(ProtocolError) as error:
+            runs.create_thread(user.id, thread_id, "", None)
+        assert error.value.code == "conflict"
+
+
+def test_a_silent_worker_that_was_forgotten_is_told(db):
+    worker, other = new_worker(), new_worker()
+    Worker.objects.filter(id=worker).update(heartbeat_at=Now() - timedelta(hours=2))
+    runs.heartbeat(other, False, [])
+    with pytest.raises(Worker.DoesNotExist):
+        runs.heartbeat(worker, False, [])
+
+
+def test_time_in_the_queue_is_not_the_run_s(alice):
+    runs.start(alice.id, message())
+    runs.record([Entry(claim_one(), [], End(Run.QUEUED, refund=True))])
+    Run.objects.update(started_at=Now() - timedelta(hours=2))
+    claim_one()
+    assert runs.sweep() == 0
 
 
 def test_ids_are_each_user_s_own(alice, bob):

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agents.registry import load
 from agents.worker import Worker
@@ -18,6 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("--concurrency", type=int, default=settings.NETRA_CONCURRENCY, help="runs at a time")
 
     def handle(self, *args: Any, concurrency: int, **options: Any) -> None:
+        if concurrency < 1:
+            raise CommandError("--concurrency must be at least 1.")
         asyncio.run(self._run(concurrency))
 
     async def _run(self, concurrency: int) -> None:
