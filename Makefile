@@ -16,7 +16,7 @@ test: install-dev ## Run all tests; ARGS="-k stop" chooses some
 check: export SECRET_KEY = only-for-make-check-which-signs-nothing-with-this-long-key
 check: export ALLOWED_HOSTS = netra.example
 check: export ALLOWED_ORIGINS = https://netra.example
-check: export DATABASE_URL = sqlite://:memory:
+check: export DATABASE_URL = sqlite:///var/check.sqlite3
 check: export REDIS_URL = redis://127.0.0.1:6379/0
 check: install-dev ## Check style, types, migrations and the settings of production
 	.venv/bin/ruff check .

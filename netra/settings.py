@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio.connection import parse_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -64,8 +65,7 @@ if len(SECRET_KEY) < 32:
 ALLOWED_HOSTS = names("ALLOWED_HOSTS")
 ALLOWED_ORIGINS = names("ALLOWED_ORIGINS")
 for origin in ALLOWED_ORIGINS:
-    parts = urlsplit(origin)
-    if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?", origin):
         raise ImproperlyConfigured(
             f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it."
         )
@@ -150,6 +150,8 @@ except Exception:  # the URL may hold a password: it is not repeated
     raise ImproperlyConfigured(
         "DATABASE_URL cannot be read; it is sqlite:///path or postgres://user:password@host/name."
     ) from None
+if DATABASES["default"]["NAME"] in ("", ":memory:"):
+    raise ImproperlyConfigured("DATABASE_URL names no database: every process has to find the same one.")
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Without IMMEDIATE two writers upgrade their read locks and one of them loses its update.
     DATABASES["default"]["OPTIONS"] = {
@@ -162,8 +164,11 @@ elif DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = text("REDIS_URL")
-if urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
-    raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+try:
+    if not {"host", "path"} & parse_url(REDIS_URL).keys():
+        raise ValueError
+except ValueError:  # the URL may hold a password: it is not repeated
+    raise ImproperlyConfigured("REDIS_URL must be redis://host:port/n, rediss://… or unix:///path.") from None
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",

@@ -15,7 +15,7 @@ NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "health", "api/health", "api/schema", "api/docs",
     "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
 }  # fmt: skip
-PAGES = {"", "login", "signup", "c/<uuid:thread_id>"}  # shells without a word of a user in them
+PAGES = {"", "login", "signup", "c/<id:thread_id>"}  # shells without a word of a user in them
 
 
 def modules(*packages: str) -> Iterator[tuple[str, ast.Module]]:

@@ -18,7 +18,7 @@ GOOD = {
     "SECRET_KEY": "a key for tests that guards nothing but tests, and is long enough",
     "ALLOWED_HOSTS": "netra.example",
     "ALLOWED_ORIGINS": "https://netra.example",
-    "DATABASE_URL": "sqlite://:memory:",
+    "DATABASE_URL": "sqlite:///var/check.sqlite3",
     "REDIS_URL": "redis://127.0.0.1:6379/0",
 }
 
@@ -43,7 +43,12 @@ WRONG = [
     ("ALLOWED_ORIGINS", "https://netra.example/"),
     ("DATABASE_URL", "mysql://u:hunter2@h/n"),
     ("DATABASE_URL", "no url with hunter2"),
+    ("DATABASE_URL", "sqlite://"),
+    ("DATABASE_URL", "postgres://localhost"),
     ("REDIS_URL", "http://hunter2@h"),
+    ("REDIS_URL", "redis://:hunter2@h:port/0"),
+    ("REDIS_URL", "redis://"),
+    ("ALLOWED_ORIGINS", "https://*.example.com"),
     ("DEBUG", "maybe"),
     ("NETRA_HTTPS", "2"),
     ("PORT", "70000"),
