@@ -62,6 +62,7 @@ if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured(
         "SECRET_KEY is too short: it signs the users' tokens and must have at least 32 characters."
     )
+PORT = number("PORT", 8000, 1, 65535)
 ALLOWED_HOSTS = names("ALLOWED_HOSTS")
 ALLOWED_ORIGINS = names("ALLOWED_ORIGINS")
 for origin in ALLOWED_ORIGINS:
@@ -72,7 +73,6 @@ for origin in ALLOWED_ORIGINS:
 
 NETRA_HTTPS = flag("NETRA_HTTPS", not DEBUG)
 NETRA_VAR = BASE_DIR / text("NETRA_VAR", "var")
-PORT = number("PORT", 8000, 1, 65535)
 
 # ---- Agents and runs -------------------------------------------------------------------------------------
 AGENTS = {

@@ -190,7 +190,7 @@ def test_refused_before_accept(site, alice, path, offers, header, reason):
     before = len(site.log("web"))
     options = {"additional_headers": bearer(alice.access)} if header else {}
     assert refusal(site, path=path, subprotocols=filled(offers, alice.access), **options)[0] == 403
-    assert f"refused {path}: {reason}" in site.log("web")[before:]
+    assert f"refused {path!r}: {reason}" in site.log("web")[before:]
 
 
 HEADERS = {
