@@ -12,9 +12,10 @@ from agents.advisor.actions import order_actions
 from agents.advisor.case import Shares
 from agents.advisor.data import capacity, cost_breakdown
 from agents.advisor.figures import MAX_TEXT, read_figures
+from agents.advisor.markdown import dollars
 from agents.advisor.optimization import ASSUMED, compare_models, savings_plan
 from agents.advisor.prices import cheaper_candidates, find_model, price_lookup
-from agents.advisor.reporting import add_up, dollars
+from agents.advisor.reporting import add_up
 from agents.agent import AgentError, Call, Message, Record, Turn
 
 MODELS = ["gpt-4", "gpt-4o", "gpt-4o-mini", "gpt-5", "claude-3-opus-latest", "claude-sonnet-4-5", "gemini-2.5-pro"]
@@ -38,7 +39,7 @@ def ask(text: str, **given: Any) -> tuple[str, Record, Any]:
 
 
 def section(answer: str, title: str) -> str:
-    return answer.partition(f"### {title}")[2].partition("\n###")[0]
+    return answer.partition(f"## {title}")[2].partition("\n## ")[0]
 
 
 # What a message says
@@ -532,7 +533,11 @@ def test_without_figures_it_says_what_it_needs_and_invents_nothing(text: str) ->
     assert "Tell me what you pay" in answer
     assert answer.count("$") == 1, "only the example has an amount"
     assert result is None
-    assert [event["agent_name"] for event in sink if event["type"] == "agent_started"] == ["triage", "reporting"]
+    assert [event["agent_name"] for event in sink if event["type"] == "agent_started"] == [
+        "triage",
+        "data_helper",
+        "reporting",
+    ]
 
 
 def test_an_unknown_model_is_named_with_its_nearest() -> None:

@@ -1,15 +1,17 @@
-"""The adviser on AI spend: a supervisor and five sub-agents. Arithmetic on real prices, no model."""
+"""The adviser on AI spend: a supervisor and six sub-agents. Arithmetic on real prices and usage files, no model."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
 from agents.advisor.actions import actions
 from agents.advisor.case import Case
 from agents.advisor.data import data
-from agents.advisor.figures import is_empty
+from agents.advisor.data_helper import data_helper
 from agents.advisor.optimization import optimization
 from agents.advisor.reporting import Totals, reporting
 from agents.advisor.triage import triage
+from agents.advisor.usage import UsageFiles
 from agents.agent import AgentError, Turn
 
 log = logging.getLogger(__name__)
@@ -18,11 +20,25 @@ _STEPS = 5
 
 
 async def advisor(turn: Turn) -> Totals | None:
-    """Say what could be saved on AI models, by the figures in the message. The result: the totals in US dollars."""
+    """Say what could be saved on AI models, by usage files and the figures in the message. The result: totals a month.
+
+    Enough to go on: triage, data, optimization, actions, reporting. Something is missing: data_helper asks for it
+    before data. There is nothing: data_helper asks, and reporting says so.
+    """
+    files = UsageFiles(turn.attachments)
+    try:
+        return await _advise(turn, files)
+    finally:
+        await asyncio.to_thread(files.close)
+
+
+async def _advise(turn: Turn, files: UsageFiles) -> Totals | None:
     await turn.think("Finding out what is asked", step=1, of=_STEPS)
     async with turn.subagent("triage", task="Find out what is asked and which figures there are") as sub:
-        case = await triage(sub)
-    if not is_empty(case.figures):
+        case = await triage(sub, files)
+    if case.enough != "sufficient":
+        await _try(turn, case, "data_helper", "Ask for what is missing", data_helper)
+    if case.enough != "insufficient":
         await turn.think("Looking at the prices and the bill", step=2, of=_STEPS)
         await _try(turn, case, "data", "Look up prices and work out the tokens behind the bill", data)
     if case.lines:
@@ -34,7 +50,7 @@ async def advisor(turn: Turn) -> Totals | None:
     await turn.think("Writing the report", step=5, of=_STEPS)
     async with turn.subagent("reporting", task="Check the totals and write the answer") as sub:
         totals = await reporting(sub, case)
-    return None if case.percent else totals
+    return None if case.percent or case.currency != "USD" else totals
 
 
 async def _try(turn: Turn, case: Case, name: str, task: str, work: Callable[[Turn, Case], Awaitable[None]]) -> None:

@@ -8,13 +8,38 @@ Dimension = Literal["model", "feature", "user", "day", "month", "status"]
 
 
 class Only(TypedDict, total=False):
-    """Which rows: of this model, feature or user; from `since` up to and with `until` (days, `2026-06-01`)."""
+    """Which rows: of this model, feature or user; from `since` up to and with `until` (days, `2026-06-01`).
+
+    `currency`: rows whose cost is in it; rows without a cost go with `USD`, as their list price is in dollars.
+    """
 
     model: str
     feature: str
     user: str
     since: str
     until: str
+    currency: str
+
+
+class Recognition(TypedDict):
+    """What the beginning of a file says. `roles`: what its columns are (`model`, `input_tokens`, …)."""
+
+    file: str
+    usage: bool
+    words: str
+    roles: list[str]
+
+
+class Meant(TypedDict):
+    """The rows of a file that a text speaks of.
+
+    `targets`: models of the file that it asks to move to; `absent`: months that it names and the file does not have.
+    """
+
+    file: str
+    only: Only
+    targets: list[str]
+    absent: list[str]
 
 
 class Series(TypedDict):
@@ -153,7 +178,7 @@ class Anomaly(TypedDict):
 
 
 class Trend(TypedDict):
-    """Dollars. `slope_usd_per_day` is None with fewer than 3 whole days; anomalies need 7."""
+    """Dollars, or `only`'s currency. `slope_usd_per_day` is None with fewer than 3 whole days; anomalies need 7."""
 
     days: int
     slope_usd_per_day: float | None

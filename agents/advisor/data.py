@@ -1,12 +1,11 @@
 """Data: today's prices of the models that are used, and what the bill says about the tokens behind it."""
 
+from agents.advisor.bills import read_files
 from agents.advisor.case import Capacity, Case, Line
-from agents.advisor.figures import Figures
-from agents.advisor.prices import Price, price_lookup
+from agents.advisor.figures import INPUT_PER_OUTPUT, Figures
+from agents.advisor.prices import blended_input, price_lookup
 from agents.agent import AgentError, Turn
 
-# Common for chat and retrieval, and only used where the message has no token counts.
-INPUT_PER_OUTPUT = 3.0
 SECONDS_IN_MONTH = 365 * 86_400 / 12
 
 
@@ -47,13 +46,11 @@ def cost_breakdown(
         "cached_share": cached_share,
         "prompt_tokens": prompt_tokens,
         "tokens_usd": tokens_usd if monthly_spend is not None else None,
+        "scale": 1.0,
+        "elsewhere": 1.0,
+        "wasted_share": 0.0,
+        "cached_known": False,
     }
-
-
-def blended_input(price: Price, cached_share: float) -> float:
-    """Dollars per million input tokens of which `cached_share` are charged as read from the cache."""
-    cached = price["input"] if price["cache_read"] is None else min(price["cache_read"], price["input"])
-    return price["input"] * (1 - cached_share) + cached * cached_share
 
 
 def capacity(
@@ -83,10 +80,19 @@ def capacity(
 
 async def data(turn: Turn, case: Case) -> None:
     figures = case.figures
+    if any(one["usage"] for one in case.recognitions):
+        await read_files(turn, case)
     await turn.think("Looking up the prices of the models that were named")
+    if case.lines:
+        # Of a file's models the bill is known: others that are named are what the traffic could go to.
+        used = {line["price"]["model"] for line in case.lines}
+        named = [model for model in figures["current"] if model not in used]
+        figures["asked"] = list(dict.fromkeys([*named, *figures["asked"]]))
+        if named:
+            figures["notes"].append(f"In no row of the files, so only compared: {', '.join(named)}.")
     for model in dict.fromkeys(figures["current"] + figures["asked"]):
         case.prices.append(await turn.call(price_lookup, model=model, prompt_tokens=prompt_tokens(figures)))
-    bills = split_bill(case)
+    bills = [] if case.uses else split_bill(case)
     if bills:
         await turn.think("Working out the tokens behind the bill")
     inputs, outputs = monthly_mtok(case) if len(bills) == 1 else (None, None)
@@ -112,6 +118,9 @@ async def data(turn: Turn, case: Case) -> None:
             growth=figures["growth"] or 1.0,
         )
     turn.summary = f"Prices of {len(case.prices)} and bills of {len(case.lines)} models."
+    if case.uses:
+        rows = sum(use.whole["rows_read"] for use in case.uses)
+        turn.summary = f"Read {rows:,} rows of usage; bills of {len(case.lines)} models."
 
 
 def split_bill(case: Case) -> list[tuple[str, float | None]]:

@@ -17,6 +17,8 @@ MAX_MODELS = 50
 MAX_DOLLARS = 1e12
 MAX_COUNT = 1e18
 _WINDOW = 70
+# Common for chat and retrieval, and only used where there are no token counts.
+INPUT_PER_OUTPUT = 3.0
 
 Kind = Literal["cached", "repeated", "batch", "simple", "workload", "model", "input", "output"]
 
@@ -77,13 +79,13 @@ class Figures(TypedDict):
     notes: list[str]
 
 
-def read_figures(text: str, earlier: list[str]) -> Figures:
+def read_figures(text: str, earlier: list[str], follow: bool = False) -> Figures:
     """The figures of a message; what it lacks is taken from the user's earlier messages, the newest first.
 
-    A message with no figure and no model in it stays empty, whatever came before it.
+    A message with no figure and no model in it stays empty, whatever came before it, unless it is to `follow`.
     """
     figures = _Reader(text).read()
-    if not is_empty(figures):
+    if follow or not is_empty(figures):
         for before in reversed(earlier):
             _fill(figures, _Reader(before).read())
     return figures
@@ -211,7 +213,7 @@ _BY = re.compile(
     r"(?:\s(?:it|them|this|that|my|our|the|ai|llm|api|openai|costs?|spend(?:ing)?|bills?|off|down|by))*" + _HEDGE,
     re.I,
 )
-_GROWTH = re.compile(r"\b(?:traffic|load|volume|users|requests|throughput|capacity|scale|grow\w*|calls)\b", re.I)
+_GROWTH = re.compile(r"\b(?:traffic|load|volume|usage|users|requests|throughput|capacity|scale|grow\w*|calls)\b", re.I)
 _SHARES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         "repeated",
@@ -257,7 +259,7 @@ _MODEL = re.compile(
 _MODEL_PART = re.compile(r"[-. ]?[a-z0-9]+\+?", re.I)
 _TIER = re.compile(r" (?:opus|sonnet|haiku|mini|nano|turbo|pro|flash|lite|large|medium|small)", re.I)
 _PLAIN_ENDING = re.compile(r"-(?:based|powered|class|style|calls|api|level|like|only)", re.I)
-_ASKED = re.compile(
+ASKED = re.compile(
     r"\b(?:to|into|instead|vs\.?|versus|or|than|about|alternatives?|try|consider)\s+(?:use |using |the |a |an )?$", re.I
 )
 _CLAUSE_END = re.compile(r"[,;!?()\n]|\.(?:\s|$)|\s(?:and|but|while|plus)\s", re.I)
@@ -366,7 +368,7 @@ class _Reader:
         current, asked = self.figures["current"], self.figures["asked"]
         if model in current or model in asked:
             return
-        if _ASKED.search(self.text[max(0, start - 30) : start]):
+        if ASKED.search(self.text[max(0, start - 30) : start]):
             asked.append(model)
         else:
             current.append(model)

@@ -1,16 +1,17 @@
-"""Optimization: cheaper models for the same tokens, and what the four levers save together."""
+"""Optimization: cheaper models for the same tokens, and what the levers save together."""
 
 from collections.abc import Iterator
 from typing import get_args
 
 from agents.advisor.case import Candidate, Case, Effort, Lever, Line, Need, Plan, Saving, Shares
-from agents.advisor.data import blended_input
 from agents.advisor.figures import Share
-from agents.advisor.prices import VENDORS, Price, cheaper_candidates, price_lookup
+from agents.advisor.prices import VENDORS, Price, blended_input, cheaper_candidates, price_lookup
 from agents.agent import Turn
 
 # Used where the message says nothing, and named in the answer as assumed.
 ASSUMED: Shares = {"move": 0.5, "batch": 0.1, "repeat": 0.3, "trim": 0.1, "hit": 0.8}
+# Of what errors and retries cost, the part that pausing before a retry and fixing bad requests would spare.
+AVOIDABLE = 0.5
 # OpenAI and Anthropic cache no shorter prompts.
 MIN_CACHED_PROMPT = 1024
 # A change of model has to be worth its testing, and the list of models short enough to read.
@@ -18,7 +19,7 @@ WORTH_MOVING = 2 / 3
 TIER_STEP = 0.5
 SAME_COST = 0.75
 OTHER_VENDORS = 4
-EFFORT: dict[Lever, Effort] = {"cache": "low", "batch": "low", "move": "medium", "trim": "medium"}
+EFFORT: dict[Lever, Effort] = {"retries": "low", "cache": "low", "batch": "low", "move": "medium", "trim": "medium"}
 
 
 def compare_models(line: Line, asked: list[str]) -> list[Candidate]:
@@ -55,9 +56,11 @@ def _dearest(candidates: list[Candidate], ceiling: float) -> Candidate | None:
 
 
 def _candidate(line: Line, price: Price, asked: bool = False) -> Candidate:
+    # A discount is one vendor's: elsewhere the list price counts. Another currency carries over with the ratio.
+    scale = line["scale"] if price["vendor"] == line["price"]["vendor"] else max(line["scale"], line["elsewhere"])
     cost = line["input_mtok"] * blended_input(price, line["cached_share"]) + line["output_mtok"] * price["output"]
-    saving = line["monthly_spend"] - cost
-    return {"price": price, "monthly_cost": cost, "monthly_saving": saving, "asked": asked}
+    saving = line["monthly_spend"] - cost * scale
+    return {"price": price, "monthly_cost": cost * scale, "monthly_saving": saving, "asked": asked, "scale": scale}
 
 
 def savings_plan(line: Line, candidates: list[Candidate], shares: Shares, goal_saving: float | None) -> Plan:
@@ -70,17 +73,18 @@ def savings_plan(line: Line, candidates: list[Candidate], shares: Shares, goal_s
     target = None
     for target in targets:
         enough = line["monthly_spend"] / 2 if goal_saving is None else goal_saving
-        saved = target["monthly_saving"] if goal_saving is None else _saving(line, target["price"], shares)
+        saved = target["monthly_saving"] if goal_saving is None else _saving(line, target, shares)
         if target["asked"] or saved >= enough:
             break
     price = target["price"] if target else None
-    savings = _savings(line, price, shares)
+    savings = _savings(line, target, shares)
     saving = sum(step["saving"] for step in savings)
     missed = goal_saving is not None and saving < goal_saving * (1 - 1e-9)
     return {
         "model": line["price"]["model"],
         "target": price["model"] if price else None,
         "savings": savings,
+        "shares": shares,
         "monthly_spend": line["monthly_spend"],
         "monthly_saving": min(saving, line["monthly_spend"]),
         "goal_saving": goal_saving,
@@ -94,18 +98,20 @@ def _targets(line: Line, candidates: list[Candidate]) -> list[Candidate]:
         candidate
         for candidate in candidates
         if candidate["monthly_saving"] > 0
-        and candidate["price"]["output"] <= line["price"]["output"]
-        and blended_input(candidate["price"], line["cached_share"])
-        <= blended_input(line["price"], line["cached_share"])
+        and candidate["price"]["output"] * candidate["scale"] <= line["price"]["output"] * line["scale"]
+        and blended_input(candidate["price"], line["cached_share"]) * candidate["scale"]
+        <= blended_input(line["price"], line["cached_share"]) * line["scale"]
     ]
     same = [candidate for candidate in cheaper if candidate["price"]["vendor"] == line["price"]["vendor"]]
     return [candidate for candidate in cheaper if candidate["asked"]] or same or cheaper
 
 
-def _savings(line: Line, target: Price | None, shares: Shares) -> list[Saving]:
+def _savings(line: Line, target: Candidate | None, shares: Shares) -> list[Saving]:
     spend = line["monthly_spend"]
     alone = {lever: max(0.0, spend - _cost(line, target, shares, {lever})) for lever in get_args(Lever)}
-    order = sorted((lever for lever in alone if alone[lever] > 0), key=lambda lever: (EFFORT[lever], -alone[lever]))
+    order = sorted(
+        (lever for lever in alone if alone[lever] > spend * 1e-12), key=lambda lever: (EFFORT[lever], -alone[lever])
+    )
     savings: list[Saving] = []
     pulled: set[Lever] = set()
     left = spend
@@ -117,11 +123,11 @@ def _savings(line: Line, target: Price | None, shares: Shares) -> list[Saving]:
     return savings
 
 
-def _saving(line: Line, target: Price | None, shares: Shares) -> float:
+def _saving(line: Line, target: Candidate | None, shares: Shares) -> float:
     return sum(step["saving"] for step in _savings(line, target, shares))
 
 
-def _cost(line: Line, target: Price | None, shares: Shares, levers: set[Lever]) -> float:
+def _cost(line: Line, target: Candidate | None, shares: Shares, levers: set[Lever]) -> float:
     """Dollars a month with these levers pulled. Caching and batch count only on the traffic that stays."""
     price, cached = line["price"], line["cached_share"]
     move = shares["move"] if "move" in levers and target else 0.0
@@ -137,11 +143,14 @@ def _cost(line: Line, target: Price | None, shares: Shares, levers: set[Lever]) 
         batch_output = price["batch_output"]
     stay_input = (1 - batch) * live_input + batch * batch_input
     stay_output = (1 - batch) * price["output"] + batch * batch_output
-    moved_input = blended_input(target, cached) if target else 0.0
-    moved_output = target["output"] if target else 0.0
+    # What is paid for a dollar of the list on the target, against the same on this model.
+    ratio = target["scale"] / line["scale"] if target else 0.0
+    moved_input = blended_input(target["price"], cached) * ratio if target else 0.0
+    moved_output = target["price"]["output"] * ratio if target else 0.0
     inputs = line["input_mtok"] * (1 - trim) * ((1 - move) * stay_input + move * moved_input)
     outputs = line["output_mtok"] * ((1 - move) * stay_output + move * moved_output)
-    return inputs + outputs
+    spared = line["wasted_share"] * AVOIDABLE if "retries" in levers else 0.0
+    return (inputs + outputs) * line["scale"] * (1 - spared)
 
 
 def _cache_gain(price: Price, hit: float) -> float:
@@ -155,8 +164,8 @@ def _cache_gain(price: Price, hit: float) -> float:
 def _need(line: Line, targets: list[Candidate], shares: Shares, goal_saving: float) -> Need | None:
     """The least step down that reaches the goal with more of the traffic moved; None where not even all of it would."""
     for target in targets:
-        least = _saving(line, target["price"], {**shares, "move": 0.0})
-        most = _saving(line, target["price"], {**shares, "move": 1.0})
+        least = _saving(line, target, {**shares, "move": 0.0})
+        most = _saving(line, target, {**shares, "move": 1.0})
         if most >= goal_saving > least:
             # The cost is a straight line in the share that moves.
             return {"model": target["price"]["model"], "move": min(1.0, (goal_saving - least) / (most - least))}
@@ -164,7 +173,6 @@ def _need(line: Line, targets: list[Candidate], shares: Shares, goal_saving: flo
 
 
 async def optimization(turn: Turn, case: Case) -> None:
-    case.shares = shares_of(case)
     case.goal_saving = goal_saving(case)
     for line in case.lines:
         await turn.think(f"Comparing what the tokens of {line['price']['model']} would cost elsewhere")
@@ -174,12 +182,12 @@ async def optimization(turn: Turn, case: Case) -> None:
             savings_plan,
             line=line,
             candidates=candidates,
-            shares=case.shares,
+            shares=shares_of(case, line),
             goal_saving=None if case.goal_saving is None else case.goal_saving * part,
         )
         case.candidates.append(candidates)
         case.plans.append(plan)
-    case.assumptions += explain(case, case.shares)
+    case.assumptions += explain(case)
     turn.summary = f"{sum(len(plan['savings']) for plan in case.plans)} ways to save."
 
 
@@ -193,7 +201,7 @@ def goal_saving(case: Case) -> float | None:
     return max(0.0, case.spend - goal["value"]) if goal["kind"] == "ceiling" else goal["value"]
 
 
-def shares_of(case: Case) -> Shares:
+def shares_of(case: Case, line: Line) -> Shares:
     """The message's shares, and assumed ones for the rest."""
     given = _given(case)
     shares: Shares = {**ASSUMED}
@@ -201,11 +209,15 @@ def shares_of(case: Case) -> Shares:
         shares["move"] = (given.get("simple") or given["workload"])["share"]
     if "batch" in given:
         shares["batch"] = given["batch"]["share"]
-    prompt = case.figures["input_per_request"]
+    prompt = line["prompt_tokens"]
     if "repeated" in given:
         shares["repeat"] = given["repeated"]["share"]
     elif "cached" in given or (prompt and prompt < MIN_CACHED_PROMPT):
         shares["repeat"] = 0.0
+    elif line["cached_known"]:
+        # What is read from the cache today is a part of what is assumed to repeat.
+        cached = line["cached_share"]
+        shares["repeat"] = (ASSUMED["repeat"] - cached) / (1 - cached) if cached < ASSUMED["repeat"] else 0.0
     return shares
 
 
@@ -213,30 +225,50 @@ def _given(case: Case) -> dict[str, Share]:
     return {share["kind"]: share for share in reversed(case.figures["shares"])}
 
 
-def explain(case: Case, shares: Shares) -> Iterator[str]:
-    """What the plans rest on that the message did not say, and why a lever is not in them."""
+def explain(case: Case) -> Iterator[str]:
+    """What the plans rest on that neither message nor file said, and why a lever is not in them."""
     given = _given(case)
     levers = {saving["lever"] for plan in case.plans for saving in plan["savings"]}
-    prompt = case.figures["input_per_request"]
     if "move" in levers:
         named = given.get("simple") or given.get("workload")
         if named:
             yield f"The {named['share']:.0%} that you name (“{named['label']}”) can move to a cheaper model."
         else:
-            yield f"{shares['move']:.0%} of the traffic is simple enough for a cheaper model (assumed)."
+            yield f"{ASSUMED['move']:.0%} of the traffic is simple enough for a cheaper model (assumed)."
     if "batch" in levers and "batch" not in given:
-        yield f"{shares['batch']:.0%} of the traffic can wait for a batch (assumed)."
-    if "cache" in levers:
-        if "repeated" not in given:
-            yield f"{shares['repeat']:.0%} of the input tokens repeat and are not cached yet (assumed)."
-        yield f"{shares['hit']:.0%} of the repeats are found in the cache (assumed)."
-    elif "cached" in given:
-        yield f"{given['cached']['share']:.0%} of the input is cached already; more caching is not counted."
-    elif prompt and prompt < MIN_CACHED_PROMPT:
-        yield f"Prompts of {prompt:,.0f} tokens are too short to be cached (usually {MIN_CACHED_PROMPT:,} at least)."
-    else:
-        uncached = [line["price"]["model"] for line in case.lines if line["price"]["cache_read"] is None]
-        if uncached:
-            yield f"The price list has no price of cached input for {', '.join(uncached)}, so caching is not counted."
+        yield f"{ASSUMED['batch']:.0%} of the traffic can wait for a batch (assumed)."
+    yield from _explain_caching(case, given, "cache" in levers)
     if "trim" in levers:
-        yield f"{shares['trim']:.0%} of the input tokens can be cut without loss (assumed)."
+        yield f"{ASSUMED['trim']:.0%} of the input tokens can be cut without loss (assumed)."
+    if "retries" in levers:
+        yield f"{AVOIDABLE:.0%} of what errors and retries cost can be avoided (assumed)."
+
+
+def _explain_caching(case: Case, given: dict[str, Share], counted: bool) -> Iterator[str]:
+    known = [line for line in case.lines if line["cached_known"]]
+    if counted:
+        if known and "repeated" not in given:
+            shares = ", ".join(f"{line['cached_share']:.1%} of {line['price']['model']}" for line in known)
+            yield (
+                f"{ASSUMED['repeat']:.0%} of the input tokens repeat (assumed); the file says how much of it is cached "
+                f"already ({shares}), and only the rest is counted."
+            )
+        elif "repeated" not in given:
+            yield f"{ASSUMED['repeat']:.0%} of the input tokens repeat and are not cached yet (assumed)."
+        yield f"{ASSUMED['hit']:.0%} of the repeats are found in the cache (assumed)."
+        return
+    if "cached" in given:
+        yield f"{given['cached']['share']:.0%} of the input is cached already; more caching is not counted."
+        return
+    for line in case.lines:
+        prompt, model = line["prompt_tokens"], line["price"]["model"]
+        if prompt and prompt < MIN_CACHED_PROMPT:
+            of = f" of {model}" if len(case.lines) > 1 else ""
+            yield (
+                f"Prompts{of} of {prompt:,.0f} tokens are too short to be cached (usually {MIN_CACHED_PROMPT:,} at "
+                "least)."
+            )
+        elif line["price"]["cache_read"] is None:
+            yield f"The price list has no price of cached input for {model}, so caching is not counted."
+        elif line["cached_known"] and line["cached_share"] >= ASSUMED["repeat"]:
+            yield f"{line['cached_share']:.1%} of the input of {model} is cached already; more is not counted."

@@ -62,6 +62,12 @@ def price_lookup(model: str, prompt_tokens: int | None = None) -> Price:
     return price
 
 
+def blended_input(price: Price, cached_share: float) -> float:
+    """Dollars per million input tokens of which `cached_share` are charged as read from the cache."""
+    cached = price["input"] if price["cache_read"] is None else min(price["cache_read"], price["input"])
+    return price["input"] * (1 - cached_share) + cached * cached_share
+
+
 def find_model(words: str) -> str | None:
     """The id of the model that is written like this (`GPT 4o`, `claude 3.5 sonnet`), or None."""
     known = _names().get(_key(words))

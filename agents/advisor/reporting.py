@@ -4,16 +4,17 @@ import math
 from collections.abc import Iterator
 from typing import TypedDict
 
-from agents.advisor.case import Candidate, Case, Lever, Plan, Shares, Step
+from agents.advisor.case import Candidate, Case, Lever, Plan, Step
+from agents.advisor.data_helper import EXAMPLE
 from agents.advisor.figures import is_empty
+from agents.advisor.findings import chosen, findings, outside, traces, unread
+from agents.advisor.markdown import dollars, escaped, money, section, table
+from agents.advisor.optimization import AVOIDABLE
 from agents.advisor.prices import Price
 from agents.agent import AgentError, Turn
 
-EXAMPLE = (
-    "I pay $5,000 a month for GPT-4o, about 2,000 input and 400 output tokens per request. "
-    "40% of the requests are simple classification and 20% can wait overnight. Get it down by 30%."
-)
 LEVERS: dict[Lever, str] = {
+    "retries": "Retry hygiene",
     "cache": "Prompt caching",
     "batch": "Batch processing",
     "move": "Cheaper model",
@@ -53,7 +54,10 @@ async def reporting(turn: Turn, case: Case) -> Totals | None:
     totals = None
     if case.plans:
         await turn.think("Checking that the parts add up, then writing the answer")
-        totals = await turn.call(add_up, plans=case.plans, steps=case.steps)
+        try:
+            totals = await turn.call(add_up, plans=case.plans, steps=case.steps)
+        except AgentError as error:
+            case.problems.append(f"reporting: {error.message}")
     else:
         await turn.think("Writing the answer")
     for line in report(case, totals):
@@ -64,45 +68,80 @@ async def reporting(turn: Turn, case: Case) -> Totals | None:
 
 def report(case: Case, totals: Totals | None) -> Iterator[str]:
     """The lines of the answer."""
-    if is_empty(case.figures):
+    if is_empty(case.figures) and not case.uses:
         yield from _nothing_to_go_on(case)
-        return
+    elif "assumptions" in case.topics:
+        yield from _assumptions_alone(case, totals)
+    else:
+        yield from _answer(case, totals)
+    yield from _missing(case)
+    yield from section("What could not be read or priced", list(unread(case)))
+    if case.uses or not is_empty(case.figures):
+        yield from section("How I read your message", [*case.figures["notes"], *_read(case)])
+    yield from section("What failed on the way", case.problems)
+    yield from section("Where the numbers come from", list(_sources(case)))
+
+
+def _answer(case: Case, totals: Totals | None) -> Iterator[str]:
+    speed = list(_speed_and_load(case, totals))
+    if case.uses and case.topics == ["general"] and not any(chosen(use.only) for use in case.uses):
+        yield "What I work out is the cost, speed and load of AI models. Of the usage data I can say this:"
+        yield ""
+    first = not {"latency", "capacity"}.isdisjoint(case.topics) and "cost" not in case.topics
     if totals:
         yield from _headline(case, totals)
+        if first:
+            yield from speed
+        yield from findings(case)
         yield from _bill(case)
         yield from _savings(case, totals)
         yield from _goal(case, totals)
         yield from _models(case)
         yield from _steps(case)
+    elif case.uses:
+        yield "I read the usage data; savings could not be worked out from it."
+        yield from findings(case)
     elif case.lines:
         yield "I could read the bill, but not work out savings this time."
         yield from _bill(case)
     else:
         yield from _prices_only(case)
-    yield from _speed_and_load(case, totals)
-    yield from _missing(case)
+    if not (totals and first):
+        yield from speed
+    if "quality" in case.topics:
+        yield from section(
+            "Quality", ["I have prices and usage, no measure of how good answers are: compare on your own requests."]
+        )
     if totals:
-        yield from _section("Assumptions", [*case.assumptions, *_pricing_assumptions(case)])
-        yield from _section("Risks", list(_risks(case)))
+        yield from section("Assumptions", _all_assumptions(case))
+        yield from section("Risks", list(_risks(case)))
     else:
-        yield from _section("Assumptions", case.assumptions)
-    yield from _section("How I read your message", case.figures["notes"])
-    yield from _section("What failed on the way", case.problems)
-    yield from _section("Where the numbers come from", list(_sources(case)))
+        yield from section("Assumptions", case.assumptions)
 
 
-def _section(title: str, items: list[str]) -> Iterator[str]:
-    if items:
-        yield from ("", f"### {title}", "")
-        yield from (f"- {item}" for item in dict.fromkeys(items))
+def _assumptions_alone(case: Case, totals: Totals | None) -> Iterator[str]:
+    if totals:
+        yield from _headline(case, totals)
+    else:
+        yield "What the last answer rests on:"
+    yield from section("Assumptions", _all_assumptions(case) if totals else case.assumptions)
+    if totals:
+        yield from section("Risks", list(_risks(case)))
 
 
-def _table(*rows: list[str]) -> Iterator[str]:
-    yield ""
-    for index, row in enumerate(rows):
-        yield f"| {' | '.join(row)} |"
-        if index == 0:
-            yield "|" + " --- |" * len(row)
+def _all_assumptions(case: Case) -> list[str]:
+    files = [escaped(one, 400) for use in case.uses for one in use.whole["assumptions"]]
+    return [*case.assumptions, *_pricing_assumptions(case), *files, *outside(case)]
+
+
+def _read(case: Case) -> Iterator[str]:
+    for words in dict.fromkeys(chosen(use.only) for use in case.uses):
+        if words:
+            yield f"The figures are only of: {words}."
+    spends = case.figures["spends"]
+    if spends and case.uses:
+        quotes = ", ".join(spend["quote"] for spend in spends)
+        yield f"{quotes} in your words: what the file says was spent counts instead."
 
 
 def _nothing_to_go_on(case: Case) -> Iterator[str]:
@@ -116,64 +155,69 @@ def _nothing_to_go_on(case: Case) -> Iterator[str]:
     yield "- **the goal**: a percentage, a limit, or a time"
     yield ""
     yield f"For example: *{EXAMPLE}*"
-    yield from _section("How I read your message", case.figures["notes"])
+    yield ""
+    yield "Or attach usage data: a CSV or JSONL table, or an export of OpenAI, Anthropic, LiteLLM or Langfuse."
+    yield from section("How I read your message", case.figures["notes"])
 
 
 def _headline(case: Case, totals: Totals) -> Iterator[str]:
-    money = _amounts(case)
+    amounts = _amounts(case)
     saving, spend = totals["monthly_saving"], totals["monthly_spend"]
     if saving <= 0:
-        yield f"**I found no saving on {money.monthly(spend)}** by list prices."
+        yield f"**I found no saving on {amounts.monthly(spend)}** by list prices."
     elif case.percent:
         yield f"**You can save about {totals['saved_share']:.0%} of the bill.**"
     else:
         yield (
-            f"**You can save about {money.monthly(saving)}**: {totals['saved_share']:.0%} of {money(spend)}, "
-            f"{money(totals['yearly_saving'])} a year. {money.monthly(totals['monthly_after'])} remains."
+            f"**You can save about {amounts.monthly(saving)}**: {totals['saved_share']:.0%} of {amounts(spend)}, "
+            f"{amounts(totals['yearly_saving'])} a year. {amounts.monthly(totals['monthly_after'])} remains."
         )
 
 
 def _bill(case: Case) -> Iterator[str]:
-    money = _amounts(case)
-    yield from ("", "### What you pay for")
+    amounts = _amounts(case)
+    yield from ("", "## What you pay for")
     header = ["Model", "A month", "Input tokens", "Output tokens", "$ per million in / out"]
     rows = []
     for line in case.lines:
-        inputs, outputs = money(line["input_usd"]), money(line["output_usd"])
+        inputs, outputs = amounts(line["input_usd"]), amounts(line["output_usd"])
         if not case.percent:
             inputs, outputs = f"{_count(line['input_mtok'])}: {inputs}", f"{_count(line['output_mtok'])}: {outputs}"
-        rows.append([_name(line["price"]), money(line["monthly_spend"]), inputs, outputs, _rates(line["price"])])
-    yield from _table(header, *rows)
+        rows.append([_name(line["price"]), amounts(line["monthly_spend"]), inputs, outputs, _rates(line["price"])])
+    yield from table(header, *rows)
     for spend in case.figures["spends"]:
         if spend["period"] != "month":
             yield ""
-            yield f"{spend['quote']} a {spend['period']} is {money(spend['usd_per_month'])} a month."
+            yield f"{spend['quote']} a {spend['period']} is {amounts(spend['usd_per_month'])} a month."
     for line in case.lines:
         stated = line["tokens_usd"]
         if stated is not None and not case.percent and not math.isclose(stated, line["monthly_spend"], rel_tol=0.1):
             yield ""
             yield (
-                f"The tokens that you name cost {money(stated)} a month at list prices, not "
-                f"{money(line['monthly_spend'])}. I went by the bill and took only the mix from the tokens."
+                f"The tokens that you name cost {amounts(stated)} a month at list prices, not "
+                f"{amounts(line['monthly_spend'])}. I went by the bill and took only the mix from the tokens."
             )
 
 
 def _savings(case: Case, totals: Totals) -> Iterator[str]:
     if totals["monthly_saving"] <= 0:
         return
-    money = _amounts(case)
-    yield from ("", "### What saves how much")
+    amounts = _amounts(case)
+    yield from ("", "## What saves how much")
     rows = []
     for plan in case.plans:
         for saving in plan["savings"]:
-            how = _how(saving["lever"], plan, case.shares) if case.shares else ""
+            how = _how(saving["lever"], plan)
             name = LEVERS[saving["lever"]] + (f", {plan['model']}" if len(case.plans) > 1 else "")
-            rows.append([name, how, money(saving["alone"]), f"**{money(saving['saving'])}**"])
-    rows.append(["**Together**", "", "", f"**{money(totals['monthly_saving'])}**"])
-    yield from _table(["", "How", "Alone, a month", "On top of those above"], *rows)
+            rows.append([name, how, amounts(saving["alone"]), f"**{amounts(saving['saving'])}**"])
+    rows.append(["**Together**", "all of these", "–", f"**{amounts(totals['monthly_saving'])}**"])
+    yield from table(["Lever", "How", "Alone, a month", "On top of those above"], *rows)
 
 
-def _how(lever: Lever, plan: Plan, shares: Shares) -> str:
+def _how(lever: Lever, plan: Plan) -> str:
+    shares = plan["shares"]
+    if lever == "retries":
+        return f"{AVOIDABLE:.0%} of what failed requests and retries cost is avoided"
     if lever == "cache":
         return f"{shares['repeat']:.0%} of the input repeats, {shares['hit']:.0%} of it is found in the cache"
     if lever == "batch":
@@ -187,26 +231,26 @@ def _goal(case: Case, totals: Totals) -> Iterator[str]:
     goal, wanted = case.figures["goal"], case.goal_saving
     if goal is None or wanted is None:
         return
-    money = _amounts(case)
+    amounts = _amounts(case)
     after, saving = totals["monthly_after"], totals["monthly_saving"]
-    yield from ("", "### Your goal", "")
-    limit = f", so at most {money.monthly(max(0.0, totals['monthly_spend'] - wanted))}"
+    yield from ("", "## Your goal", "")
+    limit = f", so at most {amounts.monthly(max(0.0, totals['monthly_spend'] - wanted))}"
     if wanted <= 0:
-        yield f"{money.monthly(totals['monthly_spend'])} is within {money(goal['value'])} already."
+        yield f"{amounts.monthly(totals['monthly_spend'])} is within {amounts(goal['value'])} already."
     elif wanted >= totals["monthly_spend"]:
-        yield f"**Not possible**: {money.monthly(wanted)} is all of the {money(totals['monthly_spend'])}, or more."
+        yield f"**Not possible**: {amounts.monthly(wanted)} is all of the {amounts(totals['monthly_spend'])}, or more."
     elif saving >= wanted * (1 - 1e-9):
-        yield f"**Reached**: {money.monthly(wanted)} was to be saved{limit}; {money(after)} remains."
+        yield f"**Reached**: {amounts.monthly(wanted)} was to be saved{limit}; {amounts(after)} remains."
     else:
         yield (
-            f"**Not reached yet**: {money.monthly(wanted)} was to be saved{limit}. "
-            f"{money.monthly(wanted - saving)} is missing."
+            f"**Not reached yet**: {amounts.monthly(wanted)} was to be saved{limit}. "
+            f"{amounts.monthly(wanted - saving)} is missing."
         )
         for plan in case.plans:
-            yield f"- {plan['model']}: {_needed(plan, money)}"
+            yield f"- {plan['model']}: {_needed(plan, amounts)}"
 
 
-def _needed(plan: Plan, money: "_Amounts") -> str:
+def _needed(plan: Plan, amounts: "_Amounts") -> str:
     if plan["goal_saving"] is not None and plan["monthly_saving"] >= plan["goal_saving"] * (1 - 1e-9):
         return "its part of the goal is reached."
     if plan["need"]:
@@ -216,37 +260,38 @@ def _needed(plan: Plan, money: "_Amounts") -> str:
 
 
 def _models(case: Case) -> Iterator[str]:
-    money = _amounts(case)
+    amounts = _amounts(case)
     for line, candidates in zip(case.lines, case.candidates, strict=False):
         if not candidates:
             continue
-        yield from ("", f"### All of {line['price']['model']} elsewhere, same tokens")
+        yield from ("", f"## All of {line['price']['model']} elsewhere, same tokens")
         rows = [
             [
                 _name(one["price"]),
                 one["price"]["vendor_name"],
                 _rates(one["price"]),
-                money(one["monthly_cost"]),
-                _change(one, money),
+                amounts(one["monthly_cost"]),
+                _change(one, amounts),
             ]
             for one in candidates
         ]
-        yield from _table(["Model", "Vendor", "$ per million in / out", "A month", "Instead of now"], *rows)
+        yield from table(["Model", "Vendor", "$ per million in / out", "A month", "Instead of now"], *rows)
 
 
-def _change(one: Candidate, money: "_Amounts") -> str:
+def _change(one: Candidate, amounts: "_Amounts") -> str:
     saving = one["monthly_saving"]
-    return f"{money(saving)} less" if saving >= 0 else f"{money(-saving)} **more**"
+    return f"{amounts(saving)} less" if saving >= 0 else f"{amounts(-saving)} **more**"
 
 
 def _steps(case: Case) -> Iterator[str]:
     if not case.steps:
         return
-    money = _amounts(case)
-    yield from ("", "### Steps, in this order", "")
+    amounts = _amounts(case)
+    yield from ("", "## Steps, in this order", "")
     for number, step in enumerate(case.steps, 1):
         reached = " **This reaches your goal.**" if step["reaches_goal"] else ""
-        yield f"{number}. {_do(step)} Saves {money.monthly(step['saving'])}, {money(step['total'])} in all.{reached}"
+        saves = f"Saves {amounts.monthly(step['saving'])}, {amounts(step['total'])} in all."
+        yield f"{number}. {_do(step)} {saves}{reached}"
     yield f"{len(case.steps) + 1}. Compare the next bill with these figures before you go on."
 
 
@@ -254,6 +299,11 @@ def _do(step: Step) -> str:
     model = step["model"]
     if step["lever"] == "cache":
         return f"**Cache prompts on {model}** (low effort): put what never changes at the front of the prompt."
+    if step["lever"] == "retries":
+        return (
+            f"**Stop paying for failures on {model}** (low effort): wait longer before each retry, cap retries, and "
+            "check requests before they are sent."
+        )
     if step["lever"] == "batch":
         return f"**Send what can wait on {model} through the batch API** (low effort)."
     if step["lever"] == "trim":
@@ -281,7 +331,7 @@ def _prices_only(case: Case) -> Iterator[str]:
         if inputs and outputs:
             row.append(dollars((inputs * price["input"] + outputs * price["output"]) / 1000))
         rows.append(row)
-    yield from _table(header, *rows)
+    yield from table(header, *rows)
     if len(case.prices) > 1:
         yield ""
         first, second = case.prices[:2]
@@ -297,13 +347,14 @@ def _compared(what: str, first: Price, second: Price, key: str) -> str:
 
 
 def _speed_and_load(case: Case, totals: Totals | None) -> Iterator[str]:
-    figures, capacity = case.figures, case.capacity
+    figures, capacity, amounts = case.figures, case.capacity, _amounts(case)
     items: list[str] = []
     growth = figures["growth"]
     if totals and growth and growth != 1 and not case.percent:
         now, after = totals["monthly_spend"] * growth, totals["monthly_after"] * growth
         items.append(
-            f"{growth:g} times the traffic costs {dollars(now)} a month as it is, {dollars(after)} after the steps."
+            f"{growth:g} times the traffic costs {amounts.monthly(now)} as it is, {amounts.monthly(after)} after the "
+            "steps."
         )
     if capacity:
         if capacity["requests_per_second"]:
@@ -331,11 +382,13 @@ def _speed_and_load(case: Case, totals: Totals | None) -> Iterator[str]:
             f"{figures['speed_factor']:g} times as fast is {figures['latency'] / figures['speed_factor']:.3g} s each."
         )
     if figures["latency"] or figures["latency_goal"] or figures["speed_factor"]:
+        measured = any(use.latency for use in case.uses)
         items.append(
-            "I have prices, no measurements of speed. What shortens a request: shorter answers, streaming (the first "
-            "words come sooner), cached prompts, calls side by side, a smaller model. Measure each on your requests."
+            ("" if measured else "I have prices, no measurements of speed. ")
+            + "What shortens a request: shorter answers, streaming (the first words come sooner), cached prompts, "
+            "calls side by side, a smaller model. Measure each on your requests."
         )
-    yield from _section("Speed and load", items)
+    yield from section("Speed and load", items)
 
 
 def _missing(case: Case) -> Iterator[str]:
@@ -354,20 +407,11 @@ def _missing(case: Case) -> Iterator[str]:
                 else "Tell me the amount in US dollars."
             )
         )
-    if not case.lines:
-        if figures["spends"] and not figures["current"]:
-            spend = sum(spend["usd_per_month"] for spend in figures["spends"])
-            items.append(f"For {dollars(spend)} a month I need the model that it is paid for.")
-            goal = figures["goal"]
-            if goal:
-                wanted = {"percent": spend * goal["value"], "ceiling": spend - goal["value"], "saving": goal["value"]}
-                items.append(f"Your goal is to save {dollars(max(0.0, wanted[goal['kind']]))} a month.")
-        elif not figures["spends"] and not figures["foreign"]:
-            items.append("For savings I need what you pay a month, or how many requests and tokens there are.")
-            if not figures["current"] and not figures["unknown"]:
-                items.append("I also need the model.")
-        items.append(f"For example: *{EXAMPLE}*")
-    yield from _section("What I need to know", items)
+    items += case.needs
+    yield from section("What I need to know", items)
+    if case.example:
+        yield from ("", "A file of usage data looks like this; what is not known may be left out:", "")
+        yield from ("```csv", *case.example.splitlines(), "```")
 
 
 def _pricing_assumptions(case: Case) -> Iterator[str]:
@@ -391,6 +435,8 @@ def _risks(case: Case) -> Iterator[str]:
         yield "A reasoning model bills its thinking as output tokens, so the same request may cost more than shown."
     if "cache" in levers:
         yield "If the vendor caches automatically, part of the saving from caching may be in your bill already."
+    if "retries" in levers:
+        yield "Fewer retries can mean that a user sees an error where a second try would have worked."
     if "batch" in levers:
         yield "A batch may take up to a day."
     if "trim" in levers:
@@ -398,7 +444,8 @@ def _risks(case: Case) -> Iterator[str]:
 
 
 def _sources(case: Case) -> Iterator[str]:
-    if case.figures["spends"]:
+    yield from traces(case)
+    if case.figures["spends"] and not case.uses:
         yield f"Your message: {', '.join(spend['quote'] for spend in case.figures['spends'])}."
     prices = {price["model"]: price for price in case.prices}
     prices |= {one["price"]["model"]: one["price"] for candidates in case.candidates for one in candidates}
@@ -408,31 +455,26 @@ def _sources(case: Case) -> Iterator[str]:
         pages = {price["vendor_name"]: price["url"] for price in prices.values() if price["url"]}
         yield "The vendors' own pages: " + ", ".join(f"[{vendor}]({url})" for vendor, url in pages.items()) + "."
     if case.plans:
-        yield "Tokens: the bill divided by these prices. Savings: the bill again with the changes, subtracted from it."
+        tokens = "counted in the file" if case.uses else "the bill divided by these prices"
+        yield f"Tokens: {tokens}. Savings: the bill again with the changes, subtracted from it."
 
 
 class _Amounts:
-    """Writes an amount: dollars, or a part of the bill where that is all that is known."""
+    """Writes an amount: in the bill's currency, or a part of the bill where that is all that is known."""
 
-    def __init__(self, percent: bool) -> None:
+    def __init__(self, percent: bool, currency: str) -> None:
         self.percent = percent
+        self.currency = currency
 
     def __call__(self, amount: float) -> str:
-        return f"{amount:.1f}%" if self.percent else dollars(amount)
+        return f"{amount:.1f}%" if self.percent else money(amount, self.currency)
 
     def monthly(self, amount: float) -> str:
-        return f"{amount:.1f}% of the bill" if self.percent else f"{dollars(amount)} a month"
+        return f"{amount:.1f}% of the bill" if self.percent else f"{self(amount)} a month"
 
 
 def _amounts(case: Case) -> _Amounts:
-    return _Amounts(case.percent)
-
-
-def dollars(amount: float) -> str:
-    """`$5,000`, `$12.34`, `$0.0042`."""
-    if abs(amount) >= 100 or amount == 0:
-        return f"${amount:,.0f}"
-    return f"${amount:,.2f}" if abs(amount) >= 0.1 else f"${amount:.2g}"
+    return _Amounts(case.percent, case.currency)
 
 
 def _rate(rate: float) -> str:

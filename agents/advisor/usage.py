@@ -27,9 +27,11 @@ from agents.advisor.answers import (
     Dimension,
     Group,
     Latency,
+    Meant,
     Only,
     Paid,
     PriceUsed,
+    Recognition,
     Series,
     Source,
     Summary,
@@ -38,6 +40,7 @@ from agents.advisor.answers import (
     UnknownModel,
     Waste,
 )
+from agents.advisor.mentions import Mentions, mentions
 from agents.advisor.prices import SOURCE, Price, find_model, nearest_models, price_lookup
 from agents.advisor.rows import MAX_CELL, NAMED_LINES, Faults, Joined, Problem, cells, spool
 from agents.advisor.values import FAULT, Values, macros, problems
@@ -91,9 +94,23 @@ class UsageFiles:
         return list(self._attachments)
 
     def close(self) -> None:
-        for usage in self._open.values():
-            usage.close()
-        self._open.clear()
+        """Waits for a query that is still at work, so it belongs in a thread."""
+        with self._lock:
+            for usage in self._open.values():
+                usage.close()
+            self._open.clear()
+
+    def recognise_file(self, attachment: str) -> Recognition:
+        """What a file is, by its first 256 KiB."""
+        with closing(self._attachment(attachment).open()) as binary:
+            found = recognise(binary.read(HEAD), attachment)
+        roles = sorted({column.role for column in found.columns})
+        return {"file": attachment, "usage": found.usage, "words": found.words, "roles": list(roles)}
+
+    def rows_meant(self, attachment: str, text: str) -> Meant:
+        """Which feature, user and model of the file a text names, and which months."""
+        usage = self._usage(attachment)
+        return {"file": attachment, **usage.rows_meant(text)}
 
     def usage_summary(self, attachment: str) -> Summary:
         """What the file is, what could not be read, and its totals."""
@@ -118,11 +135,14 @@ class UsageFiles:
     def _usage(self, name: str) -> "Usage":
         with self._lock:
             if name not in self._open:
-                if name not in self._attachments:
-                    known = ", ".join(self._attachments) or "none"
-                    raise AgentError(f"There is no file “{name}”. Attached: {known}.", code="not_found")
-                self._open[name] = open_usage(self._attachments[name])
+                self._open[name] = open_usage(self._attachment(name))
             return self._open[name]
+
+    def _attachment(self, name: str) -> Attachment:
+        if name not in self._attachments:
+            known = ", ".join(self._attachments) or "none"
+            raise AgentError(f"There is no file “{name}”. Attached: {known}.", code="not_found")
+        return self._attachments[name]
 
 
 class Usage:
@@ -151,7 +171,9 @@ class Usage:
             raise
 
     def close(self) -> None:
-        self._db.close()
+        self._db.interrupt()
+        with self._lock:
+            self._db.close()
 
     def has(self, role: Role) -> bool:
         return bool(self.recognised.of(role))
@@ -209,10 +231,21 @@ class Usage:
             "source": self._source(only or {}, total["rows"], where, values),
         }
 
+    def rows_meant(self, text: str) -> Mentions:
+        names: dict[str, list[str]] = {}
+        for key, column in (("feature", "feature"), ("user", "user_label"), ("model", "model")):
+            rows = self._ask(
+                f"SELECT {column} FROM usage WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5000"
+            )
+            names[key] = [name for (name,) in rows]
+        return mentions(text, names, self._first, self._last)
+
     def spend_trend(self, only: Only | None = None) -> Trend:
         where, values = self._where(only)
+        currency = (only or {}).get("currency", "USD")
+        spend = "usd" if currency == "USD" else "cost"
         rows = self._ask(
-            f"SELECT day, sum(usd), count(*) FROM usage WHERE day IS NOT NULL AND {where} GROUP BY day", values
+            f"SELECT day, sum({spend}), count(*) FROM usage WHERE day IS NOT NULL AND {where} GROUP BY day", values
         )
         spent = {day: float(usd or 0) for day, usd, _ in rows}
         days = _calendar(spent)
@@ -234,7 +267,7 @@ class Usage:
             "anomalies": _anomalies(days, series),
             "anomaly_method": f"a day more than {ANOMALY:g} robust standard deviations (1.4826 × the median absolute "
             "deviation) from the median of the days; needs 7 days",
-            "charts": [_chart("line", "Spend a day", [str(day) for day in days], {"Spend": series}, "USD")]
+            "charts": [_chart("line", "Spend a day", [str(day) for day in days], {"Spend": series}, currency)]
             if days
             else [],
             "source": self._source(only or {}, sum(count for *_, count in rows), where, values),
@@ -257,7 +290,7 @@ class Usage:
                 "GROUP BY status ORDER BY count(*) DESC, status LIMIT 5",
                 values,
             )
-            unclear = [_label(status) for status, _ in found]
+            unclear = [shown(status) for status, _ in found]
         retries = self._retries(where, values, methods)
         return {
             "error_rows": errors["rows"] if errors else None,
@@ -346,6 +379,7 @@ class Usage:
             "model": "(lower(model) = lower(?) OR priced_as = ?)",
             "feature": "lower(feature) = lower(?)",
             "user": "lower(user_label) = lower(?)",
+            "currency": "coalesce(currency, 'USD') = ?",
         }
         for key, value in (only or {}).items():
             if key in texts and isinstance(value, str):
@@ -398,7 +432,7 @@ class Usage:
         has_tokens = self.has("input_tokens") or self.has("uncached_tokens")
         countable = self.recognised.per_request or self.has("requests")
         return {
-            "label": _label(label),
+            "label": shown(label),
             "rows": count,
             "requests": int(requests or 0) if countable else None,
             "tokens": {
@@ -525,7 +559,7 @@ class Usage:
             found = _priced(model)
             if not found:
                 near = nearest_models(_bare(model)) if len(self._unknown) < 20 else []
-                self._unknown.append({"model": _label(model), "rows": count, "nearest": near})
+                self._unknown.append({"model": shown(model), "rows": count, "nearest": near})
                 continue
             for above, upto, price in _steps(found, int(longest or 0)):
                 self._add_price(model, above, upto, price)
@@ -658,7 +692,7 @@ def _rates(price: Price) -> tuple[float | None, ...]:
 # From figures to results
 
 
-def _label(text: str) -> str:
+def shown(text: str) -> str:
     """A name from the file on one line, without control characters; of an API key only the end."""
     text = _SECRET.sub(lambda match: f"{match[1]}…{match[0][-4:]}", text)
     return re.sub(r"[\x00-\x20\x7f-\xa0\u2028\u2029\u202a-\u202e\u2066-\u2069]+", " ", text).strip()[:MAX_CELL]
@@ -685,7 +719,7 @@ def _spent(group: Group) -> list[Paid]:
 def _times(label: str, row: Sequence[Any]) -> Times:
     count, (p50, p90, p99), mean, speed = row
     return {
-        "label": _label(label),
+        "label": shown(label),
         "rows": count,
         "p50": p50,
         "p90": p90,
