@@ -14,9 +14,10 @@ test: install-dev ## Run all tests; ARGS="-k stop" chooses some
 
 # Production's settings: nothing is served or signed with them, but they must load and pass Django's deployment checks.
 check: export SECRET_KEY = only-for-make-check-which-signs-nothing-with-this-long-key
+check: export NETRA_HTTPS = on
 check: export ALLOWED_HOSTS = netra.example
 check: export ALLOWED_ORIGINS = https://netra.example
-check: export DATABASE_URL = sqlite:///var/check.sqlite3
+check: export DATABASE_URL = sqlite:///.venv/check.sqlite3
 check: export REDIS_URL = redis://127.0.0.1:6379/0
 check: install-dev ## Check style, types, migrations and the settings of production
 	.venv/bin/ruff check .
