@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 
+from chat import database
 from chat.models import User
 from tests import site as sites
 
@@ -26,6 +27,15 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     """SQLite's tests use a file: Django's default, a shared cache in memory, locks as no database of ours does."""
     if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
         connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """What a test began in the threads of chat.database has a connection that stays open; PostgreSQL drops no database
+    that somebody is connected to."""
+    yield
+    for thread in (database._reader, database._writer):
+        thread.submit(connections.close_all).result()
 
 
 @pytest.fixture(autouse=True)

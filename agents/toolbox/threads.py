@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agents.agent import AgentError, Turn
-from chat.database import in_database
+from chat.database import from_database
 from chat.models import Message
 
 _WORDS = 8  # of a query that are looked for
@@ -37,7 +37,7 @@ def thread_search_for(turn: Turn) -> Callable[[str, int], Awaitable[list[Found]]
         words = query.split()[:_WORDS]
         if not words:
             raise AgentError("There is no word to search for.")
-        return await in_database(_search, user_id, thread_id, words, min(max(limit, 1), 20))
+        return await from_database(_search, user_id, thread_id, words, min(max(limit, 1), 20))
 
     return thread_search
 
