@@ -1,9 +1,11 @@
 import codecs
+import csv
 import dataclasses
 import io
 import json
 import math
 import random
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,11 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.advisor import usage
-from agents.advisor.usage import Usage, UsageFiles, open_usage
+from agents.advisor import loaded
+from agents.advisor.files import UsageFiles
+from agents.advisor.usage import Usage, open_usage
 from agents.agent import AgentError, Record, Turn
 from agents.tools import jsonable
-from chat.usage import EXAMPLE, HEAD, ROLES, number, recognise
+from chat.usage import EXAMPLE, recognise
+from chat.usage.cells import number
+from chat.usage.names import ROLES
+from chat.usage.text import HEAD
 from tests import usage_files
 from tests.usage_files import Row
 
@@ -153,9 +159,15 @@ def test_every_figure_of_20000_rows_is_the_truth(load: Any, kind: str) -> None:
             assert times[name] == close(percentile(of_model, share))
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_million_rows_is_the_truth(load: Any) -> None:
     header, _, body = usage_files.csv_of(BLOCK).partition(b"\n")
     check_totals(load(header + b"\n" + body * 50), BLOCK, times=50)
+
+
+def test_every_figure_of_a_file_that_repeats_is_the_truth(load: Any) -> None:
+    header, _, body = usage_files.csv_of(BLOCK[:2000]).partition(b"\n")
+    check_totals(load(header + b"\n" + body * 5), BLOCK[:2000], times=5)
 
 
 @settings(max_examples=15, deadline=None)
@@ -257,6 +269,56 @@ def test_a_long_prompt_has_its_own_price(load: Any) -> None:
     assert [price["above"] for price in breakdown["source"]["prices"]] == [0, 200_000]
 
 
+@pytest.mark.parametrize(
+    ("model", "vendor", "times"),
+    [
+        ("gpt-5.6-luna", "openai", ["2026-07-29T23:59:59Z", "2026-07-30T00:00:00Z"]),
+        ("deepseek-v4-pro", "deepseek", ["2026-08-01T02:00:00Z", "2026-08-18T02:00:00Z", "2026-08-18T05:00:00Z"]),
+        ("o3", "openai", ["2025-06-09T12:00:00Z", "2025-06-10T12:00:00Z", "2026-06-10T23:59:59.999999Z"]),
+    ],
+)
+def test_a_row_is_priced_as_of_its_day_and_hour(load: Any, model: str, vendor: str, times: list[str]) -> None:
+    found = load("\n".join([HEAD_ROW, *(f"{at},{model},1000000,50000" for at in times), ""]))
+    usage = genai_prices.Usage(input_tokens=1_000_000, output_tokens=50_000)
+    truth = [
+        float(
+            genai_prices.calc_price(
+                usage, model, provider_id=vendor, genai_request_timestamp=datetime.fromisoformat(at)
+            ).total_price
+        )
+        for at in times
+    ]
+    assert len(set(truth)) > 1
+    breakdown = found.spend_by("model")
+    assert breakdown["total"]["amounts"]["list_usd"] == pytest.approx(sum(truth))
+    shown = {price["input"] + 0.05 * price["output"] for price in breakdown["source"]["prices"]}
+    assert sorted(shown) == pytest.approx(sorted(set(truth)))
+    for at, one in zip(times, truth, strict=True):
+        day = {"since": at[:10], "until": at[:10]}
+        if sum(other[:10] == at[:10] for other in times) == 1:
+            assert found.spend_by("model", day)["total"]["amounts"]["list_usd"] == pytest.approx(one)
+
+
+def test_a_row_is_priced_at_its_tier(load: Any) -> None:
+    tiers = {"default": {}, "flex": {"service_tier": "flex"}, "priority": {"service_tier": "priority"}}
+    tiers["batch"] = {"processing": "batch"}
+    usage = genai_prices.Usage(input_tokens=10_000, cache_read_tokens=4_000, output_tokens=1_000)
+    at = "2026-11-01T12:00:00Z"
+    for tier, context in tiers.items():
+        found = load(f"{HEAD_ROW},cached_tokens,service_tier\n{at},gpt-5,10000,1000,4000,{tier}\n")
+        price = genai_prices.calc_price(
+            usage,
+            "gpt-5",
+            provider_id="openai",
+            genai_request_timestamp=datetime.fromisoformat(at),
+            price_context=context,
+        )
+        [used] = found.spend_by("model")["source"]["prices"]
+        assert used["tier"] == ("standard" if tier == "default" else tier)
+        if tier != "batch":
+            assert found.usage_summary()["total"]["amounts"]["list_usd"] == pytest.approx(float(price.total_price))
+
+
 def test_a_trend_and_a_day_that_stands_out_are_found(load: Any) -> None:
     rng = random.Random(3)
     lines = [f"{HEAD_ROW},cost"]
@@ -274,6 +336,14 @@ def test_a_trend_and_a_day_that_stands_out_are_found(load: Any) -> None:
     assert trend["last_7_days_usd"] == pytest.approx(sum(spent[-8:-1]))
     assert trend["charts"][0]["chart"]["series"][0]["values"] == pytest.approx(spent)
     assert "median absolute deviation" in trend["anomaly_method"]
+
+
+def test_a_last_day_that_is_not_over_does_not_stand_out(load: Any) -> None:
+    costs = [1.0, *[100 + day % 3 for day in range(10)], 2.0]
+    rows = [f"2026-03-{day:02},gpt-4o,1,1,{cost}" for day, cost in enumerate(costs, 1)]
+    assert load("\n".join([f"{HEAD_ROW},cost", *rows])).spend_trend()["anomalies"] == []
+    rows[-1] = rows[-1].replace("2.0", "900")
+    assert [one["usd"] for one in load("\n".join([f"{HEAD_ROW},cost", *rows])).spend_trend()["anomalies"]] == [900]
 
 
 def test_a_day_without_rows_counts_as_nothing_and_a_steady_spend_has_no_anomaly(load: Any) -> None:
@@ -496,11 +566,12 @@ LANGFUSE_ROW = {
     "trace_name": "support",
     "input_price": "0.0000025",
 }
+IN_CAMEL_CASE = {
+    re.sub("_([a-z])", lambda letter: letter[1].upper(), name): value for name, value in LANGFUSE_ROW.items()
+}
 
 
 def csv_row(record: dict[str, Any]) -> str:
-    import csv
-
     text = io.StringIO()
     writer = csv.DictWriter(text, list(record))
     writer.writeheader()
@@ -523,6 +594,7 @@ EXPORTS = [
     ("litellm", json.dumps(LITELLM_LOG) + "\n", 0, 1, 1000, 240, 400, "openai/gpt-4o"),
     ("litellm", csv_row(LITELLM_LOG), 0, 1, 1000, 240, 400, "openai/gpt-4o"),
     ("langfuse", json.dumps(LANGFUSE_ROW) + "\n", 0, 1, 600, 120, 100, "gpt-4o"),
+    ("langfuse", json.dumps(IN_CAMEL_CASE) + "\n", 0, 1, 600, 120, 100, "gpt-4o"),
     ("langfuse", csv_row(LANGFUSE_ROW), 0, 1, 600, 120, 100, "gpt-4o"),
     ("table", EXAMPLE, 0, 1, 1800, 240, 1024, "gpt-4o"),
 ]
@@ -614,6 +686,15 @@ def test_keys_that_only_some_records_have_are_read(load: Any) -> None:
     assert (tokens["input"], tokens["output"], tokens["cached"]) == (720_015, 144_008, 120_005)
 
 
+def test_an_export_without_cached_tokens_at_its_beginning_is_read(load: Any) -> None:
+    plain = LANGFUSE_ROW | {"usage_details": {"input": 600, "output": 120, "total": 720}}
+    cached = LANGFUSE_ROW | {"usage_details": {"input": 10, "cache_read_input_tokens": 5, "output": 1, "total": 16}}
+    for rows in ([plain] * 3, [*[plain] * 1200, cached]):
+        tokens = load("\n".join(map(json.dumps, rows))).usage_summary()["total"]["tokens"]
+        assert tokens["input"] == 600 * rows.count(plain) + 15 * rows.count(cached)
+        assert tokens["cached"] == 5 * rows.count(cached)
+
+
 def test_whether_the_input_contains_the_cached_tokens_is_told_by_names_and_numbers(load: Any) -> None:
     anthropic = (
         "timestamp,model,input_tokens,output_tokens,cache_read_input_tokens\n2026-01-01,claude-opus-4-1,10,5,2\n"
@@ -626,6 +707,93 @@ def test_whether_the_input_contains_the_cached_tokens_is_told_by_names_and_numbe
     assert (
         load(f"{HEAD_ROW},cached_tokens\n2026-01-01,gpt-4o,10,5,9\n").usage_summary()["total"]["tokens"]["input"] == 10
     )
+
+
+def test_one_row_with_too_many_cached_tokens_says_nothing_about_the_others(load: Any) -> None:
+    rows = "2026-01-01,gpt-4o,1000,5,400\n" * 19 + "2026-01-01,gpt-4o,1000,5,999999\n"
+    summary = load(f"{HEAD_ROW},cached_tokens\n{rows}").usage_summary()
+    assert summary["total"]["tokens"]["input"] == 20_000
+    assert not any("does not contain" in words for words in summary["assumptions"])
+    [problem] = summary["problems"]
+    assert (problem["rows"], problem["lines"], problem["left_out"]) == (1, [21], False)
+
+
+def test_a_negative_number_of_tokens_is_found_beside_larger_ones(load: Any) -> None:
+    rows = "2026-01-01,gpt-4o,10,5,90\n2026-01-01,gpt-4o,-50,5,90\n"
+    summary = load(f"{HEAD_ROW},cached_tokens\n{rows}").usage_summary()
+    assert summary["total"]["tokens"]["input"] == 100
+    assert [(one["what"], one["rows"], one["lines"], one["left_out"]) for one in summary["problems"]] == [
+        ("A negative number of tokens or requests", 1, [3], True)
+    ]
+
+
+@pytest.mark.parametrize(("short", "long"), [("0-200k", "200k-1M"), ("≤ 200k", "> 200k")])
+def test_a_day_of_many_requests_is_no_long_prompt(load: Any, short: str, long: str) -> None:
+    row = "2026-03-22,claude-sonnet-4-5,key,Default,standard,{},1000000,0,0,300000,80000,0,,\n"
+    head = ANTHROPIC_USAGE_CSV.splitlines()[0]
+    plain = 1.0 * 3 + 0.3 * 0.3 + 0.08 * 15
+    found = load(f"{head}\n{row.format(short)}")
+    assert found.usage_summary()["total"]["amounts"]["usd"] == pytest.approx(plain)
+    both = load(f"{head}\n{row.format(short)}{row.format(long)}").usage_summary()
+    assert both["total"]["amounts"]["usd"] == pytest.approx(plain + 1.0 * 6 + 0.3 * 0.6 + 0.08 * 22.5)
+    unsaid = load(f"{head}\n{row.format('')}".replace("context_window", "region")).usage_summary()
+    assert unsaid["total"]["amounts"]["usd"] == pytest.approx(plain)
+    assert any("No prompt is taken as long" in words for words in unsaid["assumptions"])
+
+
+def test_a_row_longer_than_any_prompt_is_a_sum_of_many(load: Any) -> None:
+    summary = load(f"{HEAD_ROW}\n2026-01-01,gemini-2.5-pro,50000000,1000000\n").usage_summary()
+    assert summary["total"]["amounts"]["usd"] == pytest.approx(50 * 1.25 + 10)
+    assert any("No prompt is taken as long" in words for words in summary["assumptions"])
+
+
+@pytest.mark.parametrize("day", ["2026-03-{:02}", "{:02}.03.2026", "2026-03-{:02}T00:00:00Z", "2026-03-{:02} 14:00"])
+def test_a_day_of_many_requests_that_nobody_counted_is_no_request(load: Any, day: str) -> None:
+    head = f"{HEAD_ROW},feature,latency_ms"
+    rows = [f"{day.format(at)},gpt-4o,90000,8000,{one},812" for at in range(1, 8) for one in ("support", "search")]
+    found = load("\n".join([head, *rows]))
+    summary = found.usage_summary()
+    assert summary["total"]["requests"] is None
+    assert any("No column counts the requests" in words for words in summary["assumptions"])
+    assert "Not used: latency_ms" in summary["recognised"]
+    for figure in (found.latency_percentiles, found.load_peaks, found.repeated_requests):
+        with pytest.raises(AgentError, match=r"no column for latency|no times of day|no single requests"):
+            figure()
+    assert found.paid_for_nothing()["retry_rows"] is None
+    assert summary["total"]["amounts"]["usd"] == pytest.approx(14 * (0.09 * 2.5 + 0.008 * 10))
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("request_id", [f"2026-03-{at:02},gpt-4o,90,80,r{at}" for at in range(1, 9)]),
+        ("feature", [f"2026-03-{at:02}T10:00:{at:02}Z,gpt-4o,90,80,support" for at in range(1, 9)]),
+        ("feature", [f"2026-03-{at // 2 + 1:02},gpt-4o,{at + 90},80,support" for at in range(8)]),
+        ("feature", [f"2026-03-{at:02},gpt-4o,90,80,support" for at in range(1, 4)]),
+    ],
+    ids=["an id", "a clock", "two a day", "a few"],
+)
+def test_rows_that_may_be_single_requests_are_counted(load: Any, head: str, rows: list[str]) -> None:
+    found = load("\n".join([f"{HEAD_ROW},{head}", *rows]))
+    assert found.usage_summary()["total"]["requests"] == len(rows)
+
+
+def test_tags_are_the_same_in_a_csv_and_in_json(load: Any) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(LITELLM_LOG))
+    writer.writeheader()
+    writer.writerow({**LITELLM_LOG, "metadata": "{}", "request_tags": json.dumps(LITELLM_LOG["request_tags"])})
+    for data in (text.getvalue(), json.dumps(LITELLM_LOG)):
+        assert [group["label"] for group in load(data).spend_by("feature")["groups"]] == ["support, eu"]
+
+
+def test_a_sign_beside_each_cost_is_its_currency(load: Any) -> None:
+    head, row = f"{HEAD_ROW},cost", "2026-01-01,gpt-4o,10,5"
+    euros = load(f"{head}\n{row},0.50 €\n{row},€0.25\n").usage_summary()
+    assert euros["total"]["amounts"]["paid"] == [{"currency": "EUR", "amount": 0.75, "rows": 2}]
+    assert not any("currency" in words for words in euros["assumptions"])
+    bare = load(f"{head}\n{row},0.50\n{row},€0.25\n").usage_summary()
+    assert any("names no currency" in words for words in bare["assumptions"])
 
 
 # Recognition
@@ -645,6 +813,12 @@ def test_whether_the_input_contains_the_cached_tokens_is_told_by_names_and_numbe
         ("Cost ($)", "cost"),
         ("total_cost_usd", "cost"),
         ("Anzahl", None),
+        ("tag", "feature"),
+        ("Eingabetokens", "input_tokens"),
+        ("Anzahl Anfragen", "requests"),
+        ("Antwortzeit (s)", "latency_ms"),
+        ("Kosten in EUR", "cost"),
+        ("Betrag €", "cost"),
     ],
 )
 def test_columns_are_known_by_many_names(header: str, role: str | None) -> None:
@@ -664,6 +838,31 @@ def test_a_name_is_not_believed_against_the_content() -> None:
     assert found.ignored == ("input", "output", "cost")
     assert "cost" in found.missing
     assert "cost" in found.words.partition("Not in it:")[2]
+
+
+GERMAN = (
+    "Datum;Modell;Anfragen;Eingabe-Tokens;Ausgabe-Tokens;Kosten (€);Benutzer;Abteilung\n"
+    "13.10.2026;gpt-4o;1.200;2.400.000;310.000;1.234,50;anna;Vertrieb\n"
+    "14.10.2026;gpt-4o-mini;300;600.000;90.500;0,75;bodo;Einkauf\n"
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_german_table_is_read(load: Any, encoding: str) -> None:
+    found = load(GERMAN.encode(encoding))
+    summary = found.usage_summary()
+    total = summary["total"]
+    assert (summary["first"], summary["last"], summary["rows_left_out"]) == ("2026-10-13", "2026-10-14", 0)
+    assert (total["requests"], total["tokens"]["input"], total["tokens"]["output"]) == (1500, 3_000_000, 400_500)
+    assert total["amounts"]["paid"] == [{"currency": "EUR", "amount": 1235.25, "rows": 2}]
+    assert {group["label"] for group in found.spend_by("feature")["groups"]} == {"Vertrieb", "Einkauf"}
+    assert {group["label"] for group in found.spend_by("user")["groups"]} == {"anna", "bodo"}
+
+
+def test_the_columns_that_were_looked_for_are_named() -> None:
+    words = recognise("Artikel;Menge;Größe\nSchraube;5;M4\nMutter;7;M6\n".encode(), "lager.csv").words
+    assert "Its columns begin with: Artikel, Menge, Größe." in words
+    assert "I looked for columns like timestamp, model, input_tokens, output_tokens, cost (in German: Datum" in words
 
 
 def test_a_table_without_header_is_read_by_its_content(load: Any) -> None:
@@ -987,10 +1186,10 @@ def test_the_order_of_day_and_month_is_told_by_the_whole_column(load: Any, cells
 
 def test_decimal_commas_and_thousands(load: Any) -> None:
     german = load(
-        "timestamp;model;input_tokens;output_tokens;latency_s;cost_eur\n2026-01-01;gpt-4o;1.234.567;8.901;1,25;0,5\n"
+        "timestamp;model;input_tokens;output_tokens;latency_s;cost_eur\n2026-01-01T10:30:00Z;gpt-4o;1.234.567;8.901;1,25;0,5\n"
     )
     english = load(
-        'timestamp,model,input_tokens,output_tokens,latency_s,cost_eur\n2026-01-01,gpt-4o,"1,234,567","8,901",1.25,0.5\n'
+        'timestamp,model,input_tokens,output_tokens,latency_s,cost_eur\n2026-01-01T10:30:00Z,gpt-4o,"1,234,567","8,901",1.25,0.5\n'
     )
     for found in (german, english):
         total = found.usage_summary()["total"]
@@ -1102,21 +1301,21 @@ def test_queries_reach_no_file_and_no_network(load: Any, tmp_path: Any) -> None:
         "SET threads = 8",
         "SELECT * FROM BLOCK",
     ):
-        with pytest.raises(usage.duckdb.Error):
+        with pytest.raises(loaded.duckdb.Error):
             found._db.execute(query)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
 
 
 def test_a_question_that_takes_too_long_is_ended(load: Any, monkeypatch: Any) -> None:
     found = load(usage_files.csv_of(BLOCK[:10]))
-    monkeypatch.setattr(usage, "QUERY_SECONDS", 0.05)
+    monkeypatch.setattr(loaded, "QUERY_SECONDS", 0.05)
     with pytest.raises(AgentError, match="too long"):
         found._ask("SELECT count(*) FROM range(100000000) a, range(100000) b")
     assert found.usage_summary()["rows"] == 10
 
 
 def test_a_file_that_takes_too_long_is_given_up(load: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(usage, "LOAD_SECONDS", 0.0)
+    monkeypatch.setattr(loaded, "LOAD_SECONDS", 0.0)
     for data in (table() + "\n" * 70_000, json.dumps([LITELLM_LOG])[:-1] + ",1" * 70_000 + "]"):
         with pytest.raises(AgentError, match="too long") as raised:
             load(data)
@@ -1124,7 +1323,7 @@ def test_a_file_that_takes_too_long_is_given_up(load: Any, monkeypatch: Any) -> 
 
 
 def test_no_file_is_left_behind(tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(usage.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(loaded.tempfile, "tempdir", str(tmp_path))
     open_usage(File(usage_files.csv_of(BLOCK[:10]))).close()
     with pytest.raises(AgentError):
         open_usage(File(f"{HEAD_ROW}\n2026-01-01,gpt-4o,-1,5\n"))

@@ -1,4 +1,4 @@
-"""The adviser on AI spend: a supervisor and six sub-agents. Arithmetic on real prices and usage files, no model."""
+"""The adviser on AI spend: a supervisor and six sub-agents. All arithmetic is on real prices and usage files."""
 
 import asyncio
 import logging
@@ -8,10 +8,12 @@ from agents.advisor.actions import actions
 from agents.advisor.case import Case
 from agents.advisor.data import data
 from agents.advisor.data_helper import data_helper
+from agents.advisor.files import UsageFiles
 from agents.advisor.optimization import optimization
-from agents.advisor.reporting import Totals, reporting
+from agents.advisor.reporting import reporting
+from agents.advisor.savings import Totals
+from agents.advisor.talk import Talk
 from agents.advisor.triage import triage
-from agents.advisor.usage import UsageFiles
 from agents.agent import AgentError, Turn
 
 log = logging.getLogger(__name__)
@@ -23,24 +25,28 @@ async def advisor(turn: Turn) -> Totals | None:
     """Say what could be saved on AI models, by usage files and the figures in the message. The result: totals a month.
 
     Enough to go on: triage, data, optimization, actions, reporting. Something is missing: data_helper asks for it
-    before data. There is nothing: data_helper asks, and reporting says so.
+    beside data. There is nothing: data_helper asks, and reporting says so. What one fails to do is said in words.
     """
     files = UsageFiles(turn.attachments)
     try:
         return await _advise(turn, files)
     finally:
-        await asyncio.to_thread(files.close)
+        await files.leave()
 
 
 async def _advise(turn: Turn, files: UsageFiles) -> Totals | None:
     await turn.think("Finding out what is asked", step=1, of=_STEPS)
     async with turn.subagent("triage", task="Find out what is asked and which figures there are") as sub:
-        case = await triage(sub, files)
-    if case.enough != "sufficient":
-        await _try(turn, case, "data_helper", "Ask for what is missing", data_helper)
-    if case.enough != "insufficient":
-        await turn.think("Looking at the prices and the bill", step=2, of=_STEPS)
-        await _try(turn, case, "data", "Look up prices and work out the tokens behind the bill", data)
+        case = await triage(sub, files, Talk(turn.usage))
+    idle = case.question["kind"] in ("greeting", "other")
+    async with asyncio.TaskGroup() as side_by_side:
+        if case.enough != "sufficient" and not (idle and files.names):
+            side_by_side.create_task(_try(turn, case, "data_helper", "Ask for what is missing", data_helper))
+        if case.enough != "insufficient":
+            await turn.think("Looking at the prices and the bill", step=2, of=_STEPS)
+            side_by_side.create_task(
+                _try(turn, case, "data", "Look up prices and work out the tokens behind the bill", data)
+            )
     if case.lines:
         await turn.think("Looking for savings", step=3, of=_STEPS)
         await _try(turn, case, "optimization", "Compare models and work out the savings", optimization)

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
-from agents.advisor.answers import Amounts, Dimension, Group, Only, Summary
+from agents.advisor import room
+from agents.advisor.answers import Amounts, Dimension, Group, Meant, Only, Summary
 from agents.advisor.case import Case, FileUse, Line
 from agents.advisor.figures import INPUT_PER_OUTPUT
+from agents.advisor.loaded import shown
 from agents.advisor.markdown import escaped
 from agents.advisor.prices import blended_input, find_model, price_lookup
-from agents.advisor.usage import shown
+from agents.advisor.question import asked_period, continues
+from agents.advisor.rates import LONGEST
 from agents.agent import AgentError, Turn
 
-MAX_FILES = 5
+MAX_FILES = room.MAX_OPEN
 MAX_LINES = 12
 TOP_MODELS = 30
 DAYS_AS_DAYS = 92
+MAX_TEXT = 2_000
 
 Result = TypeVar("Result")
 
@@ -80,25 +84,34 @@ async def read_files(turn: Turn, case: Case) -> None:
     names = [one["file"] for one in case.recognitions if one["usage"]]
     if len(names) > MAX_FILES:
         case.problems.append(f"Only the first {MAX_FILES} of {len(names)} files were read.")
-    await turn.think(f"Reading {', '.join(names[:MAX_FILES])}")
     files = case.files
-    found = await _side_by_side(
+    await files.make_room(turn, len(names[:MAX_FILES]))
+    await turn.think(f"Reading {', '.join(names[:MAX_FILES])}")
+    found = await side_by_side(
         _tried(turn, case, name, files.usage_summary, attachment=name) for name in names[:MAX_FILES]
     )
     uses = _without_copies(case, [FileUse(name, summary, {}) for name, summary in found if summary])
     if not uses:
         return
-    meant = await _side_by_side(
-        _tried(turn, case, use.name, files.rows_meant, attachment=use.name, text=case.question[:2000]) for use in uses
+    said = [one[:MAX_TEXT] for one in case.earlier]
+    meant = await side_by_side(
+        _tried(turn, case, use.name, files.rows_meant, attachment=use.name, text=case.text[:MAX_TEXT], earlier=said)
+        for use in uses
     )
     figures = case.figures
     for use, (_, one) in zip(uses, meant, strict=True):
         if one:
+            named = one["targets"] or one["absent"] or one["unknown"] or _names_rows(one)
+            if (continues(case.question) or case.question["kind"] == "show") and not named:
+                one["only"] = {**one["only"], **await case.talk.rows(turn, one, use.whole, case.text, said)}
             use.only = one["only"]
             targets = [model for model in map(find_model, one["targets"]) if model]
             figures["asked"] = list(dict.fromkeys([*figures["asked"], *targets]))
             figures["current"] = [model for model in figures["current"] if model not in targets]
             case.meant.append(one)
+    case.not_there = _not_there(case, uses)
+    if case.not_there:
+        return
     if any(use.only for use in uses):
         uses = [use for use in uses if use.only]
     case.uses = uses
@@ -109,6 +122,38 @@ async def read_files(turn: Turn, case: Case) -> None:
         await _figures_of(turn, case, use)
     await _lines(turn, case)
     _measured(case)
+
+
+def _names_rows(meant: Meant) -> bool:
+    return any(key not in meant["carried"] for key in meant["only"])
+
+
+def _not_there(case: Case, uses: list[FileUse]) -> list[str]:
+    """What the message asks about and no file has; nothing where one file has it."""
+    words: list[str] = []
+    wholes = {use.name: use.whole for use in uses}
+    for meant in case.meant:
+        whole, name = wholes[meant["file"]], escaped(meant["file"])
+        chosen = [key for key in meant["only"] if key not in meant["carried"]]
+        if "since" in chosen or (chosen and not meant["absent"]):
+            return []
+        if meant["absent"]:
+            words.append(
+                f"{name} has no rows of {', '.join(meant['absent'])}: it goes from {whole['first']} to {whole['last']}."
+            )
+        elif meant["unknown"] and meant["features"]:
+            asked = ", ".join(f"“{escaped(one)}”" for one in meant["unknown"])
+            have = ", ".join(escaped(one) for one in meant["features"])
+            words.append(f"{name} has no feature {asked}. What it has: {have}.")
+        elif meant["unknown"]:
+            case.assumptions.append(
+                f"{name} has no column for features, so the part of {escaped(meant['unknown'][0])} cannot be told "
+                "apart: the figures are of all rows."
+            )
+            return []
+        else:
+            return []
+    return words
 
 
 def _without_copies(case: Case, uses: list[FileUse]) -> list[FileUse]:
@@ -181,7 +226,8 @@ async def _figures_of(turn: Turn, case: Case, use: FileUse) -> None:
     only: Only | None = use.only or None
     wanted: list[Dimension] = [one for one in ("model", "feature", "user") if one in have]
     if "day" in have:
-        wanted.append("day" if len(_calendar(use)) <= DAYS_AS_DAYS else "month")
+        usual: Dimension = "day" if len(_calendar(use)) <= DAYS_AS_DAYS else "month"
+        wanted.append((case.question["kind"] == "show" and asked_period(case.text)) or usual)
 
     async def spend_by(dimension: Dimension) -> None:
         top = TOP_MODELS if dimension == "model" else 10
@@ -205,10 +251,29 @@ async def _figures_of(turn: Turn, case: Case, use: FileUse) -> None:
     work = [spend_by(dimension) for dimension in wanted] + [waste()]
     if "day" in have:
         work.append(trend())
+
+    async def goal(seconds: float) -> None:
+        _, use.goal = await _tried(
+            turn, case, name, files.latency_goal, attachment=name, goal_ms=seconds * 1000, only=only
+        )
+
+    async def load() -> None:
+        _, use.load = await _tried(turn, case, name, files.load_peaks, attachment=name, only=only)
+
+    async def repeats() -> None:
+        _, use.repeats = await _tried(turn, case, name, files.repeated_requests, attachment=name, only=only)
+
     roles = {role for one in case.recognitions if one["file"] == name for role in one["roles"]}
     if wanted and roles & {"latency_ms", "ended"}:
         work.append(latency())
-    await _side_by_side(work)
+        if case.figures["latency_goal"]:
+            work.append(goal(case.figures["latency_goal"]))
+    if "day" in have and use.whole["single_requests"]:
+        if "capacity" in case.question["topics"]:
+            work.append(load())
+        if case.question["kind"] == "advice" and roles & {"input_tokens", "uncached_tokens"}:
+            work.append(repeats())
+    await side_by_side(work)
 
 
 @dataclass
@@ -223,6 +288,13 @@ class _Part:
     cached: float | None = None
     requests: int | None = 0
     listed: bool = False
+    then_usd: float = 0.0
+    today_usd: float = 0.0
+
+    @property
+    def drift(self) -> float:
+        """What today's list price of the same tokens is to that of their days."""
+        return self.today_usd / self.then_usd if self.then_usd > 0 else 1.0
 
     def add(self, group: Group, currency: str) -> None:
         tokens = group["tokens"]
@@ -233,7 +305,15 @@ class _Part:
             self.cached = (self.cached or 0.0) + tokens["cached"]
         requests = group["requests"]
         self.requests = None if requests is None or self.requests is None else self.requests + requests
+        self.then_usd += group["amounts"]["list_usd"]
+        self.today_usd += group["amounts"]["today_usd"]
         self.listed = self.listed or group["amounts"]["basis"] in ("list", "mixed")
+
+
+def _prompt(part: _Part) -> int | None:
+    """Input tokens of the average request, None where the file does not say: a row can be a sum of many."""
+    average = int(part.input / part.requests) if part.requests else 0
+    return average if 0 < average <= LONGEST else None
 
 
 async def _lines(turn: Turn, case: Case) -> None:
@@ -251,16 +331,16 @@ async def _lines(turn: Turn, case: Case) -> None:
         return await turn.call(
             usage_line,
             model=part.model,
-            monthly_spend=part.amount * month,
+            monthly_spend=part.amount * part.drift * month,
             input_mtok=part.input * month / 1e6,
             output_mtok=part.output * month / 1e6,
             cached_share=None if part.cached is None or not part.input else part.cached / part.input,
-            prompt_tokens=int(part.input / part.requests) if part.requests and part.input else None,
+            prompt_tokens=_prompt(part),
             wasted_share=wasted / part.amount,
             currency=case.currency,
         )
 
-    case.lines += await _side_by_side(line(part) for part in parts[:MAX_LINES])
+    case.lines += await side_by_side(line(part) for part in parts[:MAX_LINES])
     if not parts:
         return
     if case.days:
@@ -269,6 +349,12 @@ async def _lines(turn: Turn, case: Case) -> None:
         )
     else:
         case.assumptions.append("The file has no days, so all of it is taken for one month.")
+    for part in parts[:MAX_LINES]:
+        if abs(part.drift - 1) > 0.001:
+            case.assumptions.append(
+                f"The list price of {part.model} has changed since: at today's prices the same tokens cost "
+                f"{part.drift:.1%} of what they cost then, and the monthly bill and the savings go by today's."
+            )
     if any(part.listed for part in parts):
         case.assumptions.append("A row without a cost is charged at list prices, a failed one too.")
     if any(not part.input and not part.output for part in parts):
@@ -341,7 +427,8 @@ async def _tried(
         return name, None
 
 
-async def _side_by_side(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+async def side_by_side(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """All results, in the order of the work."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]
     return [task.result() for task in tasks]

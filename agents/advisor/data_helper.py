@@ -1,9 +1,12 @@
 """Data helper: asks for exactly what is missing, with an example."""
 
+from collections.abc import Iterator
+
 from agents.advisor.answers import Recognition
 from agents.advisor.case import Case
 from agents.advisor.figures import Figures, is_empty
 from agents.advisor.markdown import dollars, escaped
+from agents.advisor.question import Topic
 from agents.agent import Turn
 from chat.usage import EXAMPLE as EXAMPLE_FILE
 
@@ -13,16 +16,19 @@ EXAMPLE = (
 )
 
 
-def missing(figures: Figures, recognitions: list[Recognition]) -> list[str]:
-    """What is needed for savings and not there, in words."""
+def missing(figures: Figures, recognitions: list[Recognition], topics: list[Topic]) -> list[str]:
+    """What is needed for an answer on these topics and not there, in words."""
     items: list[str] = []
     for one in recognitions:
         if one["usage"]:
             items += _missing_in(one)
-        else:
-            items.append(f"{escaped(one['file'])} is no usage data: {escaped(one['words'], 300)}")
+        elif not one["prose"]:
+            words = one["words"].partition(" For example:")[0]
+            items.append(f"{escaped(one['file'])} is no usage data: {escaped(words, 300)}")
     if is_empty(figures) or any(one["usage"] for one in recognitions):
         return items
+    if topics and "cost" not in topics:
+        return [*items, *_missing_times(figures, topics)]
     if figures["spends"] and not figures["current"]:
         spend = sum(spend["usd_per_month"] for spend in figures["spends"])
         items.append(f"For {dollars(spend)} a month I need the model that it is paid for.")
@@ -38,6 +44,19 @@ def missing(figures: Figures, recognitions: list[Recognition]) -> list[str]:
     return items
 
 
+def _missing_times(figures: Figures, topics: list[Topic]) -> Iterator[str]:
+    if "latency" in topics:
+        if not figures["latency"]:
+            yield "How long a request takes now."
+        if not figures["output_per_request"]:
+            yield "How many output tokens an answer has: generating them is usually most of the time."
+    if "capacity" in topics and not figures["requests_per_month"]:
+        yield "How many requests there are, best at the busiest hour, and how many tokens each has."
+    if not figures["current"]:
+        yield "Which model answers."
+    yield "All of that is in a usage file with one row a request: attach one for percentiles, peaks and what they cost."
+
+
 def _missing_in(one: Recognition) -> list[str]:
     roles, name = set(one["roles"]), escaped(one["file"])
     items = []
@@ -50,6 +69,8 @@ def _missing_in(one: Recognition) -> list[str]:
 
 async def data_helper(turn: Turn, case: Case) -> None:
     await turn.think("Working out what is missing")
-    case.needs = await turn.call(missing, figures=case.figures, recognitions=case.recognitions)
+    case.needs = await turn.call(
+        missing, figures=case.figures, recognitions=case.recognitions, topics=case.question["topics"]
+    )
     case.example = EXAMPLE_FILE
     turn.summary = f"Asked for {len(case.needs) or 'the'} missing thing{'s' if len(case.needs) != 1 else ''}."

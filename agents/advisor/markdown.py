@@ -50,3 +50,22 @@ def _digits(amount: float) -> str:
     if abs(round(amount, 2) - amount) <= amount * 0.0005:
         return f"{amount:.2f}".removesuffix(".00")
     return f"{amount:.4g}"
+
+
+def tokens(millions: float) -> str:
+    if millions >= 100:
+        return f"{millions:,.0f} million"
+    return f"{millions:,.3g} million" if millions >= 1 else f"{millions * 1e3:,.3g} thousand"
+
+
+class Amounts:
+    """Writes amounts: in a currency, or as parts of the bill, which then is 100, where `unit` is `%`."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def __call__(self, amount: float) -> str:
+        return f"{amount:.1f}%" if self.unit == "%" else money(amount, self.unit)
+
+    def monthly(self, amount: float) -> str:
+        return f"{amount:.1f}% of the bill" if self.unit == "%" else f"{self(amount)} a month"

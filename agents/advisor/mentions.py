@@ -7,7 +7,8 @@ from datetime import date
 from typing import TypedDict
 
 from agents.advisor.answers import Only
-from agents.advisor.figures import ASKED
+from agents.advisor.question import is_scenario, means_everything
+from agents.advisor.reader import ASKED
 
 MAX_TEXT = 2_000
 _MONTHS = [
@@ -36,12 +37,47 @@ _LEAVING = re.compile(
 )
 
 
+# “optimise the billing agent”: spoken of as a feature, whether the file has it or not.
+_SPOKEN = re.compile(
+    r"\b(?:only|just|optimi[sz]e|show|about|for|of|improve)\s+(?:me\s+)?(?:the|our|my)\s+[\"'“]?"
+    r"(?P<name>[\w.-]+(?: [\w.-]+)?)"
+    r"[\"'”]?\s+(?:feature|agent|bot|app|team|workload)\b",
+    re.I,
+)
+
+
 class Mentions(TypedDict):
-    """`targets`: models that the text asks to move to. `absent`: months that it names and the file has no day of."""
+    """`carried`: what of `only` an earlier message chose. `targets`: models that the text asks to move to.
+
+    `absent`: months that it names and the file has no day of; `unknown`: names it speaks of as features that are none.
+    """
 
     only: Only
+    carried: list[str]
     targets: list[str]
     absent: list[str]
+    unknown: list[str]
+
+
+def conversation(
+    text: str, earlier: Sequence[str], names: Mapping[str, Sequence[str]], first: date | None, last: date | None
+) -> Mentions:
+    """The rows that a message speaks of, with those that earlier ones chose and nothing took back."""
+    kept: Only = {}
+    for said in earlier:
+        if not is_scenario(said):
+            kept = _merged({} if means_everything(said) else kept, mentions(said, names, first, last))
+    found = mentions(text, names, first, last)
+    if means_everything(text):
+        kept = {}
+    only = _merged(kept, found)
+    carried = [key for key in only if key not in found["only"]]
+    return {**found, "only": only, "carried": carried}
+
+
+def _merged(kept: Only, found: Mentions) -> Only:
+    only: Only = {**kept, **found["only"]}
+    return only
 
 
 def mentions(text: str, names: Mapping[str, Sequence[str]], first: date | None, last: date | None) -> Mentions:
@@ -68,7 +104,15 @@ def mentions(text: str, names: Mapping[str, Sequence[str]], first: date | None, 
     months, absent = _months(text, first, last)
     if months:
         only["since"], only["until"] = min(months)[0].isoformat(), max(months)[1].isoformat()
-    return {"only": only, "targets": targets, "absent": absent}
+    known = {name.casefold() for kind in ("feature", "user", "model") for name in names.get(kind, ())}
+    unknown = [
+        match["name"][:60]
+        for match in _SPOKEN.finditer(text)
+        if not any(name in known for name in (match["name"].casefold(), match["name"].casefold().split()[-1]))
+    ]
+    if only:
+        unknown = []
+    return {"only": only, "carried": [], "targets": targets, "absent": absent, "unknown": unknown[:3]}
 
 
 def _spoken(name: str, text: str) -> re.Match[str] | None:

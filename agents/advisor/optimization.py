@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import get_args
 
-from agents.advisor.case import Candidate, Case, Effort, Lever, Line, Need, Plan, Saving, Shares
+from agents.advisor.bills import amount, per_month, side_by_side
+from agents.advisor.case import Candidate, Case, Line, Need, Plan, Reuse, Saving, Shares
 from agents.advisor.figures import Share
+from agents.advisor.levers import Lever, worth
 from agents.advisor.prices import VENDORS, Price, blended_input, cheaper_candidates, price_lookup
 from agents.agent import Turn
 
 # Used where the message says nothing, and named in the answer as assumed.
-ASSUMED: Shares = {"move": 0.5, "batch": 0.1, "repeat": 0.3, "trim": 0.1, "hit": 0.8}
+ASSUMED: Shares = {"move": 0.5, "batch": 0.1, "tier": 0.1, "reuse": 0.0, "repeat": 0.3, "trim": 0.1, "hit": 0.8}
 # Of what errors and retries cost, the part that pausing before a retry and fixing bad requests would spare.
 AVOIDABLE = 0.5
 # OpenAI and Anthropic cache no shorter prompts.
@@ -19,7 +21,6 @@ WORTH_MOVING = 2 / 3
 TIER_STEP = 0.5
 SAME_COST = 0.75
 OTHER_VENDORS = 4
-EFFORT: dict[Lever, Effort] = {"retries": "low", "cache": "low", "batch": "low", "move": "medium", "trim": "medium"}
 
 
 def compare_models(line: Line, asked: list[str]) -> list[Candidate]:
@@ -63,8 +64,14 @@ def _candidate(line: Line, price: Price, asked: bool = False) -> Candidate:
     return {"price": price, "monthly_cost": cost * scale, "monthly_saving": saving, "asked": asked, "scale": scale}
 
 
-def savings_plan(line: Line, candidates: list[Candidate], shares: Shares, goal_saving: float | None) -> Plan:
-    """The levers together, each on what those before it leave: never below 0, never above the bill.
+def savings_plan(
+    line: Line,
+    candidates: list[Candidate],
+    shares: Shares,
+    goal_saving: float | None,
+    levers: list[Lever] | None = None,
+) -> Plan:
+    """The levers, or only these, together, each on what those before it leave: never below 0, never above the bill.
 
     The target is the model that was asked for, if it is cheaper. Else it is the vendor's dearest step down that reaches
     the goal, or without a goal the dearest that halves the cost: price is the only sign of ability that the list has.
@@ -77,7 +84,7 @@ def savings_plan(line: Line, candidates: list[Candidate], shares: Shares, goal_s
         if target["asked"] or saved >= enough:
             break
     price = target["price"] if target else None
-    savings = _savings(line, target, shares)
+    savings = _savings(line, target, shares, levers)
     saving = sum(step["saving"] for step in savings)
     missed = goal_saving is not None and saving < goal_saving * (1 - 1e-9)
     return {
@@ -106,11 +113,12 @@ def _targets(line: Line, candidates: list[Candidate]) -> list[Candidate]:
     return [candidate for candidate in cheaper if candidate["asked"]] or same or cheaper
 
 
-def _savings(line: Line, target: Candidate | None, shares: Shares) -> list[Saving]:
+def _savings(line: Line, target: Candidate | None, shares: Shares, levers: list[Lever] | None = None) -> list[Saving]:
     spend = line["monthly_spend"]
-    alone = {lever: max(0.0, spend - _cost(line, target, shares, {lever})) for lever in get_args(Lever)}
+    alone = {lever: max(0.0, spend - _cost(line, target, shares, {lever})) for lever in levers or get_args(Lever)}
     order = sorted(
-        (lever for lever in alone if alone[lever] > spend * 1e-12), key=lambda lever: (EFFORT[lever], -alone[lever])
+        (lever for lever in alone if alone[lever] > spend * 1e-12),
+        key=lambda lever: (-worth(lever, alone[lever]), lever),
     )
     savings: list[Saving] = []
     pulled: set[Lever] = set()
@@ -128,12 +136,14 @@ def _saving(line: Line, target: Candidate | None, shares: Shares) -> float:
 
 
 def _cost(line: Line, target: Candidate | None, shares: Shares, levers: set[Lever]) -> float:
-    """Dollars a month with these levers pulled. Caching and batch count only on the traffic that stays."""
+    """Dollars a month with these levers pulled. Caching, batch and tier count only on the traffic that stays."""
     price, cached = line["price"], line["cached_share"]
     move = shares["move"] if "move" in levers and target else 0.0
     batch = shares["batch"] if "batch" in levers and price["batch_input"] is not None else 0.0
     repeat = shares["repeat"] if "cache" in levers else 0.0
     trim = shares["trim"] if "trim" in levers else 0.0
+    tier = shares["tier"] if "tier" in levers else 0.0
+    reuse = shares["reuse"] if "reuse" in levers else 0.0
 
     now = blended_input(price, cached)
     live_input = now - repeat * (1 - cached) * _cache_gain(price, shares["hit"])
@@ -141,8 +151,12 @@ def _cost(line: Line, target: Candidate | None, shares: Shares, levers: set[Leve
     if price["batch_input"] is not None and price["batch_output"] is not None:
         batch_input = now - (1 - cached) * (price["input"] - price["batch_input"])
         batch_output = price["batch_output"]
+    live_output = price["output"]
+    if price["flex_input"] is not None and price["flex_output"] is not None:
+        live_input *= 1 - tier * (1 - price["flex_input"] / price["input"])
+        live_output *= 1 - tier * (1 - price["flex_output"] / price["output"])
     stay_input = (1 - batch) * live_input + batch * batch_input
-    stay_output = (1 - batch) * price["output"] + batch * batch_output
+    stay_output = (1 - batch) * live_output + batch * batch_output
     # What is paid for a dollar of the list on the target, against the same on this model.
     ratio = target["scale"] / line["scale"] if target else 0.0
     moved_input = blended_input(target["price"], cached) * ratio if target else 0.0
@@ -150,7 +164,7 @@ def _cost(line: Line, target: Candidate | None, shares: Shares, levers: set[Leve
     inputs = line["input_mtok"] * (1 - trim) * ((1 - move) * stay_input + move * moved_input)
     outputs = line["output_mtok"] * ((1 - move) * stay_output + move * moved_output)
     spared = line["wasted_share"] * AVOIDABLE if "retries" in levers else 0.0
-    return (inputs + outputs) * line["scale"] * (1 - spared)
+    return (inputs + outputs) * line["scale"] * (1 - spared) * (1 - reuse)
 
 
 def _cache_gain(price: Price, hit: float) -> float:
@@ -172,9 +186,31 @@ def _need(line: Line, targets: list[Candidate], shares: Shares, goal_saving: flo
     return None
 
 
+def reuse_bounds(
+    monthly_spend: float,
+    cache_saving: float,
+    goal_saving: float | None,
+    repeated_spend: float | None,
+    repeated_share: float | None,
+) -> Reuse:
+    """What semantic caching could save at most, and how much of it the goal would take beside prompt caching."""
+    left = monthly_spend - cache_saving
+    needed = None
+    if goal_saving is not None and 0 < goal_saving < monthly_spend:
+        needed = max(0.0, 1 - (monthly_spend - goal_saving) / left) if left > 0 else 0.0
+    return {
+        "tenth": monthly_spend / 10,
+        "most": None if repeated_spend is None else min(max(0.0, repeated_spend), monthly_spend),
+        "most_share": repeated_share,
+        "needed_share": needed,
+    }
+
+
 async def optimization(turn: Turn, case: Case) -> None:
     case.goal_saving = goal_saving(case)
-    for line in case.lines:
+    levers: list[Lever] | None = ["move"] if case.question["scenario"] else None
+
+    async def one(line: Line) -> tuple[list[Candidate], Plan]:
         await turn.think(f"Comparing what the tokens of {line['price']['model']} would cost elsewhere")
         candidates = await turn.call(compare_models, line=line, asked=case.figures["asked"])
         part = line["monthly_spend"] / case.spend if case.spend else 0.0
@@ -183,22 +219,39 @@ async def optimization(turn: Turn, case: Case) -> None:
             line=line,
             candidates=candidates,
             shares=shares_of(case, line),
-            goal_saving=None if case.goal_saving is None else case.goal_saving * part,
+            # The goal is one for the whole bill, of which a scenario moves a part.
+            goal_saving=None if case.goal_saving is None or levers else case.goal_saving * part,
+            levers=levers,
         )
-        case.candidates.append(candidates)
-        case.plans.append(plan)
+        return candidates, plan
+
+    found = await side_by_side(one(line) for line in case.lines)
+    case.candidates, case.plans = [candidates for candidates, _ in found], [plan for _, plan in found]
+    if not case.question["scenario"] and "reuse" not in _given(case):
+        repeats = [use.repeats for use in case.uses if use.repeats]
+        rows = sum(one["of_rows"] for one in repeats)
+        spent = sum(amount(one["amounts"], case.currency) for one in repeats) * per_month(case)
+        cached = [saving for plan in case.plans for saving in plan["savings"] if saving["lever"] == "cache"]
+        case.reuse = await turn.call(
+            reuse_bounds,
+            monthly_spend=case.spend,
+            cache_saving=sum(saving["alone"] for saving in cached),
+            goal_saving=case.goal_saving,
+            repeated_spend=spent if rows else None,
+            repeated_share=sum(one["rows"] for one in repeats) / rows if rows else None,
+        )
     case.assumptions += explain(case)
     turn.summary = f"{sum(len(plan['savings']) for plan in case.plans)} ways to save."
 
 
 def goal_saving(case: Case) -> float | None:
-    """Dollars a month that the user wants to save; 0 where the bill is below the wanted one already."""
+    """US dollars a month that the goal asks for, a negative ceiling excess as 0; None without a goal."""
     goal = case.figures["goal"]
     if goal is None or (case.percent and goal["kind"] != "percent"):
         return None
     if goal["kind"] == "percent":
-        return case.spend * goal["value"]
-    return max(0.0, case.spend - goal["value"]) if goal["kind"] == "ceiling" else goal["value"]
+        return case.base * goal["value"]
+    return max(0.0, case.base - goal["value"]) if goal["kind"] == "ceiling" else goal["value"]
 
 
 def shares_of(case: Case, line: Line) -> Shares:
@@ -207,8 +260,11 @@ def shares_of(case: Case, line: Line) -> Shares:
     shares: Shares = {**ASSUMED}
     if "simple" in given or "workload" in given:
         shares["move"] = (given.get("simple") or given["workload"])["share"]
-    if "batch" in given:
-        shares["batch"] = given["batch"]["share"]
+    elif case.question["scenario"]:
+        shares["move"] = 1.0
+    for lever in ("batch", "tier", "reuse"):
+        if lever in given:
+            shares[lever] = given[lever]["share"]
     prompt = line["prompt_tokens"]
     if "repeated" in given:
         shares["repeat"] = given["repeated"]["share"]
@@ -233,15 +289,47 @@ def explain(case: Case) -> Iterator[str]:
         named = given.get("simple") or given.get("workload")
         if named:
             yield f"The {named['share']:.0%} that you name (“{named['label']}”) can move to a cheaper model."
+        elif case.question["scenario"]:
+            yield "All of this traffic moves, and nothing else changes."
         else:
             yield f"{ASSUMED['move']:.0%} of the traffic is simple enough for a cheaper model (assumed)."
+    if case.question["scenario"]:
+        return
     if "batch" in levers and "batch" not in given:
         yield f"{ASSUMED['batch']:.0%} of the traffic can wait for a batch (assumed)."
+    if "tier" in levers and "tier" not in given:
+        yield f"{ASSUMED['tier']:.0%} of what is no batch may take minutes, so the flex tier will do (assumed)."
     yield from _explain_caching(case, given, "cache" in levers)
     if "trim" in levers:
         yield f"{ASSUMED['trim']:.0%} of the input tokens can be cut without loss (assumed)."
     if "retries" in levers:
         yield f"{AVOIDABLE:.0%} of what errors and retries cost can be avoided (assumed)."
+
+
+def left_out(case: Case) -> Iterator[str]:
+    """The levers that are in no sum, and why."""
+    if case.question["scenario"]:
+        return
+    levers = {saving["lever"] for plan in case.plans for saving in plan["savings"]}
+    models = [line["price"]["model"] for line in case.lines]
+    if "cache" not in levers:
+        yield "Prompt caching: see the assumptions for what is cached already, too short or without a price."
+    if "tier" not in levers:
+        yield f"Flex tier: the price list has no flex price for {', '.join(models)}."
+    if "retries" not in levers and case.uses:
+        known = any(use.waste and use.waste["error_rows"] is not None for use in case.uses)
+        yield "Retry hygiene: " + (
+            "no money went into failed requests." if known else "the file does not tell failed requests apart."
+        )
+    elif "retries" not in levers:
+        yield "Retry hygiene: a message does not say what failed requests cost; a usage file with a status does."
+    for line in case.lines:
+        price = line["price"]
+        if price["batch_input"] is None:
+            yield f"Batch processing: the price list has no batch price for {price['model']}."
+    for plan in case.plans:
+        if not plan["target"]:
+            yield f"Cheaper model: the price list has none for {plan['model']} that is cheaper for input and output."
 
 
 def _explain_caching(case: Case, given: dict[str, Share], counted: bool) -> Iterator[str]:
@@ -260,9 +348,10 @@ def _explain_caching(case: Case, given: dict[str, Share], counted: bool) -> Iter
     if "cached" in given:
         yield f"{given['cached']['share']:.0%} of the input is cached already; more caching is not counted."
         return
+    short = [line for line in case.lines if line["prompt_tokens"] and line["prompt_tokens"] < MIN_CACHED_PROMPT]
     for line in case.lines:
         prompt, model = line["prompt_tokens"], line["price"]["model"]
-        if prompt and prompt < MIN_CACHED_PROMPT:
+        if line in short:
             of = f" of {model}" if len(case.lines) > 1 else ""
             yield (
                 f"Prompts{of} of {prompt:,.0f} tokens are too short to be cached (usually {MIN_CACHED_PROMPT:,} at "
@@ -270,5 +359,10 @@ def _explain_caching(case: Case, given: dict[str, Share], counted: bool) -> Iter
             )
         elif line["price"]["cache_read"] is None:
             yield f"The price list has no price of cached input for {model}, so caching is not counted."
-        elif line["cached_known"] and line["cached_share"] >= ASSUMED["repeat"]:
-            yield f"{line['cached_share']:.1%} of the input of {model} is cached already; more is not counted."
+    cached = [
+        f"{line['cached_share']:.1%} of {line['price']['model']}"
+        for line in case.lines
+        if line not in short and line["cached_known"] and line["cached_share"] >= ASSUMED["repeat"]
+    ]
+    if cached:
+        yield f"Of the input is cached already: {', '.join(cached)}; more is not counted."

@@ -7,14 +7,21 @@ charges differs.
 import difflib
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
 from typing import TypedDict
 
 import genai_prices
 from genai_prices import data_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+from genai_prices.types import (
+    ModelInfo,
+    ModelPrice,
+    Provider,
+    StartDateConstraint,
+    TieredPrices,
+    TimeOfDateConstraint,
+)
 
 from agents.agent import AgentError
 
@@ -31,6 +38,7 @@ _SPECIAL = re.compile(
     r"voxtral)\b"
 )
 _BATCH = {"processing": "batch"}
+_FLEX = {"service_tier": "flex"}
 
 
 class Price(TypedDict):
@@ -47,6 +55,8 @@ class Price(TypedDict):
     batch_input: float | None
     batch_output: float | None
     batch_listed: bool
+    flex_input: float | None
+    flex_output: float | None
     context_window: int | None
     source: str
     as_of: str
@@ -55,11 +65,48 @@ class Price(TypedDict):
 
 def price_lookup(model: str, prompt_tokens: int | None = None) -> Price:
     """The price of a model today, at the long-prompt rate where `prompt_tokens` a request reach it."""
+    return price_at(model, prompt_tokens, datetime.now(UTC))
+
+
+def price_at(model: str, prompt_tokens: int | None, at: datetime) -> Price:
+    """The price of a model at a time, as far as the list knows its past."""
     entry = _catalogue().get(model)
-    price = entry and _price(*entry, prompt_tokens)
+    price = entry and (_price(*entry, prompt_tokens, at) or _price(*entry, prompt_tokens))
     if not price:
         raise AgentError(f"The price list has no text price for “{model}”.", code="unknown_model")
     return price
+
+
+def tier_price(model: str, prompt_tokens: int | None, at: datetime, tier: str) -> Price:
+    """The price at a service tier, and at the standard one where the list has no other."""
+    price = price_at(model, prompt_tokens, at)
+    rates = dict(_rates(_catalogue()[model][1].get_prices(at, {"service_tier": tier}), prompt_tokens))
+    return {
+        **price,
+        "input": rates.get("input_mtok", price["input"]),
+        "output": rates.get("output_mtok", price["output"]),
+        "cache_read": rates.get("cache_read_mtok"),
+        "cache_write": rates.get("cache_write_mtok"),
+    }
+
+
+def changes(model: str) -> tuple[list[date], list[time]]:
+    """The days on which the list has a new price of the model, and the times of day (UTC) at which it changes."""
+    prices = _catalogue()[model][1].prices
+    days: set[date] = set()
+    hours: set[time] = set()
+    for price in prices if isinstance(prices, list) else []:
+        if isinstance(price.constraint, StartDateConstraint):
+            days.add(price.constraint.start_date)
+        elif isinstance(price.constraint, TimeOfDateConstraint):
+            hours |= {_utc(price.constraint.start_time), _utc(price.constraint.end_time)}
+    return sorted(days), sorted(hours - {time(0)})
+
+
+def _utc(moment: time) -> time:
+    if moment.tzinfo is None:
+        return moment
+    return datetime.combine(date(2026, 1, 1), moment).astimezone(UTC).time()
 
 
 def blended_input(price: Price, cached_share: float) -> float:
@@ -162,8 +209,9 @@ def _parts(words: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", words.lower())
 
 
-def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None) -> Price | None:
-    now = datetime.now(UTC)
+def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: datetime | None = None) -> Price | None:
+    today = datetime.now(UTC)
+    now = at or today
     prices = model.get_prices(now)
     rates = dict(_rates(prices, prompt_tokens))
     if not rates.get("input_mtok") or not rates.get("output_mtok"):
@@ -173,6 +221,8 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None) -> P
     if not listed:
         share = 0.5 if provider.id in HALF_PRICE_BATCH else None
         batch = {key: rate * share for key, rate in rates.items()} if share else {}
+    flex = dict(_rates(model.get_prices(now, _FLEX), prompt_tokens))
+    cheaper = flex["input_mtok"] < rates["input_mtok"] and flex["output_mtok"] <= rates["output_mtok"]
     return {
         "model": model.id,
         "name": model.name or model.id,
@@ -185,9 +235,11 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None) -> P
         "batch_input": batch.get("input_mtok"),
         "batch_output": batch.get("output_mtok"),
         "batch_listed": listed,
+        "flex_input": flex["input_mtok"] if cheaper else None,
+        "flex_output": flex["output_mtok"] if cheaper else None,
         "context_window": model.context_window,
         "source": SOURCE,
-        "as_of": now.date().isoformat(),
+        "as_of": today.date().isoformat(),
         "url": provider.pricing_urls[0] if provider.pricing_urls else None,
     }
 

@@ -3,14 +3,15 @@
 import csv
 import io
 import itertools
-import json
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, TextIO, TypedDict
+from typing import Any, BinaryIO, NamedTuple, TextIO, TypedDict
 
 from agents.agent import AgentError
-from chat.usage import MAX_LINE, Column, Recognised, at_path, cell_of, elements, records
+from chat.usage import Recognised
+from chat.usage.columns import Column
+from chat.usage.records import MAX_LINE, at_path, cell_of, elements, json_of, records
 
 MAX_CELL = 200
 NAMED_LINES = 5
@@ -101,24 +102,31 @@ class _Lines:
         self.number -= len(self.taken) - 1
 
 
-def cells(binary: Joined, recognised: Recognised, faults: Faults, until: float) -> Iterator[tuple[int, Sequence[str]]]:
-    """Each row's line and its cells, as many as there are columns."""
+class Row(NamedTuple):
+    """`cells`: as many as there are columns. `print`: equal for rows that are equal in all that stands in the file."""
+
+    line: int
+    print: int
+    cells: Sequence[str]
+
+
+def read_rows(binary: Joined, recognised: Recognised, faults: Faults, until: float) -> Iterator[Row]:
     with io.TextIOWrapper(
         io.BufferedReader(binary, 1 << 20), encoding=recognised.encoding, errors="replace", newline=""
     ) as text:
         if recognised.layout == "csv":
-            yield from _csv_cells(_Lines(text, faults, until), recognised, faults)
+            yield from _csv_rows(_Lines(text, faults, until), recognised, faults)
         elif recognised.layout == "jsonl":
-            yield from _jsonl_cells(_Lines(text, faults, until), recognised, faults)
+            yield from _jsonl_rows(_Lines(text, faults, until), recognised, faults)
         else:
-            yield from _json_cells(text.read(MAX_JSON + 1), recognised, faults, until)
+            yield from _json_rows(text.read(MAX_JSON + 1), recognised, faults, until)
 
 
 # A page of JSON is held whole while it is read; what is larger belongs into JSONL.
 MAX_JSON = 64 * 1024 * 1024
 
 
-def _csv_cells(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator[tuple[int, Sequence[str]]]:
+def _csv_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator[Row]:
     # Prompts may stand in a cell. The limit is the interpreter's, so it is set to the same number by all who set it.
     csv.field_size_limit(MAX_LINE)
     reader = csv.reader(lines, delimiter=recognised.delimiter)
@@ -143,7 +151,7 @@ def _csv_cells(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterato
             if row == header:
                 faults.add("The header once more", line)
             elif any(row):
-                yield line, pick(row)
+                yield Row(line, hash(tuple(row)), pick(row))
         elif any(cell.strip() for cell in row):
             faults.add(f"{'Fewer' if len(row) < width else 'More'} cells than the header has", line)
         elif not row and lines.taken[0].strip():
@@ -162,7 +170,7 @@ def _picker(columns: tuple[Column, ...]) -> Callable[[list[str]], Sequence[str]]
             cell = row[column.position]
             if len(column.path) > 1:
                 if column.position not in parsed:
-                    parsed[column.position] = _json_of(cell)
+                    parsed[column.position] = json_of(cell)
                 cell = at_path(parsed[column.position], column.path[1:])
             cells.append(cell)
         return cells
@@ -170,27 +178,20 @@ def _picker(columns: tuple[Column, ...]) -> Callable[[list[str]], Sequence[str]]
     return pick
 
 
-def _json_of(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _jsonl_cells(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator[tuple[int, Sequence[str]]]:
+def _jsonl_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator[Row]:
     paths = [column.path for column in recognised.columns]
     for line in lines:
         lines.taken.clear()
         if line.strip():
-            value = _json_of(line)
+            value = json_of(line)
             if not isinstance(value, dict):
                 faults.add("No JSON record", lines.number)
                 continue
             for record in records(value):
-                yield lines.number, _at(record, paths)
+                yield Row(lines.number, hash(repr(record)), _at(record, paths))
 
 
-def _json_cells(text: str, recognised: Recognised, faults: Faults, until: float) -> Iterator[tuple[int, Sequence[str]]]:
+def _json_rows(text: str, recognised: Recognised, faults: Faults, until: float) -> Iterator[Row]:
     if len(text) > MAX_JSON:
         raise AgentError("This JSON is too long to be read at once: send it as JSONL.", code="too_large")
     paths = [column.path for column in recognised.columns]
@@ -203,7 +204,7 @@ def _json_cells(text: str, recognised: Recognised, faults: Faults, until: float)
             found = False
             for record in records(value):
                 found = True
-                yield line, _at(record, paths)
+                yield Row(line, hash(repr(record)), _at(record, paths))
             if not found and not isinstance(value, dict):
                 faults.add("No JSON record", line)
     except ValueError as error:
@@ -215,18 +216,18 @@ def _at(record: dict[str, Any], paths: list[tuple[str, ...]]) -> list[str]:
     return [cell_of(record.get(path[0])) if len(path) == 1 else at_path(record, path) for path in paths]
 
 
-def spool(rows: Iterator[tuple[int, Sequence[str]]], spool: TextIO, faults: Faults) -> int:
+def spool(rows: Iterator[Row], spool: TextIO, faults: Faults) -> int:
     """Write the cells for DuckDB, which then needs no quotes: no cell has a mark or an end of line in it."""
     count = 0
     while batch := list(itertools.islice(rows, 1000)):
-        text = "".join([f"{line}{_MARK}{_MARK.join(cells)}\n" for line, cells in batch])
-        marks = len(batch) * len(batch[0][1])
+        text = "".join([f"{line}{_MARK}{same}{_MARK}{_MARK.join(cells)}\n" for line, same, cells in batch])
+        marks = len(batch) * (len(batch[0].cells) + 1)
         # Nearly always nothing is odd, so that is found out for many rows at once.
         odd = text.count(_MARK) != marks or text.count("\n") != len(batch) or "\r" in text or "\0" in text
         if odd or len(text) > marks * MAX_CELL // 4:
-            text = "".join(_cleaned(line, cells) for line, cells in batch)
+            text = "".join(_cleaned(row) for row in batch)
         if "\ufffd" in text:
-            for line in (line for line, cells in batch if any("\ufffd" in cell or "\0" in cell for cell in cells)):
+            for line in (row.line for row in batch if any("\ufffd" in cell or "\0" in cell for cell in row.cells)):
                 faults.add("A character that cannot be read", line, left_out=False)
         spool.write(text)
         count += len(batch)
@@ -238,5 +239,6 @@ def _in_time(until: float) -> None:
         raise AgentError("The file takes too long to read.", code="too_large")
 
 
-def _cleaned(line: int, cells: Sequence[str]) -> str:
-    return f"{line}{_MARK}{_MARK.join([cell[:MAX_CELL].translate(_CLEAN) for cell in cells])}\n"
+def _cleaned(row: Row) -> str:
+    cells = [cell[:MAX_CELL].translate(_CLEAN) for cell in row.cells]
+    return f"{row.line}{_MARK}{row.print}{_MARK}{_MARK.join(cells)}\n"

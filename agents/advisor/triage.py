@@ -1,71 +1,66 @@
 """Triage: what is asked, which figures and files there are, and whether they are enough."""
 
-import re
-
 from agents.advisor.answers import Recognition
 from agents.advisor.case import Case, Enough
-from agents.advisor.figures import MAX_TEXT, Figures, is_empty, read_figures
+from agents.advisor.figures import Figures, fill, is_empty
+from agents.advisor.files import UsageFiles
 from agents.advisor.markdown import escaped
-from agents.advisor.usage import UsageFiles
+from agents.advisor.question import continues, last_asked, read_question
+from agents.advisor.reader import MAX_TEXT, read_figures
+from agents.advisor.talk import Talk
 from agents.agent import AgentError, Turn
 
 EARLIER_MESSAGES = 10
 EARLIER_TEXT = 2_000
 MAX_FILES = 20
-_TOPICS = {
-    "latency": re.compile(r"\blatenc|\bslow|\bfast(?:er)?\b|\bspeed|\bresponse times?\b|\bp9\d\b", re.I),
-    "capacity": re.compile(r"\bcapacity|\bscal(?:e|ing)\b|\bthroughput|\brate limit|\bprepare\b|\btraffic grow", re.I),
-    "quality": re.compile(r"\bquality|\baccura|\bbetter answers|\bhallucinat", re.I),
-    "cost": re.compile(r"\bcosts?\b|\bspend|\bpay|\bbills?\b|\bcheap|\bsav(?:e|ing)|\bbudget|\bprice|\bexpens", re.I),
-}
-_ASSUMED = re.compile(r"\bassum(?:e|ed|ing|ptions?)\b", re.I)
-_SHORT = 120
 
 
-async def triage(turn: Turn, files: UsageFiles) -> Case:
+async def triage(turn: Turn, files: UsageFiles, talk: Talk) -> Case:
     await turn.think("Reading the amounts, models, tokens and goals in the message")
-    text, earlier = turn.text, [message.content for message in turn.history[:-1] if message.role == "user"]
-    topics: list[str] = []
-    if len(text) <= _SHORT and _ASSUMED.search(text) and earlier:
+    earlier = [message.content[:EARLIER_TEXT] for message in turn.history[:-1] if message.role == "user"]
+    earlier = earlier[-EARLIER_MESSAGES:]
+    text = turn.text[:MAX_TEXT]
+    alone = await turn.call(read_figures, text=text, earlier=[])
+    question = await turn.call(read_question, text=text, figures=alone, earlier=earlier, files=bool(files.names))
+    question = await talk.question(turn, question, alone, text, earlier, bool(files.names))
+    idle = question["kind"] in ("greeting", "other")
+    figures = alone
+    if question["kind"] == "assumptions" and earlier:
         # It asks about the answer before it, so that question is worked on again.
-        topics.append("assumptions")
-        text = next((said for said in reversed(earlier) if not _ASSUMED.search(said)), earlier[0])
-    said = [one[:EARLIER_TEXT] for one in earlier]
-    figures = await turn.call(
-        read_figures, text=text[:MAX_TEXT], earlier=said[-EARLIER_MESSAGES:], follow=bool(files.names)
-    )
-    if len(text) > MAX_TEXT:
+        text, earlier = last_asked(earlier)
+    if not idle and (earlier or text != turn.text[:MAX_TEXT]):
+        figures = await turn.call(read_figures, text=text, earlier=earlier, follow=continues(question))
+    if len(turn.text) > MAX_TEXT:
         figures["notes"].append(f"Only the first {MAX_TEXT:,} characters were read.")
-    case = Case(figures, files, question=text[:MAX_TEXT])
+    case = Case(figures, question, talk, files, text=text, earlier=earlier)
+    if not idle:
+        for name in files.names[-MAX_FILES:]:
+            await _recognise(turn, case, name)
     # A bill in another currency still has parts: they are worked out of 100.
-    case.percent = bool(figures["foreign"] and not figures["spends"] and figures["current"])
-    case.topics = topics + topics_of(text, figures)
-    for name in files.names[-MAX_FILES:]:
-        await _recognise(turn, case, name)
+    # So has one that nobody names, where a part of it is to be saved.
+    part = "move" in question["levers"] or (figures["goal"] is not None and figures["goal"]["kind"] == "percent")
+    asked = figures["foreign"] or (part and not _counted(figures))
+    case.percent = bool(asked and not figures["spends"] and figures["current"])
     if any(one["usage"] for one in case.recognitions):
         case.percent = False
-    case.enough = enough(figures, case.percent, case.recognitions)
-    turn.summary = f"{_found(case)} Asked about: {', '.join(case.topics)}. The data is {case.enough}."
+    case.enough = "insufficient" if idle else enough(figures, case.percent, case.recognitions)
+    topics = ", ".join(question["topics"]) or "nothing that I work out" if idle else "the usage in general"
+    turn.summary = f"{_found(case)} Asked about: {', '.join(question['topics']) or topics}. The data is {case.enough}."
     return case
 
 
 async def _recognise(turn: Turn, case: Case, name: str) -> None:
     try:
-        case.recognitions.append(await turn.call(case.files.recognise_file, attachment=name))
+        found = await turn.call(case.files.recognise_file, attachment=name)
+        case.recognitions.append(found)
+        if found["prose"]:
+            said = await turn.call(case.files.figures_in_text, attachment=name)
+            # Amounts in a text may be of anything, unless it speaks of models.
+            if said["current"] or (case.figures["current"] and not is_empty(said)):
+                fill(case.figures, said, True, source=escaped(name))
+                case.texts.append(name)
     except AgentError as error:
         case.problems.append(f"{escaped(name)}: {escaped(error.message, 300)}")
-
-
-def topics_of(text: str, figures: Figures) -> list[str]:
-    """What is asked about: latency, capacity, quality, cost; general where it is none of them."""
-    found = {topic for topic, words in _TOPICS.items() if words.search(text)}
-    if figures["latency_goal"] or figures["speed_factor"]:
-        found.add("latency")
-    if figures["growth"] and figures["growth"] != 1:
-        found.add("capacity")
-    if figures["goal"] or figures["spends"]:
-        found.add("cost")
-    return [topic for topic in _TOPICS if topic in found] or ["general"]
 
 
 def enough(figures: Figures, percent: bool, recognitions: list[Recognition]) -> Enough:
@@ -82,6 +77,11 @@ def enough(figures: Figures, percent: bool, recognitions: list[Recognition]) -> 
     if not is_empty(figures) or any(one["usage"] for one in recognitions):
         return "partial"
     return "insufficient"
+
+
+def _counted(figures: Figures) -> bool:
+    """Whether tokens or requests are named, from which a bill may follow."""
+    return any(value for key, value in figures.items() if key.endswith(("_per_month", "_per_request")))
 
 
 def _found(case: Case) -> str:

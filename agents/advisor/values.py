@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from chat.usage import Column, Recognised, Role
+from agents.advisor.rates import LONGEST
+from chat.usage import Recognised
+from chat.usage.columns import Column
+from chat.usage.names import Role
 
 _EMPTY = "('', 'null', 'none', 'n/a', 'na', '-', 'nan', 'undefined')"
 _GOOD = (
@@ -15,6 +18,7 @@ _BAD = (
     "error|fail|exception|time.?out|timed.out|cancel|abort|reject|throttl|rate.?limit|denied|unavailable|invalid|"
     "overload|refused|false"
 )
+_THROTTLED = r"^429(?:\.0)?$|throttl|rate.?limit|too.many.requests|overload"
 _FAULTS: dict[str, tuple[str, str]] = {
     "total": (
         "A row of totals",
@@ -25,7 +29,7 @@ _FAULTS: dict[str, tuple[str, str]] = {
         "kind NOT IN ('generation', 'embedding') AND (model IS NULL OR NOT has_tokens)",
     ),
     "tokens": ("A number of tokens or requests that cannot be read", "bad_number"),
-    "negative": ("A negative number of tokens or requests", "least(input, output, cached, written, requests) < 0"),
+    "negative": ("A negative number of tokens or requests", "below_zero"),
     "huge": (
         "A number too large to be true",
         "greatest(input, output, cached, written, requests) > 1e13 OR abs(cost) > 1e12",
@@ -54,7 +58,7 @@ def problems() -> Iterator[tuple[str, bool, str]]:
 
 
 def macros(decimal: str) -> Iterator[str]:
-    """How a cell becomes a value, the same as `chat.usage.number`."""
+    """How a cell becomes a value, the same as `chat.usage.cells.number`."""
     group, mark = (".", ",") if decimal == "," else (",", ".")
     spaced = r"[\s\x{00A0}\x{202F}''’]"
     grouped = rf"\d{{1,3}}(?:\{group}\d{{3}})+|\d{{1,3}}(?:{spaced}\d{{3}})+|\d+"
@@ -129,7 +133,7 @@ class Values:
         model = self._one("model")
         yield f"{f'trim(split_part({model}, chr(44), 1))' if self._unit('model') == 'line_item' else model} AS model"
         yield f"lower({self._one('kind')}) AS kind"
-        yield f"{self._one('user')} AS user_label, {self._one('feature')} AS feature"
+        yield f"{self._one('user')} AS user_label, {_listed(self._one('feature'))} AS feature"
         yield from self._tokens()
         yield from self._cost()
         yield from self._outcome()
@@ -143,15 +147,28 @@ class Values:
         counted = tokens + [index for index, _ in self._cells.get("requests", [])]
         tests = [f"(c{n} IS NOT NULL AND (n{n} IS NULL OR n{n} != floor(n{n})))" for n in counted]
         yield f"{' OR '.join(tests) or 'false'} AS bad_number"
+        # Each cell by itself: in a sum a negative one hides behind the others.
+        below = ", ".join(f"n{index}" for index in counted)
+        yield f"{f'coalesce(least({below}) < 0, false)' if counted else 'false'} AS below_zero"
         yield f"{' OR '.join(f'n{index} IS NOT NULL' for index in tokens) or 'false'} AS has_tokens"
         yield f"{whole} AS input, {self._added('output_tokens')} AS output, {over} AS over_cached"
         yield f"CASE WHEN {over} THEN least({cached}, {whole}) ELSE {cached} END AS cached"
         yield f"CASE WHEN {over} THEN {whole} - least({cached}, {whole}) ELSE {written} END AS written"
         default = str(int(self._recognised.per_request))
         requests = self._added("requests") if "requests" in self._cells else default
-        yield f"{requests} AS requests, {whole} / greatest({requests}, 1) AS size"
+        yield f"{requests} AS requests, {self._size(whole, requests)} AS size"
         batch = self._one("batch")
-        yield f"coalesce(flag({batch}) OR lower({batch}) = 'batch', false) AS batch"
+        yield (
+            f"CASE WHEN flag({batch}) OR lower({batch}) = 'batch' THEN 'batch' "
+            f"WHEN lower({batch}) IN ('flex', 'priority', 'fast') THEN lower({batch}) ELSE 'standard' END AS tier"
+        )
+
+    def _size(self, whole: str, requests: str) -> str:
+        """How long the prompts of a row are. Where many are summed up without their number, only a window says it."""
+        if not self._recognised.lengths:
+            return f"CASE WHEN regexp_matches({self._one('window')}, '^(?:>|[1-9])') THEN {whole} ELSE 0 END"
+        size = f"{whole} / greatest({requests}, 1)"
+        return f"CASE WHEN {size} > {LONGEST} THEN 0 ELSE {size} END"
 
     def _cost(self) -> Iterator[str]:
         cell, value, unit = self._one("cost"), self._one("cost", "n", "DOUBLE"), self._unit("cost")
@@ -178,6 +195,7 @@ class Values:
         status = self._one("status")
         label, failed = _status(status, self._unit("status"))
         yield f"left({label}, 60) AS status, {failed} AS failed"
+        yield f"coalesce(regexp_matches(lower({status}), '{_THROTTLED}'), false) AS throttled"
         retry = self._one("retry")
         first = 1 if self._unit("retry") == "attempt" else 0
         yield f"coalesce({self._one('retry', 'n', 'DOUBLE')} > {first}, flag({retry}), false) AS retried"
@@ -205,6 +223,15 @@ _TOKENS: tuple[Role, ...] = (
 )  # fmt: skip
 _TIMES: tuple[Role, ...] = ("timestamp", "ended")
 _NUMBERS: tuple[Role, ...] = (*_TOKENS, "requests", "cost", "latency_ms", "retry")
+
+
+def _listed(cell: str) -> str:
+    """The cell; a JSON list of words in it as the same list in a JSON file is shown."""
+    words = r'"[^"\\]*"'
+    return (
+        rf"CASE WHEN regexp_full_match({cell}, '\[{words}(?:,\s*{words})*\]') "
+        f"THEN regexp_replace(trim({cell}, '[]\"'), '\",\\s*\"', ', ', 'g') ELSE {cell} END"
+    )
 
 
 def _status(cell: str, unit: str) -> tuple[str, str]:
