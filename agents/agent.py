@@ -111,7 +111,8 @@ class _Run:
 class Turn:
     """One message to answer. All ids are strings; `history` ends with the message itself.
 
-    `calls` are the tool calls of the run's earlier attempts by `tool_call_id`.
+    `calls` are the tool calls of the run's earlier attempts by `tool_call_id`; `usage` is what these used up, and is
+    added to.
     """
 
     __slots__ = (
@@ -141,6 +142,7 @@ class Turn:
         history: Sequence[Message] | None = None,
         attachments: Sequence[Attachment] = (),
         calls: Mapping[str, Call] | None = None,
+        usage: dict[str, Any] | None = None,
     ) -> None:
         self.text = text
         self.run_id = run_id
@@ -152,7 +154,9 @@ class Turn:
         self.attachments: tuple[Attachment, ...] = tuple(attachments)
         self.summary = ""
         self._path: tuple[str, ...] = (self.agent_name,)
-        self._run = _Run(uuid.UUID(run_id), Record() if sink is None else sink, calls or {})
+        self._run = _Run(
+            uuid.UUID(run_id), Record() if sink is None else sink, calls or {}, usage={} if usage is None else usage
+        )
         self._run.involved.append(self.agent_name)
 
     @property
@@ -167,7 +171,7 @@ class Turn:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """What the run used up, for its last event; one dict, shared with sub-agents."""
+        """What the run used up in all its attempts, kept however it ends; one dict of JSON, shared with sub-agents."""
         return self._run.usage
 
     async def say(self, text: str) -> None:

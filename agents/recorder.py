@@ -1,40 +1,46 @@
-"""From what agents emit to the record: group commit without a timer.
+"""From what agents emit to the record: group commit.
 
-The loop takes what is pending of all runs, commits it in one transaction and goes round again. Idle, an event is out
-after one commit; under load the adjacent deltas of a run join while the commit before them is written.
+The loop takes what is pending of the runs that have waited longest, commits it in one transaction, rests for as long as
+that took and goes round again. Idle, an event is out after one commit; under load a run's adjacent deltas are joined.
 """
 
 import asyncio
 import json
 import logging
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
 from agents.agent import AgentError
-from chat import protocol, runs
+from chat import events, metrics, protocol, runs
 from chat.database import in_database
-from chat.runs import Body, Claimed, End, Entry
+from chat.events import Body
+from chat.runs import Claimed, End, Entry
 
 log = logging.getLogger("netra.recorder")
 
 PIECE = 16_384  # characters: a longer delta is not joined to, and is cut into several
 BUFFER = 65_536  # characters pending of a run before its agent waits
-SHARE = 100  # events of one run in one commit: a flooding run leaves room for the others
+FRAMES_A_SECOND = 3500  # what a daphne can send: what comes faster is joined instead
+REST = 0.004  # seconds at most after a commit; as long as it took, if that is less
+TOGETHER = 32  # events in one commit, about: the rest after it is short, and what is sent comes evenly
+SHARE = 10  # events of one run in one commit: a flooding run leaves room for the others
 
 
 class Stream:
     """A run's way into the record: the sink of its turn."""
 
-    def __init__(self, run: Claimed, wake: Callable[[], None], lost: Callable[[], object]) -> None:
+    def __init__(self, run: Claimed, queue: Callable[["Stream"], None], lost: Callable[[], object]) -> None:
         self.run = run
         self.end: End | None = None
-        self.is_lost = self._is_closed = False
-        self._wake, self._lost = wake, lost
+        self.is_lost = self.is_queued = self._is_closed = False
+        self._queue, self._lost = queue, lost
         self._pending: list[Body | dict[str, Any]] = []
-        self._size = self._said = self._emitted = self._written = 0
+        self._size = self._said = self._emitted = self._written = self._step = self._merged = 0
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -44,12 +50,14 @@ class Stream:
     async def emit(self, event: dict[str, Any]) -> None:
         """Take an event; waits while too much of this run is pending. Raises AgentError too_large, TypeError,
         ValueError; CancelledError once the run has ended or is no longer this worker's."""
-        await self._check()
+        if self.is_lost or self._is_closed:
+            await self._refuse()
         if event["type"] == "agent_delta":
             self._add_delta(event)
         else:
             self._add(self._body(event))
-        self._wake()
+        if not self.is_queued:
+            self._queue(self)
         while self._size > BUFFER and not self.is_lost:
             await self._committed()
 
@@ -57,7 +65,8 @@ class Stream:
         target = self._emitted
         while self._written < target and not self.is_lost:
             await self._committed()
-        await self._check()
+        if self.is_lost or self._is_closed:
+            await self._refuse()
 
     async def close(self, end: End, event: dict[str, Any] | None) -> None:
         """Add the run's last event and its end; returns when they are committed, or when the run is lost.
@@ -67,19 +76,25 @@ class Stream:
             if event is not None:
                 self._add(self._body(event))
             self.end, self._is_closed = end, True
-            self._wake()
+            if not self.is_queued:
+                self._queue(self)
         while self.end is not None and not self.is_lost:
             await self._committed()
 
     def take(self) -> Entry:
         """The next share of what is pending. The end goes with the last of it."""
+        metrics.DELTAS_MERGED.inc(self._merged)
+        self._merged = 0
         taken, self._pending = self._pending[:SHARE], self._pending[SHARE:]
         self._size = sum(len(item["delta"]) if isinstance(item, dict) else len(item.tail) for item in self._pending)
         bodies = [self._body(item) if isinstance(item, dict) else item for item in taken]
-        return Entry(self.run, bodies, None if self._pending else self.end)
+        return Entry(self.run, bodies, None if self._pending else self.end, self._step + 1)
 
     def wrote(self, entry: Entry) -> None:
+        if self._written == 0 < len(entry.events) and not self.run.restarted:
+            metrics.first_event(self.run.agent, self.run.waited + time.monotonic() - self.run.since)
         self._written += len(entry.events)
+        self._step += 1
         if entry.end is not None:
             self.end = None
         self._resume()
@@ -100,12 +115,13 @@ class Stream:
 
     def _add_delta(self, event: dict[str, Any]) -> None:
         delta, agent = event["delta"], event["agent_name"]
-        self._said += len(delta.encode())
+        self._said += len(delta) if delta.isascii() else len(delta.encode())
         if self._said > protocol.MAX_ANSWER:
             raise AgentError("The answer grew too long.", code="too_large")
         last = self._pending[-1] if self._pending else None
         if isinstance(last, dict) and last["agent_name"] == agent and len(last["delta"]) + len(delta) <= PIECE:
             last["delta"] += delta
+            self._merged += 1
         else:
             for start in range(0, len(delta), PIECE):
                 self._pending.append(
@@ -121,15 +137,14 @@ class Stream:
             if was_cut:
                 event, whole = cut, json.dumps(event["result"])
         try:
-            return runs.body(self.run.thread_id, self.run.run_id, self.run.attempt, event, whole)
+            return events.body(self.run.thread_id, self.run.run_id, self.run.attempt, event, whole)
         except protocol.ProtocolError as error:
             raise AgentError(f"What {event['agent_name']} has to say is too large to be shown.", error.code) from error
 
-    async def _check(self) -> None:
+    async def _refuse(self) -> None:
         """Who still speaks is stopped: a task that the agent left behind, an agent that will not be cancelled."""
-        if self.is_lost or self._is_closed:
-            await asyncio.sleep(0)  # even one that catches this lets the others have their turn
-            raise asyncio.CancelledError("the run has ended, or is no longer this worker's")
+        await asyncio.sleep(0)  # even one that catches this lets the others have their turn
+        raise asyncio.CancelledError("the run has ended, or is no longer this worker's")
 
     async def _committed(self) -> None:
         waiting = asyncio.get_running_loop().create_future()
@@ -146,6 +161,7 @@ class Stream:
 class Recorder:
     def __init__(self) -> None:
         self._streams: dict[uuid.UUID, Stream] = {}
+        self._queued: deque[Stream] = deque()  # those with something pending, the longest waiting first
         self._wake = asyncio.Event()
 
     def open(self, run: Claimed, lost: Callable[[], object]) -> Stream:
@@ -153,7 +169,7 @@ class Recorder:
 
         An earlier claim of the same run is lost by that, before its heartbeat finds out."""
         self.lose(run.run_id)
-        stream = self._streams[run.run_id] = Stream(run, self._wake.set, lost)
+        stream = self._streams[run.run_id] = Stream(run, self._queue, lost)
         return stream
 
     def close(self, stream: Stream) -> None:
@@ -168,11 +184,37 @@ class Recorder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            taken = [(stream, stream.take()) for stream in self._streams.values() if stream.pending]
+            taken = self._take()
             if taken:
+                began = time.monotonic()
                 await self._commit(taken)
-            if any(stream.pending for stream in self._streams.values()):
+                spent, frames = time.monotonic() - began, sum(len(entry.events) for _, entry in taken)
+                metrics.COMMIT_SECONDS.observe(spent)
+                metrics.COMMIT_EVENTS.observe(frames)
+                metrics.keep()
+                await asyncio.sleep(max(min(spent, REST), frames / FRAMES_A_SECOND - spent))
+            if self._queued:
                 self._wake.set()
+
+    def _queue(self, stream: Stream) -> None:
+        stream.is_queued = True
+        self._queued.append(stream)
+        self._wake.set()
+
+    def _take(self) -> list[tuple[Stream, Entry]]:
+        taken: list[tuple[Stream, Entry]] = []
+        frames = 0
+        while self._queued and frames < TOGETHER:
+            stream = self._queued.popleft()
+            stream.is_queued = False
+            if stream.pending:
+                entry = stream.take()
+                taken.append((stream, entry))
+                frames += len(entry.events)
+        for stream, _ in taken:  # a run has one entry in a commit; what is left of it has its turn after the others
+            if stream.pending:
+                self._queue(stream)
+        return taken
 
     async def _commit(self, taken: list[tuple[Stream, Entry]]) -> None:
         try:

@@ -1,7 +1,9 @@
 """The agents of settings.AGENTS, imported and checked. Only a worker does this: the web carries no agent code."""
 
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -49,13 +51,33 @@ def check(**_: Any) -> list[CheckMessage]:
 def _load(name: str, path: str) -> Agent:
     module, _, attribute = path.rpartition(".")
     try:
-        agent = getattr(import_module(module), attribute)
-    except Exception as error:
-        raise ValueError(f"Agent {name!r}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+        found = import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"Agent {name!r}: {path} cannot be imported: {_why(error, module)}") from error
+    agent = getattr(found, attribute, None)
+    if agent is None:
+        near = get_close_matches(attribute, [known for known in vars(found) if not known.startswith("_")], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"Agent {name!r}: {path} cannot be found: {found.__file__} has no {attribute!r}{hint}")
     if not inspect.iscoroutinefunction(agent):
-        raise ValueError(f"Agent {name!r}: {path} must be an async function.")
+        kind = "an async generator: say the pieces with turn.say" if inspect.isasyncgenfunction(agent) else _kind(agent)
+        raise ValueError(f"Agent {name!r}: {path} must be an async function; it is {kind}.")
     try:
         inspect.signature(agent).bind(None)
     except TypeError:
-        raise ValueError(f"Agent {name!r}: {path} must take one argument, the turn.") from None
+        takes = inspect.signature(agent)
+        raise ValueError(f"Agent {name!r}: {path} must take one argument, the turn; it takes {takes}.") from None
     return agent  # type: ignore[no-any-return]
+
+
+def _why(error: BaseException, module: str) -> str:
+    """What went wrong and in which line of the agent's own code, as far as it came."""
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        return f"there is no module {error.name!r}; is it spelt right, and its folder on PYTHONPATH?"
+    places = [place for place in traceback.extract_tb(error.__traceback__) if "importlib" not in place.filename]
+    where = f" ({places[-1].filename}, line {places[-1].lineno})" if places[1:] else ""
+    return f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else where}"
+
+
+def _kind(value: object) -> str:
+    return "a plain function: write async def" if inspect.isfunction(value) else f"a {type(value).__name__}"

@@ -114,6 +114,8 @@ def _compact(value: Any) -> str:
 
 def clean(text: str) -> str:
     """The text with U+FFFD for every lone surrogate and NUL."""
+    if text.isascii() and "\0" not in text:  # nearly always, and a fifth of the time of the expression
+        return text
     return _UNSENDABLE.sub("\ufffd", text)
 
 

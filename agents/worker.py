@@ -1,33 +1,42 @@
 """The process that claims runs and plays agents."""
 
 import asyncio
+import json
 import logging
 import os
+import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, TypeVar, cast
 
 from django.conf import settings
 from django.db import Error
 from django.db.models.fields.files import FieldFile
+from structlog.contextvars import bind_contextvars
 
-from agents import tools
+from agents import title, tools
 from agents.agent import AgentError, Call, Message, Turn
+from agents.assistant import unavailable
 from agents.recorder import Recorder, Stream
 from agents.registry import Agent, described
-from chat import layer, runs
+from chat import layer, metrics, runs
 from chat.database import from_database, in_database
 from chat.models import Run
 from chat.models import Worker as WorkerRow
 from chat.protocol import MAX_ANSWER
-from chat.runs import Claimed, End
+from chat.runs import Claimed, End, Entry, History
 
 log = logging.getLogger("netra.worker")
 R = TypeVar("R")
-PATIENCE = 5  # seconds for an agent to end once its run is lost
+APART = 4  # runs that have a process of their own at a time: each costs as much memory as a worker
+PATIENCE = 5  # seconds for an agent to end once its run is lost; its process, if it has one, gets twice that
+HANDING_BACK = 1.5  # seconds for such a process to hand its run back, at the end of a drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,14 @@ class _Attachment:
 
 
 class Worker:
-    def __init__(self, agents: dict[str, Agent], concurrency: int) -> None:
+    """`only`: a run that another worker has claimed, and plays in this process because it may kill it."""
+
+    def __init__(self, agents: dict[str, Agent], concurrency: int, only: Claimed | None = None) -> None:
         self.id = uuid.uuid4()
-        self._agents, self._concurrency = agents, concurrency
+        self._agents, self._concurrency, self._only = agents, concurrency, only
+        self._apart: dict[uuid.UUID, asyncio.subprocess.Process] = {}
+        self._room = asyncio.Semaphore(APART)
+        self._unserved: dict[str, float] = {}  # agents that runs wait for in vain -> the monotonic clock's, since when
         self._recorder = Recorder()
         self._playing: dict[asyncio.Task[None], Claimed] = {}
         self._bell = asyncio.Event()
@@ -55,6 +69,7 @@ class Worker:
     async def run(self) -> None:
         """Play runs until `drain` is called; then hand back what does not end in time, and return."""
         layer.attach()
+        await title.load()
         while not await self._tried(self._register):  # noqa: ASYNC110 a database has no event
             await asyncio.sleep(1)
         await layer.join(layer.WORKERS, self._hear)
@@ -62,9 +77,11 @@ class Worker:
         recorder = asyncio.create_task(self._recorder.run())
         beat = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._beat))
         sweep = asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep))
-        claims = asyncio.create_task(self._claim())
-        await asyncio.wait([claims, recorder, beat, sweep], return_when=asyncio.FIRST_COMPLETED)
-        for task in (claims, recorder, beat, sweep):
+        abandon = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._abandon))
+        claims = asyncio.create_task(self._claim() if self._only is None else self._play_only(self._only))
+        tasks = (claims, recorder, beat, sweep, abandon)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             if task.done():
                 task.result()  # what ends before its time is a bug, and ends the worker: others take its runs over
         log.info("worker %s drains: %d runs", self.id, len(self._playing))
@@ -75,15 +92,18 @@ class Worker:
             task.cancel()
         if self._playing:  # each hands its run back as its last act
             await asyncio.wait(self._playing, timeout=2)
-        await self._stop([sweep, beat, recorder])
+        await self._stop([abandon, sweep, beat, recorder])
         layer.leave(layer.WORKERS, self._hear)
         await self._tried(lambda: in_database(runs.unregister, self.id))
+        metrics.keep()
         log.info("worker %s is done", self.id)
 
     def drain(self) -> None:
         """Claim nothing more; `run` hands back what does not end in time, and returns."""
         self._draining.set()
         self._bell.set()
+        for process in self._apart.values():
+            self._signal(process, signal.SIGTERM)
 
     @staticmethod
     async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -127,10 +147,72 @@ class Worker:
                 pass
 
     def _start(self, run: Claimed) -> None:
-        log.info("run %s attempt %d: %s", run.run_id, run.attempt, run.agent)
-        task = asyncio.create_task(self._play(run))
+        apart = run.last and self._only is None
+        task = asyncio.create_task(self._play_apart(run) if apart else self._play(run))
         self._playing[task] = run
         task.add_done_callback(self._finished)
+
+    async def _play_only(self, run: Claimed) -> None:
+        self._start(run)
+        while self._playing and not self._draining.is_set():
+            self._bell.clear()
+            await self._bell.wait()
+
+    async def _play_apart(self, run: Claimed) -> None:
+        """Play it in a process of its own: the runs beside it must not pay for what it does to its workers.
+
+        Meanwhile this process keeps its lease. A process that dies, or cannot be started, leaves the rest to the sweep.
+        """
+        waits = self._room.locked()
+        try:
+            if waits:  # the time that it may take has not begun
+                await self._tried(lambda: in_database(runs.clock, run, False))
+            async with self._room:
+                while waits and not await self._tried(lambda: in_database(runs.clock, run, True)):  # noqa: ASYNC110
+                    await asyncio.sleep(1)
+                await self._in_a_process(run)
+        except asyncio.CancelledError:  # drained before its turn came, or before its process handed it back
+            await self._hand_back(run)
+            raise
+
+    async def _in_a_process(self, run: Claimed) -> None:
+        with TemporaryFile() as figures:
+            await self._play_in_process(run, figures.fileno())
+            figures.seek(0)
+            metrics.add(figures.read())
+
+    async def _play_in_process(self, run: Claimed, figures: int) -> None:
+        command = (sys.executable, sys.argv[0], "runagents", "--claimed", "--figures", str(figures))
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, pass_fds=[figures])
+        except OSError:
+            log.exception("run %s: no process of its own can be started", run.run_id)
+            return
+        self._apart[run.run_id] = process
+        try:
+            if self._draining.is_set():  # while it was begun, or before its turn came
+                self._signal(process, signal.SIGTERM)
+            await process.communicate(json.dumps(asdict(run), default=str).encode())
+        except asyncio.CancelledError:  # drained: it is handing the run back, unless it hangs
+            ended = asyncio.ensure_future(process.wait())
+            await asyncio.wait([ended], timeout=HANDING_BACK)
+            self._signal(process, signal.SIGKILL)
+            await ended
+            raise
+        finally:
+            self._apart.pop(run.run_id)
+            self._signal(process, signal.SIGKILL)
+        log.info("run %s: its process ended with %s", run.run_id, process.returncode)
+        if self._draining.is_set() and process.returncode == -signal.SIGTERM:  # it had not begun to listen
+            await self._hand_back(run)
+
+    async def _hand_back(self, run: Claimed) -> None:
+        await in_database(runs.record, [Entry(run, end=End(Run.QUEUED, usage=run.usage, refund=True))])
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+        if process.returncode is None:
+            process.send_signal(number)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if self._playing.pop(task, None):
@@ -148,7 +230,8 @@ class Worker:
         asyncio.get_running_loop().call_later(PATIENCE, forget)
 
     async def _register(self) -> None:
-        await in_database(runs.register, self.id, socket.gethostname(), os.getpid(), described(self._agents))
+        offered = described(self._agents) if self._only is None else {}
+        await in_database(runs.register, self.id, socket.gethostname(), os.getpid(), offered)
 
     async def _beat(self) -> None:
         playing = list(self._playing.values())
@@ -160,33 +243,51 @@ class Worker:
         for run in playing:
             if run.run_id not in held:
                 self._recorder.lose(run.run_id)
+                if process := self._apart.get(run.run_id):  # one that hangs would keep its room for ever
+                    asyncio.get_running_loop().call_later(2 * PATIENCE, self._signal, process, signal.SIGKILL)
 
     async def _sweep(self) -> None:
         await in_database(runs.sweep)
+
+    async def _abandon(self) -> None:
+        """End the runs whose agent nobody plays. Not before it has been so for NETRA_RUN_TIMEOUT without a break: its
+        workers may be starting anew, or be the last that a new version comes to."""
+        if self._draining.is_set() or self._only is not None:  # whether others are at work is not its to judge
+            return
+        now = time.monotonic()
+        self._unserved = {agent: self._unserved.get(agent, now) for agent in await from_database(runs.unserved)}
+        late = [agent for agent, since in self._unserved.items() if now - since > settings.NETRA_RUN_TIMEOUT]
+        if late:
+            await in_database(runs.abandon, late)
 
     async def _play(self, run: Claimed) -> None:
         """Play the agent; whatever happens, the run ends, is handed back, or is another's."""
         task = asyncio.current_task()
         assert task is not None
+        ids = {"user_id": run.user_id, "thread_id": str(run.thread_id), "run_id": str(run.run_id)}
+        bind_contextvars(**ids, attempt=run.attempt)
         stream = self._recorder.open(run, lambda: self._give_up(task))
+        usage = dict(run.usage)
         try:
             failure: AgentError | None = None
             try:
-                await stream.close(*await self._answer(run, stream))
+                await stream.close(*await self._answer(run, stream, usage))
                 return
             except BaseException as error:
                 if stream.is_lost:
                     return
                 if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._draining.is_set():
-                    await stream.close(End(Run.QUEUED, refund=True), None)
+                    await stream.close(End(Run.QUEUED, usage=_kept(run, usage), refund=True), None)
                     return
                 failure = AgentError.of(error)
                 if failure is None:
-                    log.exception("run %s: %s raised", run.run_id, run.agent)
+                    log.exception("%s raised", run.agent)
                     failure = AgentError("Something went wrong inside the agent.", "internal_error")
-            await stream.close(*_failed(run, failure))
+            await stream.close(*_failed(run, failure, _kept(run, usage)))
         finally:
             self._recorder.close(stream)
+            if stream.is_lost and usage:
+                await self._tried(lambda: in_database(runs.used, run, _kept(run, usage)))
 
     async def _read(self, function: Callable[[Claimed], R], run: Claimed) -> R:
         """A database that is away is waited for, as long as the run is this worker's."""
@@ -197,13 +298,15 @@ class Worker:
                 log.warning("database: %s; trying again", type(error).__name__)
                 await asyncio.sleep(1)
 
-    async def _answer(self, run: Claimed, stream: Stream) -> tuple[End, dict[str, Any]]:
+    async def _answer(self, run: Claimed, stream: Stream, usage: dict[str, Any]) -> tuple[End, dict[str, Any]]:
         began = time.monotonic()
-        history, attachments = await self._read(runs.history, run)
+        alone: History = ([("user", run.text)], [])
+        history, attachments = alone if run.alone else await self._read(runs.history, run)
         calls = await self._read(runs.calls, run) if run.restarted else {}
+        titling = await self._titling(run, stream, usage)
         turn = Turn(
             text=run.text,
-            sink=stream,
+            sink=titling or stream,
             run_id=str(run.run_id),
             thread_id=str(run.thread_id),
             user_id=str(run.user_id),
@@ -212,11 +315,14 @@ class Worker:
             history=[Message(role, content) for role, content in history],
             attachments=[_Attachment(a.name, a.media_type, a.size, a.file) for a in attachments],
             calls={id: Call(completed, result) for id, (completed, result) in calls.items()},
+            usage=usage,
         )
-        returned = await self._agents[run.agent](turn)
-        answer = tools.clean(returned) if isinstance(returned, str) else turn.said
-        if len(answer.encode()) > MAX_ANSWER:
-            raise AgentError("The answer grew too long.", code="too_large")
+        async with titling or nullcontext():
+            returned = await self._agents[run.agent](turn)
+            answer = tools.clean(returned) if isinstance(returned, str) else turn.said
+            if len(answer.encode()) > MAX_ANSWER:
+                raise AgentError("The answer grew too long.", code="too_large")
+            name = await titling.title(answer) if titling else ""
         result = (
             None
             if returned is None or isinstance(returned, str)
@@ -231,15 +337,37 @@ class Worker:
             **({} if result is None else {"result": result}),
             "message_id": str(message_id),
             "agents_involved": turn.agents_involved,
-            "usage": turn.usage,
+            "usage": usage,
             "duration_ms": int((time.monotonic() - began) * 1000),
         }
-        return End(Run.COMPLETED, answer, message_id, usage=turn.usage), event
+        return End(Run.COMPLETED, answer, message_id, name, usage=usage), event
+
+    async def _titling(self, run: Claimed, stream: Stream, usage: dict[str, Any]) -> title.Titling | None:
+        """What gives the run's thread a title, where there is a model to ask and the thread has none yet."""
+        if unavailable() is not None or not await self._read(runs.untitled, run):
+            return None
+        return title.Titling(stream, run.text, usage)
 
 
-def _failed(run: Claimed, error: AgentError) -> tuple[End, dict[str, Any] | None]:
+def claimed(text: str) -> Claimed:
+    """A claim as `_play_apart` hands it over. Raises ValueError, TypeError."""
+    fields = json.loads(text)
+    ids = {name: uuid.UUID(fields[name]) for name in ("run_id", "thread_id", "message_id")}
+    return Claimed(**{**fields, **ids})
+
+
+def _kept(run: Claimed, usage: dict[str, Any]) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = tools.jsonable(usage, "usage", tool=run.agent)
+    except TypeError as error:
+        log.error("run %s: %s", run.run_id, error)
+        return {}
+    return kept
+
+
+def _failed(run: Claimed, error: AgentError, usage: dict[str, Any]) -> tuple[End, dict[str, Any] | None]:
     if error.retryable and run.attempt < settings.NETRA_MAX_ATTEMPTS:
-        return End(Run.QUEUED, error_code=error.code, delay=2.0 ** (run.attempt - 1)), None
+        return End(Run.QUEUED, error_code=error.code, usage=usage, delay=2.0 ** (run.attempt - 1)), None
     event = {
         "type": "agent_failed",
         "agent_name": run.agent,
@@ -248,4 +376,4 @@ def _failed(run: Claimed, error: AgentError) -> tuple[End, dict[str, Any] | None
         "message": error.message,
         "recoverable": True,
     }
-    return End(Run.FAILED, error_code=error.code), event
+    return End(Run.FAILED, error_code=error.code, usage=usage), event

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,27 @@ async def loud(turn: Turn) -> None:
         await turn.say(f"{number} ")
 
 
+async def brooding(turn: Turn) -> None:
+    """As many thoughts as the message says, none of which can be joined to another, as fast as it can."""
+    for number in range(int(turn.text)):
+        await turn.think(f"Thought {number}")
+
+
+async def lengthy(turn: Turn) -> None:
+    """`<thoughts> <sections>`: that many thoughts, each with a tool call, then an answer of 2 KB a section."""
+    thoughts, sections = map(int, turn.text.split())
+    for start in range(0, thoughts, 40):
+        async with asyncio.TaskGroup() as group:
+            for number in range(start, start + 40):
+                await turn.think(f"Thought {number}")
+                group.create_task(turn.call(repeat, text=f"step {number}"))
+    points = "".join(f"- point {item} with **weight** and a [link](https://example.com/{item})\n" for item in range(10))
+    for number in range(sections):
+        rows = "".join(f"| row {row} | {row * number} |\n" for row in range(10))
+        await turn.say(f"## Section {number}\n\n{'Plain words that go on. ' * 30}\n\n{points}\n")
+        await turn.say(f"| a | b |\n|---|---|\n{rows}\n```python\ndef section():\n    return {number}\n```\n\n")
+
+
 async def failing(turn: Turn) -> None:
     """End with the error that the message names."""
     raise AgentError("The words of the agent.", code=turn.text)
@@ -42,6 +65,11 @@ async def failing(turn: Turn) -> None:
 async def raising(turn: Turn) -> None:
     """A bug."""
     raise ValueError("secret inside")
+
+
+async def quoting(turn: Turn) -> None:
+    """A bug that quotes the user."""
+    raise ValueError(f"{turn.text} is not a number")
 
 
 async def retrying(turn: Turn) -> None:
@@ -206,3 +234,67 @@ async def impatient(turn: Turn) -> None:
         async with asyncio.timeout(0.1):
             await turn.call(asyncio.sleep, delay=60)
     await turn.say("went on")
+
+
+async def pensive(turn: Turn) -> None:
+    """So many thoughts as the message says, none of which joins another: as many events."""
+    for number in range(int(turn.text)):
+        await turn.think(str(number))
+
+
+async def ticking(turn: Turn) -> None:
+    """Say the time so often, at so many a second (0: as fast as it can): "<count> <rate>"."""
+    count, rate = map(int, turn.text.split())
+    began = time.perf_counter()
+    for number in range(count):
+        await turn.say(f"{time.time():.6f} ")
+        wait = began + (number + 1) / rate - time.perf_counter() if rate else 0
+        await asyncio.sleep(max(0, wait))
+
+
+async def deadly(turn: Turn) -> None:
+    """Kill the process that plays it, as a fault in a library does."""
+    await turn.say("about to die")
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+PACE = 0.04  # seconds a word
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+async def chaotic(turn: Turn) -> None:
+    """Say so many words that depend on the message alone, a tool call before every fifth: "<name> <count>"."""
+    name, count = turn.text.split()
+    await turn.think(f"{count} words")
+    for number in range(int(count)):
+        if number % 5 == 0:
+            await turn.say(f"{await turn.call(double, number=number)} ")
+        await turn.say(f"{name}.{number} ")
+        await asyncio.sleep(PACE)
+
+
+def chaotic_answer(text: str) -> str:
+    name, count = text.split()
+    return "".join(f"{f'{2 * n} ' if n % 5 == 0 else ''}{name}.{n} " for n in range(int(count)))
+
+
+async def costly(turn: Turn) -> None:
+    """Use up a token, then end as the message says; at the first attempt `retries` asks for another."""
+    turn.usage["tokens"] = turn.usage.get("tokens", 0) + 1
+    match turn.text:
+        case "fails":
+            raise AgentError("No.")
+        case "retries" if turn.attempt == 1:
+            raise AgentError("Later.", retryable=True)
+        case "cannot say how much":
+            turn.usage["tokens"] = {1, 2}
+            raise AgentError("No.")
+        case "says how much":
+            turn.usage.update(model="made:up", input_tokens=1000, output_tokens=10, cost_usd=0.25)
+        case "goes on":
+            await turn.say("on and ")
+            await asyncio.Event().wait()

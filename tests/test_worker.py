@@ -62,6 +62,18 @@ def test_tools_that_hang_hold_up_no_other_tool(alice):
         assert alice.answer(run_id)["type"] == "agent_cancelled"
 
 
+def test_a_flood_of_one_run_leaves_the_others_their_turn(own_site):
+    alice = own_site(workers=1).register("alice").connect()
+    flood = alice.ask("3000", agent="brooding")
+    alice.receive("agent_thinking", run_id=flood["run_id"])
+    beside = alice.ask("one two")
+    alice.answer(beside["run_id"])
+    assert not any(frame["type"] == "agent_completed" and frame["run_id"] == flood["run_id"] for frame in alice.got)
+    assert alice.answer(flood["run_id"])["type"] == "agent_completed"
+    thoughts = [frame for frame in alice.events(flood["thread_id"]) if frame["type"] == "agent_thinking"]
+    assert [thought["reasoning"] for thought in thoughts] == [f"Thought {number}" for number in range(3000)]
+
+
 def test_a_tool_that_was_given_up_is_shown_as_over(alice):
     accepted = alice.ask("x", agent="impatient")
     assert alice.answer(accepted["run_id"])["final_response"] == "went on"
@@ -73,3 +85,35 @@ def test_a_worker_that_was_forgotten_comes_back(brisk, alice):
     brisk.shell("from chat.models import Worker; Worker.objects.all().delete()")
     wait_until(lambda: httpx.get(brisk.url + "/api/health").status_code == 200, "a worker's row")
     assert alice.answer(alice.ask("still here")["run_id"])["final_response"] == "still here "
+
+
+def usage(user, run_id):
+    return user.http("GET", f"/api/runs/{run_id}").json()["usage"]
+
+
+@pytest.mark.parametrize(
+    ("how", "end", "used"),
+    [
+        ("completes", "agent_completed", {"tokens": 1}),
+        ("fails", "agent_failed", {"tokens": 1}),
+        ("retries", "agent_completed", {"tokens": 2}),
+        ("cannot say how much", "agent_failed", {}),
+    ],
+)
+def test_what_a_run_used_up_is_kept_however_it_ends(brisk, how, end, used):
+    user = brisk.register("alice")
+    socket = user.connect()
+    accepted = socket.ask(how, agent="costly")
+    ended = socket.answer(accepted["run_id"])
+    assert ended["type"] == end
+    assert ended.get("usage", used) == usage(user, accepted["run_id"]) == used
+
+
+def test_what_a_stopped_run_used_up_is_kept(brisk):
+    user = brisk.register("alice")
+    socket = user.connect()
+    accepted = socket.ask("goes on", agent="costly")
+    socket.receive("agent_delta", run_id=accepted["run_id"])
+    socket.send({"type": "stop_agent", "run_id": accepted["run_id"]})
+    assert socket.answer(accepted["run_id"])["type"] == "agent_cancelled"
+    wait_until(lambda: usage(user, accepted["run_id"]) == {"tokens": 1}, "its usage")

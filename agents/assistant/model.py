@@ -1,9 +1,12 @@
-"""The model of the settings, and what its failures are in plain words."""
+"""The model of the settings, what it used up, and what its failures are in plain words."""
+
+from typing import Any
 
 from django.conf import settings
 from pydantic_ai import exceptions as failures
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.usage import RunUsage
 
 from agents.agent import AgentError
 
@@ -66,6 +69,32 @@ def in_words(error: Exception) -> AgentError | None:
         if isinstance(error, kind):
             return AgentError(words, code=code)
     return None
+
+
+def add(usage: dict[str, Any], spent: RunUsage) -> None:
+    """Add what was spent to a run's usage. `cost_usd` is by list prices, None where there are none for the model.
+
+    The provider told nothing of the `unmeasured_requests`: with these all else is a lower bound, and no cost is known.
+    """
+    if not spent.requests:
+        return
+    counts = {
+        "requests": spent.requests,
+        "tool_calls": spent.tool_calls,
+        "input_tokens": spent.input_tokens,
+        "cached_tokens": spent.cache_read_tokens,
+        "output_tokens": spent.output_tokens,
+    }
+    # One that was cut off before its end was not measured either.
+    unmeasured = spent.unmeasured_requests if spent.input_tokens else spent.requests
+    if unmeasured:
+        counts["unmeasured_requests"] = unmeasured
+    so_far = usage.get("cost_usd", 0.0)
+    usage["model"] = settings.NETRA_MODEL
+    for name, count in counts.items():
+        usage[name] = usage.get(name, 0) + count
+    cost = None if unmeasured else spent.cost
+    usage["cost_usd"] = None if so_far is None or cost is None else so_far + float(cost)
 
 
 def model_settings() -> ModelSettings:

@@ -1,0 +1,174 @@
+"""A last attempt, in a process of its own: what becomes of it when that process hangs, or is stopped as it starts; and
+what becomes of any attempt that is stopped as it starts."""
+
+import asyncio
+import sys
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from prometheus_client.parser import text_string_to_metric_families
+
+from agents import worker
+from agents.echo import echo
+from agents.worker import Worker
+from chat import database, metrics, runs
+from chat.database import in_database
+from chat.models import Run
+from tests.site import PATIENCE
+from tests.test_runs import claim_one, message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def last(alice, settings, tmp_path, monkeypatch):
+    """A claim of a last attempt, whose process does nothing."""
+    settings.NETRA_MAX_ATTEMPTS, settings.NETRA_LEASE_SECONDS = 2, 60
+    process = tmp_path / "process.py"
+    process.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(sys, "argv", [str(process)])
+    monkeypatch.setattr(worker, "PATIENCE", 0.05)
+    monkeypatch.setattr(worker, "HANDING_BACK", 0.05)
+    runs.start(alice.id, message())
+    claim_one()
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1), usage={"tokens": 1})
+    run = claim_one()
+    assert run.last
+    return run
+
+
+def played(run, then):
+    """Play it, and do that as soon as its process runs."""
+
+    async def play():
+        async with asyncio.timeout(PATIENCE):
+            playing = Worker({}, 1)
+            await playing._register()
+            playing._start(run)
+            (task,) = playing._playing
+            while not playing._apart and not task.done():  # noqa: ASYNC110 nobody is told
+                await asyncio.sleep(0.01)
+            await then(playing)
+            await asyncio.wait([task])
+
+    asyncio.run(play())
+
+
+def test_a_process_that_hangs_after_its_run_was_stopped_is_killed(alice, last):
+    async def stop(playing):
+        await in_database(runs.cancel, alice.id)
+        await playing._beat()
+
+    played(last, stop)
+    assert Run.objects.get().status == Run.CANCELLED
+
+
+def test_a_process_that_is_drained_before_it_listens_costs_no_attempt(last):
+    async def drain(playing):
+        playing.drain()
+
+    played(last, drain)
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.usage) == (Run.QUEUED, 1, {"tokens": 1})
+
+
+def test_a_process_that_hangs_is_not_waited_for_at_the_end_of_a_drain(last):
+    async def give_up(playing):
+        for task in playing._playing:
+            task.cancel()
+
+    played(last, give_up)
+    run = Run.objects.get()
+    assert (run.status, run.attempt) == (Run.QUEUED, 1)
+
+
+def test_the_time_in_which_it_waits_for_room_is_not_its_own(last, settings, monkeypatch):
+    monkeypatch.setattr(worker, "APART", 0)
+    settings.NETRA_RUN_TIMEOUT = 0
+
+    async def play():
+        async with asyncio.timeout(PATIENCE):
+            playing = Worker({}, 1)
+            await playing._register()
+            playing._start(last)
+            (task,) = playing._playing
+            while await in_database(Run.objects.filter(claimed_at__isnull=False).exists):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            waiting = await in_database(runs.sweep)
+            playing._room.release()
+            while not playing._apart:  # noqa: ASYNC110 nobody is told
+                await asyncio.sleep(0.01)
+            begun = await in_database(runs.sweep)
+            await playing._beat()
+            await asyncio.wait([task])
+            return waiting, begun
+
+    assert asyncio.run(play()) == (0, 1)
+    assert Run.objects.get().error_code == "timeout"
+
+
+def test_a_process_that_cannot_be_started_is_told_of(last, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    async def play():
+        playing = Worker({}, 1)
+        playing._start(last)
+        (task,) = playing._playing
+        await task
+        return playing._room.locked()
+
+    assert not asyncio.run(play())
+    told = [record.levelname for record in caplog.records if "no process" in record.getMessage()]
+    assert told == ["ERROR"]
+
+
+def test_what_was_used_up_is_kept_when_a_drain_comes_before_anything_else(alice):
+    runs.start(alice.id, message())
+    runs.record([runs.Entry(claim_one(), [], runs.End(Run.QUEUED, usage={"tokens": 1}, refund=True))])
+    run = claim_one()
+    gate = threading.Event()
+
+    async def play():
+        async with asyncio.timeout(PATIENCE):
+            playing = Worker({run.agent: echo}, 1)
+            recorder = asyncio.create_task(playing._recorder.run())
+            database._reader.submit(gate.wait)  # what was said and done before cannot be read yet
+            playing._start(run)
+            (task,) = playing._playing
+            while not playing._recorder._streams:  # noqa: ASYNC110 nobody is told
+                await asyncio.sleep(0)
+            playing.drain()
+            task.cancel()
+            await asyncio.wait([task])
+            gate.set()
+            recorder.cancel()
+
+    asyncio.run(play())
+    row = Run.objects.get()
+    assert (row.status, row.attempt, row.usage) == (Run.QUEUED, 0, {"tokens": 1})
+
+
+def test_what_a_process_had_counted_when_it_was_killed_is_counted(last, tmp_path):
+    (tmp_path / "process.py").write_text(
+        "import os, sys\n"
+        "sys.stdin.read()\n"
+        'told = b\'[["netra_deltas_merged_total", {}, 7], ["netra_events_total", {"type": "told"}, 2]]\'\n'
+        "os.pwrite(int(sys.argv[-1]), told, 0)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+
+    def figures():
+        families = text_string_to_metric_families(metrics.exposition().decode())
+        return {(s.name, s.labels.get("type")): s.value for family in families for s in family.samples}
+
+    async def nothing(playing):
+        pass
+
+    before = figures()
+    played(last, nothing)
+    after = figures()
+    assert after["netra_deltas_merged_total", None] == before["netra_deltas_merged_total", None] + 7
+    assert after["netra_events_total", "told"] == 2
+    assert after["netra_events_total", "agent_failed"] == before["netra_events_total", "agent_failed"]
