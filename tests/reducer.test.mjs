@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { leaf, path } from "../chat/static/chat/branches.js";
 import { EMPTY, reduce } from "../chat/static/chat/reducer.js";
 
 const THREAD = "0b7f3f2e-6a55-4c1e-9d1c-3f6f7f9e0001";
@@ -108,6 +109,21 @@ const LOG = log([
     { status: "failed", error_code: "agent_error", message: "No prices.", recoverable: false },
   ],
 ]);
+
+/** What a person wrote, as the page tells it. */
+const written = (client_msg_id, content = "?", fields = {}) => ({
+  type: "message_written",
+  written: {
+    client_msg_id,
+    thread_id: THREAD,
+    content,
+    attachments: [],
+    follows: null,
+    agent: null,
+    regenerates: null,
+    ...fields,
+  },
+});
 
 const opened = (state = EMPTY, thread_id = THREAD) =>
   reduce(state, { type: "thread_opened", thread_id, at: AT, fresh: false });
@@ -252,7 +268,7 @@ test("an event changes no state that was handed out before", () => {
     LOG.map(freeze).reduce((state, event) => freeze(reduce(state, event)), freeze(opened())),
     WHOLE,
   );
-  assert.deepEqual(EMPTY, { threads: new Map(), active: new Map(), unsent: [] });
+  assert.deepEqual(EMPTY, { threads: new Map(), active: new Map(), unsent: [], stopping: new Set() });
 });
 
 test("a thread that is not open keeps its entry, its title and its mark only", () => {
@@ -287,40 +303,57 @@ test("threads do not touch each other", () => {
 });
 
 test("a deleted thread takes its runs and unsent messages with it", () => {
-  const written = { type: "message_written", thread_id: THREAD, client_msg_id: "m", content: "?" };
-  const state = reduce(reduce(play(LOG.slice(0, 3)), written), { type: "thread_deleted", thread_id: THREAD });
+  const state = reduce(reduce(play(LOG.slice(0, 3)), written("m")), { type: "thread_deleted", thread_id: THREAD });
   assert.deepEqual(state, EMPTY);
 });
 
-test("a thread whose log was pruned goes on from its messages", () => {
-  const messages = [
-    { id: "question-a", role: "user", content: "How much?", run_id: "a" },
-    { id: "answer-a", role: "assistant", content: "You save $1.", run_id: "a" },
-    { id: "question-b", role: "user", content: "And then?", run_id: "b" },
-  ];
-  const behind = play(LOG.slice(20, 21));
-  assert.equal(thread(behind).gap, 21);
-  const working = reduce(behind, { type: "agent_status", runs: [{ run_id: "b", thread_id: THREAD }] });
-  const state = reduce(working, { type: "thread_fetched", thread_id: THREAD, head: 24, messages });
-  assert.deepEqual(
-    thread(state).runs.map(({ id, status, text }) => [id, status, text]),
-    [
-      ["a", "completed", "You save $1."],
-      ["b", "running", ""],
-    ],
-  );
-  assert.equal(thread(state).gap, 0);
-  const after = play(LOG, state);
-  assert.equal(run(after, "b").status, "cancelled");
-  assert.equal(run(after, "c").error, "No prices.");
-  assert.equal(thread(after).last, LOG.length);
-  const late = [...messages, { id: "answer-b", role: "assistant", content: "So fa", run_id: "b" }];
-  const read = play(LOG, reduce(working, { type: "thread_fetched", thread_id: THREAD, head: 24, messages: late }));
-  assert.equal(thread(read).messages.filter(({ id }) => id === "answer-b").length, 1);
+test("a thread that was not known is there once an event of it comes", () => {
+  const missing = reduce(reduce(EMPTY, opened()), { type: "thread_missing", thread_id: THREAD });
+  assert.equal(missing.threads.get(THREAD).missing, true);
+  assert.equal(play(LOG.slice(0, 1), missing).threads.get(THREAD).missing, false);
+});
+
+const MESSAGES = [
+  { id: "question-a", role: "user", content: "How much?", run_id: "a", parent_id: null, attachments: [] },
+  { id: "answer-a", role: "assistant", content: "You save $1.", run_id: "a", parent_id: "question-a", attachments: [] },
+  { id: "question-b", role: "user", content: "And then?", run_id: "b", parent_id: null, attachments: [] },
+];
+
+test("a thread whose log was pruned goes on from its messages and what is left of the log", () => {
+  const later = { ...MESSAGES[1], id: "answer-b", content: "So fa", run_id: "b", parent_id: "question-b" };
+  for (const messages of [MESSAGES, [...MESSAGES, later]]) {
+    const behind = play(LOG.slice(20, 21));
+    assert.equal(thread(behind).gap, 21);
+    const read = reduce(behind, { type: "thread_fetched", thread_id: THREAD, first: 20, messages });
+    assert.equal(thread(read).gap, 0);
+    assert.equal(run(read, "a").text, "You save $1.");
+    const during = play(LOG.slice(0, 25), read);
+    assert.equal(run(during, "b").status, "running");
+    assert.equal(run(during, "b").text, "So fa");
+    assert.deepEqual(run(play(LOG.slice(0, 22), read), "a"), run(read, "a"));
+    const after = reduce(play(LOG, read), { type: "resumed", thread_id: THREAD, more: false });
+    assert.deepEqual(
+      thread(after).runs.map(({ id, status, text }) => [id, status, text]),
+      [
+        ["a", "completed", "You save $1."],
+        ["b", "cancelled", "So fa"],
+        ["c", "failed", "Well"],
+      ],
+    );
+    assert.equal(thread(after).messages.filter(({ id }) => id === "answer-b").length, 1);
+    assert.deepEqual([thread(after).last, thread(after).loaded], [LOG.length, true]);
+  }
+});
+
+test("a page that is ahead of a server whose database was set back shows what that has", () => {
+  const read = reduce(WHOLE, { type: "thread_fetched", thread_id: THREAD, first: 1, messages: MESSAGES.slice(0, 1) });
+  assert.equal(thread(read).last, 0);
+  const kept = LOG.slice(0, 5);
+  const strip = ({ runs, messages }) => [runs, messages];
+  assert.deepEqual(strip(thread(play(kept, read))), strip(thread(play(kept))));
 });
 
 test("an unsent message leaves with its event, or at an acceptance that comes after it", () => {
-  const written = { type: "message_written", thread_id: THREAD, client_msg_id: "sent-a", content: "How much?" };
   const accepted = {
     type: "message_accepted",
     thread_id: THREAD,
@@ -329,23 +362,36 @@ test("an unsent message leaves with its event, or at an acceptance that comes af
     run_id: "a",
     seq: 1,
   };
-  const waiting = reduce(opened(), written);
+  const waiting = reduce(opened(), written("sent-a", "How much?"));
   assert.equal(waiting.unsent[0].status, "sending");
-  assert.equal(reduce(waiting, accepted).unsent[0].status, "accepted");
+  const [held] = reduce(waiting, accepted).unsent;
+  assert.deepEqual([held.status, held.message_id], ["accepted", "question-a"]);
   assert.deepEqual(play(LOG.slice(0, 1), reduce(waiting, accepted)).unsent, []);
   assert.deepEqual(play(LOG.slice(0, 1), waiting).unsent, []);
-  assert.deepEqual(reduce(reduce(play(LOG.slice(0, 1)), written), accepted).unsent, []);
+  assert.deepEqual(reduce(reduce(play(LOG.slice(0, 1)), written("sent-a")), accepted).unsent, []);
 });
 
 test("a refused message is kept with the reason; one to be sent again is not refused", () => {
-  const written = { type: "message_written", thread_id: THREAD, client_msg_id: "m", content: "?" };
   const error = { type: "error", error_code: "too_large", message: "Too long.", recoverable: true, ref: "m" };
-  const refused = reduce(reduce(opened(), written), error);
+  const refused = reduce(reduce(opened(), written("m")), error);
   assert.deepEqual([refused.unsent[0].status, refused.unsent[0].error], ["failed", "Too long."]);
   const again = reduce(refused, { type: "message_retried", client_msg_id: "m" });
   assert.deepEqual([again.unsent[0].status, again.unsent[0].error], ["sending", null]);
   assert.deepEqual(reduce(again, { ...error, error_code: "rate_limited", retry_after: 2 }).unsent, again.unsent);
   assert.deepEqual(reduce(refused, { type: "message_discarded", client_msg_id: "m" }).unsent, []);
+});
+
+test("a stop that was asked for outlives a reload, until its run has ended", () => {
+  const asking = reduce(play(LOG.slice(0, 6)), { type: "stop_asked", run_id: "b" });
+  assert.deepEqual([...asking.stopping], ["b"]);
+  const anew = reduce(EMPTY, { type: "outbox_restored", unsent: [], stopping: [...asking.stopping] });
+  const queued = play(LOG.slice(0, 6), opened(anew));
+  assert.equal(run(queued, "b").stopping, true);
+  assert.deepEqual([...play(LOG, opened(anew)).stopping], []);
+  assert.deepEqual([...play(LOG.slice(0, 27), anew).stopping], [], "in a thread that is not open too");
+  const runs = [{ run_id: "a", thread_id: THREAD }];
+  assert.deepEqual([...reduce(anew, { type: "agent_status", runs }).stopping], []);
+  assert.deepEqual([...reduce(queued, { type: "stop_refused", run_id: "b" }).stopping], []);
 });
 
 test("a stop shows until its run has ended, and never on one that had", () => {
@@ -361,4 +407,121 @@ test("a log counts as read when its last page has come", () => {
   const page = { type: "resumed", thread_id: THREAD, after: 5, head: 31, more: true };
   assert.equal(thread(reduce(opened(), page)).loaded, false);
   assert.equal(thread(reduce(opened(), { ...page, more: false })).loaded, true);
+});
+
+// ---- Branches ----
+
+/** A tree: `[id, role, parent, run]` a message. Runs are finished unless said otherwise. */
+function tree(messages, runs = []) {
+  const made = messages
+    .filter(([, role]) => role === "assistant")
+    .map(([, , parent, run_id]) => ({ id: run_id, message_id: parent, removed: false, status: "completed" }));
+  return {
+    ...thread(opened()),
+    loaded: true,
+    messages: messages.map(([id, role, parent_id, run_id = null]) => ({ id, role, parent_id, run_id, content: id })),
+    runs: [...made, ...runs],
+  };
+}
+const shown = (of) => path(of).map(({ message, run }) => [message.id, run?.id ?? null]);
+const choose = (of, ...ids) => ({ ...of, chosen: new Map(ids.map((id, index) => [id, index + 1])) });
+
+const BRANCHED = tree([
+  ["q1", "user", null],
+  ["a1", "assistant", "q1", "r1"],
+  ["q2", "user", "a1"],
+  ["a2", "assistant", "q2", "r2"],
+  ["a1b", "assistant", "q1", "r1b"],
+  ["q3", "user", "a1b"],
+  ["a3", "assistant", "q3", "r3"],
+  ["q2b", "user", "a1"],
+]);
+
+test("the newest of siblings is shown unless another was chosen, and what follows it with it", () => {
+  assert.deepEqual(shown(BRANCHED), [
+    ["q1", "r1b"],
+    ["q3", "r3"],
+  ]);
+  assert.deepEqual(shown(choose(BRANCHED, "r1")), [
+    ["q1", "r1"],
+    ["q2b", null],
+  ]);
+  assert.deepEqual(shown(choose(BRANCHED, "q2", "r1")), [
+    ["q1", "r1"],
+    ["q2", "r2"],
+  ]);
+  assert.deepEqual(shown(choose(BRANCHED, "r1", "r1b")), shown(BRANCHED));
+  const [first, second] = path(choose(BRANCHED, "r1"));
+  assert.deepEqual([first.versions, first.siblings, second.siblings], [["r1", "r1b"], ["q1"], ["q2", "q2b"]]);
+});
+
+test("a new message follows the answer that is shown, or the message where there is none yet", () => {
+  assert.equal(leaf(BRANCHED), "a3");
+  assert.equal(leaf(choose(BRANCHED, "r1")), "q2b");
+  assert.equal(leaf(choose(BRANCHED, "q2", "r1")), "a2");
+  assert.equal(leaf(tree([])), null);
+  assert.equal(leaf({ ...BRANCHED, loaded: false }), undefined);
+});
+
+test("what was sent during an answer follows it, and what was taken out is passed over", () => {
+  const run = (id, message_id, removed) => ({ id, message_id, removed, status: removed ? "cancelled" : "queued" });
+  const queued = [
+    ["q1", "user", null],
+    ["q2", "user", "q1"],
+    ["q3", "user", "q2"],
+    ["a1", "assistant", "q1", "r1"],
+  ];
+  const waiting = tree(queued, [run("r2", "q2", false), run("r3", "q3", false)]);
+  assert.deepEqual(shown(waiting), [
+    ["q1", "r1"],
+    ["q2", "r2"],
+    ["q3", "r3"],
+  ]);
+  const without = tree(queued, [run("r2", "q2", true), run("r3", "q3", false)]);
+  assert.deepEqual(shown(without), [
+    ["q1", "r1"],
+    ["q3", "r3"],
+  ]);
+  assert.deepEqual(shown(tree(queued, [run("r2", "q2", true), run("r3", "q3", true)])), [["q1", "r1"]]);
+});
+
+test("only a run that was cancelled behind another counts as taken out", () => {
+  const cancelled = ["agent_cancelled", "b", "advisor", { status: "cancelled", attempt: 0 }];
+  const behind = log([asked("a", "one"), started("a"), asked("b", "two", { parent_id: "question-a" }), cancelled]);
+  behind.splice(2, 2, { ...behind[2], attempt: 0 }, behind[3]);
+  assert.equal(run(play(behind), "b").removed, true);
+  const alone = log([asked("b", "two"), cancelled]);
+  alone[0].attempt = 0;
+  const state = play(alone);
+  assert.equal(run(state, "b").removed, false);
+  assert.deepEqual(shown(thread(state)), [["question-b", "b"]]);
+});
+
+test("another answer belongs to the message that its first event names, and is shown once it was asked for here", () => {
+  const again = log([
+    asked("a", "one"),
+    started("a"),
+    done("a", "first"),
+    ["agent_started", "b", "advisor", { task: "one", parent_agent: null, message_id: "question-a" }],
+    done("b", "second"),
+  ]);
+  again[4].message_id = "answer-b";
+  assert.deepEqual(path(thread(play(again)))[0].versions, ["a", "b"]);
+  const asking = reduce(play(again.slice(0, 3)), written("again", "", { regenerates: "answer-a" }));
+  const answer = { type: "message_accepted", thread_id: THREAD, client_msg_id: "again", message_id: "question-a" };
+  const accepted = reduce(asking, { ...answer, run_id: "b", seq: 3 });
+  assert.deepEqual(accepted.unsent, []);
+  assert.deepEqual(shown(thread(accepted)), [["question-a", "b"]]);
+  assert.equal(run(accepted, "b").status, "queued");
+  assert.deepEqual(shown(thread(play(again.slice(3), accepted))), [["question-a", "b"]]);
+});
+
+test("a message that follows an unsent one gets its id, or what that one followed", () => {
+  const first = reduce(opened(), written("m1", "one", { parent_id: "p" }));
+  const both = reduce(first, written("m2", "two", { follows: "m1" }));
+  const accepted = { type: "message_accepted", thread_id: THREAD, client_msg_id: "m1", message_id: "id1", run_id: "r" };
+  const [, second] = reduce(both, { ...accepted, seq: 1 }).unsent;
+  assert.deepEqual([second.follows, second.parent_id], [null, "id1"]);
+  const [left] = reduce(both, { type: "message_discarded", client_msg_id: "m1" }).unsent;
+  assert.deepEqual([left.client_msg_id, left.follows, left.parent_id], ["m2", null, "p"]);
 });

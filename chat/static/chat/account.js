@@ -1,6 +1,6 @@
 /** The forms of sign-in and sign-up. */
 
-import { ApiError, login, maybeSignedIn, register } from "./api.js";
+import { ApiError, login, register, signedInAs } from "./api.js";
 import { found } from "./element.js";
 
 const form = found("#account-form", HTMLFormElement);
@@ -11,7 +11,7 @@ const enter = form.dataset.action === "register" ? register : login;
 /** Where to go afterwards: a page of this site's threads, nothing else. */
 function destination() {
   const next = new URLSearchParams(location.search).get("next") ?? "";
-  return /^\/c\/[0-9a-f-]{36}$/i.test(next) ? next : "/";
+  return /^\/(?:c\/[0-9a-f-]{36}|settings)$/i.test(next) ? next : "/";
 }
 
 /** @returns {Record<string, string>} the filled-in fields */
@@ -35,7 +35,7 @@ function refuse(message, field) {
 
 /** @param {unknown} reason */
 function explain(reason) {
-  if (!(reason instanceof ApiError)) return refuse("The server cannot be reached. Please try again.", null);
+  if (!(reason instanceof ApiError)) throw reason;
   if (reason.status === 403 && enter === register) {
     return refuse("Registration is closed here. Ask the administrator for an account.", null);
   }
@@ -52,9 +52,9 @@ form.addEventListener("submit", async (event) => {
     await enter(fields());
     location.replace(destination());
   } catch (reason) {
-    explain(reason);
     submit.disabled = false;
+    explain(reason);
   }
 });
 
-if (maybeSignedIn()) location.replace(destination());
+if (signedInAs() !== null) location.replace(destination());

@@ -12,6 +12,8 @@ import { unfinished } from "./reducer.js";
 
 /** What fits on one line of parameters, in characters. */
 const BRIEF = 160;
+/** A shorter thought is not said to have taken time. */
+const LONG_MS = 100;
 
 /**
  * @param {number} ms
@@ -91,6 +93,7 @@ export class Card {
   #rows = new Map();
   /** @type {Run | null} */
   #run = null;
+  #touched = false;
   node = element(
     "details",
     { class: "run" },
@@ -106,6 +109,16 @@ export class Card {
     this.#restarted,
     this.#work,
   );
+
+  constructor() {
+    /** @type {Element} */ (this.node.firstElementChild).addEventListener("click", () => {
+      this.#touched = true;
+    });
+    // A run that is over can have thousands of steps: they are made when somebody looks.
+    this.node.addEventListener("toggle", () => {
+      if (this.node.open && this.#run) this.#arrange(this.#run);
+    });
+  }
 
   /**
    * @param {Run} run
@@ -125,9 +138,21 @@ export class Card {
         this.#restarted,
         `Restarted, attempt ${run.attempt}${run.restarted ? `: ${run.restarted.replaceAll("_", " ")}` : ""}`,
       );
-      this.#arrange(run);
+      this.#fold(run);
+      if (this.node.open) this.#arrange(run);
     }
     this.tick(now);
+  }
+
+  /**
+   * Open while there is something to watch, folded away once there is an answer to read; a person's choice stays.
+   * @param {Run} run
+   */
+  #fold(run) {
+    if (this.#touched) return;
+    const worked = run.steps.length > 0 || run.parts.length > 1;
+    const open = worked && (unfinished(run) || run.status === "failed" || run.text === "");
+    if (this.node.open !== open) this.node.open = open;
   }
 
   /** @param {number} now */
@@ -154,7 +179,9 @@ export class Card {
     const children = new Map();
     for (const { about, node } of this.#rows.values()) {
       const above = "kind" in about ? about.part : (about.parent ?? 0);
-      children.set(above, [...(children.get(above) ?? []), node]);
+      const list = children.get(above);
+      if (list) list.push(node);
+      else children.set(above, [node]);
     }
     for (const { about, list } of this.#rows.values()) if (list) arrange(list, children.get(about.key) ?? []);
     arrange(this.#work, children.get(0) ?? []);
@@ -178,7 +205,13 @@ function made(about) {
     return { node: element("li", { class: "part", "data-agent": about.agent_name }, head, list), list };
   }
   if (about.kind === "thought") {
-    const summary = element("summary", {}, icon("thought"), element("span", { class: "gist" }, about.text));
+    const summary = element(
+      "summary",
+      {},
+      icon("thought"),
+      element("span", { class: "gist" }, about.text),
+      element("span", { class: "time" }),
+    );
     return { node: element("li", { class: "thought" }, element("details", {}, summary)), list: null };
   }
   const details = element(
@@ -205,7 +238,9 @@ function made(about) {
  */
 function refresh(node, about) {
   if (!("kind" in about)) return refreshPart(node, about);
-  if (about.kind === "tool") refreshCall(node, about);
+  if (about.kind === "tool") return refreshCall(node, about);
+  const time = /** @type {Element} */ (node.querySelector(".time"));
+  setText(time, (about.duration_ms ?? 0) < LONG_MS ? "" : duration(about.duration_ms ?? 0));
 }
 
 /**
@@ -242,10 +277,18 @@ function refreshCall(node, call) {
       .join(", "),
   );
   setText(time, call.duration_ms === null ? "" : duration(call.duration_ms));
+  const details = /** @type {HTMLDetailsElement} */ (node.firstElementChild);
+  const show = () => exchanged.replaceChildren(...what(call).flat());
+  details.ontoggle = () => details.open && show();
+  if (details.open) show();
+}
+
+/** @param {ToolCall} call */
+function what(call) {
   const shown = [block("Parameters", json(call.parameters))];
   if (call.error) shown.push(block("Error", call.error));
   else if (call.status !== "running") shown.push(block(call.truncated ? "Result, cut" : "Result", json(call.result)));
-  exchanged.replaceChildren(...shown.flat());
+  return shown;
 }
 
 /**

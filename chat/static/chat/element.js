@@ -75,3 +75,45 @@ export function icon(name) {
   svg.append(use);
   return svg;
 }
+
+/**
+ * Put text onto the clipboard, and say so on the button that was pressed.
+ * @param {string} text
+ * @param {HTMLElement} button
+ */
+export async function copy(text, button) {
+  const told = await navigator.clipboard?.writeText(text).then(
+    () => "Copied",
+    () => "Not allowed",
+  );
+  if ("told" in button.dataset) return;
+  const before = [...button.childNodes];
+  button.dataset.told = "";
+  button.replaceChildren(told ?? "Not allowed");
+  setTimeout(() => {
+    button.replaceChildren(...before);
+    delete button.dataset.told;
+  }, 1_500);
+}
+
+/**
+ * Give the browser a file to save.
+ * @param {string} name
+ * @param {Blob} content
+ */
+export function save(name, content) {
+  const address = URL.createObjectURL(content);
+  const link = element("a", { href: address, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/**
+ * @param {number} bytes
+ * @returns {string}
+ */
+export function size(bytes) {
+  if (bytes < 1024) return `${bytes} B`;
+  if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KB`;
+  return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}

@@ -13,7 +13,16 @@
  * @property {string} id
  * @property {"user" | "assistant"} role
  * @property {string} content
- * @property {string | null} run_id
+ * @property {string | null} run_id of an answer
+ * @property {string | null} parent_id the message that it follows
+ * @property {Attachment[]} attachments
+ *
+ * @typedef {object} Attachment
+ * @property {string} id
+ * @property {string} name
+ * @property {string} media_type
+ * @property {number} size in bytes
+ * @property {Record<string, any> | null} recognised what the server made of it
  *
  * @typedef {object} Part what one agent did in one go: the run's own agent, or a sub-agent under it
  * @property {number} key the seq it began with
@@ -29,6 +38,8 @@
  * @property {number} key
  * @property {number} part
  * @property {string} text
+ * @property {string} at
+ * @property {number | null} duration_ms until the next event of the run
  *
  * @typedef {object} ToolCall
  * @property {"tool"} kind
@@ -48,7 +59,9 @@
  *
  * @typedef {object} Run
  * @property {string} id
+ * @property {string | null} message_id the user's message that it answers
  * @property {string} agent
+ * @property {boolean} removed cancelled while it still waited behind another
  * @property {"queued" | "running" | "completed" | "failed" | "cancelled"} status
  * @property {number} attempt
  * @property {string | null} restarted why what an earlier attempt said was dropped
@@ -64,6 +77,7 @@
  * @typedef {object} Thread
  * @property {string} id
  * @property {string} title empty until the server's is known
+ * @property {string} agent which agent answers here unless another is named; empty until the server's is known
  * @property {string} updated_at
  * @property {boolean} opened
  * @property {boolean} loaded its log has been read up to the head once
@@ -72,28 +86,41 @@
  * @property {number} gap a seq beyond `last + 1` that was seen and ignored; 0: none
  * @property {Message[]} messages
  * @property {Run[]} runs
+ * @property {Map<string, number>} chosen ids of messages and runs that were chosen among their siblings, the last highest
  *
- * @typedef {object} Unsent a message that the log does not have yet
+ * @typedef {object} Written what a person asked for: a message, or another answer
  * @property {string} client_msg_id
  * @property {string} thread_id
  * @property {string} content
+ * @property {Attachment[]} attachments
+ * @property {string | null} [parent_id] the message it follows; null: none; absent: the thread's newest
+ * @property {string | null} follows the client_msg_id of the unsent message it follows, as long as that has no id
+ * @property {string | null} agent null: the thread's
+ * @property {string | null} regenerates the answer that another one is asked for; it has no content then
+ *
+ * @typedef {object} Sending
  * @property {"sending" | "accepted" | "failed"} status
+ * @property {string | null} message_id once it was accepted
  * @property {string | null} error
+ *
+ * @typedef {Written & Sending} Unsent what the log does not have yet
  *
  * @typedef {object} State
  * @property {Map<string, Thread>} threads
  * @property {Map<string, string>} active run id to thread id
  * @property {Unsent[]} unsent
+ * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
- * @typedef {{id: string, title: string, updated_at: string}} ListedThread
+ * @typedef {{id: string, title: string, agent: string, updated_at: string}} ListedThread
  *
  * @typedef {{type: "threads_listed", threads: ListedThread[]}
  *   | {type: "thread_opened", thread_id: string, at: string, fresh: boolean}
  *   | {type: "thread_missing", thread_id: string}
- *   | {type: "thread_fetched", thread_id: string, head: number, messages: Message[]}
- *   | {type: "message_written", thread_id: string, client_msg_id: string, content: string}
+ *   | {type: "thread_fetched", thread_id: string, first: number, messages: Message[]}
+ *   | {type: "message_written", written: Written}
+ *   | {type: "branch_chosen", thread_id: string, id: string}
  *   | {type: "message_retried" | "message_discarded", client_msg_id: string}
- *   | {type: "unsent_restored", unsent: Unsent[]}
+ *   | {type: "outbox_restored", unsent: Unsent[], stopping: string[]}
  *   | {type: "stop_asked" | "stop_refused", run_id: string}} Own
  */
 
@@ -103,7 +130,7 @@ export const SENT_AGAIN = new Set(["rate_limited", "unavailable"]);
 const TERMINAL = new Set(["agent_completed", "agent_failed", "agent_cancelled"]);
 
 /** @type {State} */
-export const EMPTY = Object.freeze({ threads: new Map(), active: new Map(), unsent: [] });
+export const EMPTY = Object.freeze({ threads: new Map(), active: new Map(), unsent: [], stopping: new Set() });
 
 /**
  * @param {Run} run
@@ -125,7 +152,7 @@ export function reduce(state, event) {
     case "thread_opened":
       return withThread(state, event.thread_id, (thread) => ({
         ...thread,
-        updated_at: thread.updated_at || event.at,
+        updated_at: event.fresh ? event.at : thread.updated_at,
         opened: true,
         loaded: thread.loaded || event.fresh,
         missing: false,
@@ -141,32 +168,35 @@ export function reduce(state, event) {
           unsent: state.unsent.filter((one) => one.thread_id !== event.thread_id || one.status !== "accepted"),
         },
         event.thread_id,
-        (thread) => fetched(thread, event.head, event.messages, state.active),
+        (thread) => fetched(thread, event.first, event.messages),
       );
     case "thread_deleted":
       return withoutThread(state, event.thread_id);
     case "resumed":
       return withThread(state, event.thread_id, (thread) => ({ ...thread, loaded: thread.loaded || !event.more }));
-    case "agent_status":
-      return { ...state, active: new Map(event.runs.map((/** @type {Frame} */ run) => [run.run_id, run.thread_id])) };
-    case "message_written": {
-      const { thread_id, client_msg_id, content } = event;
-      /** @type {Unsent} */
-      const written = { client_msg_id, thread_id, content, status: "sending", error: null };
-      return { ...state, unsent: [...state.unsent, written] };
+    case "agent_status": {
+      const active = new Map(event.runs.map((/** @type {Frame} */ run) => [run.run_id, run.thread_id]));
+      return { ...state, active, stopping: new Set([...state.stopping].filter((id) => active.has(id))) };
     }
-    case "unsent_restored":
-      return { ...state, unsent: event.unsent };
+    case "message_written":
+      return {
+        ...state,
+        unsent: [...state.unsent, { ...event.written, status: "sending", message_id: null, error: null }],
+      };
+    case "branch_chosen":
+      return withThread(state, event.thread_id, (thread) => choosing(thread, event.id));
+    case "outbox_restored":
+      return { ...state, unsent: event.unsent, stopping: new Set(event.stopping) };
     case "message_accepted":
       return accepted(state, event);
     case "message_retried":
       return withUnsent(state, event.client_msg_id, { status: "sending", error: null });
     case "message_discarded":
-      return { ...state, unsent: state.unsent.filter((one) => one.client_msg_id !== event.client_msg_id) };
+      return discarded(state, event.client_msg_id);
     case "stop_asked":
-      return withRunAnywhere(state, event.run_id, (run) => ({ ...run, stopping: unfinished(run) }));
+      return marked(state, event.run_id, true);
     case "stop_refused":
-      return withRunAnywhere(state, event.run_id, (run) => ({ ...run, stopping: false }));
+      return marked(state, event.run_id, false);
     case "error":
       return event.ref && !SENT_AGAIN.has(event.error_code)
         ? withUnsent(state, event.ref, { status: "failed", error: String(event.message) })
@@ -190,23 +220,84 @@ function numbered(state, event) {
   /** @type {Thread} */
   const next = {
     ...thread,
+    missing: false,
     last: event.seq,
     gap: thread.gap > event.seq ? thread.gap : 0,
     updated_at: later(thread.updated_at, event.timestamp),
     title: event.type === "thread_updated" ? event.title : thread.title,
   };
-  return put(
+  const taken = put({ ...state, active: activeAfter(state.active, event) }, thread.opened ? told(next, event) : next);
+  const after = state.stopping.has(event.run_id) ? marked(taken, event.run_id, !TERMINAL.has(event.type)) : taken;
+  return event.type === "message_created" && event.client_msg_id
+    ? stored(after, event.client_msg_id, event.message_id)
+    : after;
+}
+
+/**
+ * @param {State} state
+ * @param {string} run_id
+ * @param {boolean} stopping a stop was asked for and is still to come about
+ * @returns {State}
+ */
+function marked(state, run_id, stopping) {
+  const after = withRunAnywhere(state, run_id, (run) => ({ ...run, stopping: stopping && unfinished(run) }));
+  const over = [...after.threads.values()].some(({ runs }) => runs.some((run) => run.id === run_id && !unfinished(run)));
+  const left = new Set(state.stopping);
+  if (stopping && !over) left.add(run_id);
+  else left.delete(run_id);
+  return { ...after, stopping: left };
+}
+
+/**
+ * An unsent message has its id: it is in the log.
+ * @param {State} state
+ * @param {string} client_msg_id
+ * @param {string} message_id
+ * @returns {State}
+ */
+function stored(state, client_msg_id, message_id) {
+  const unsent = state.unsent.find((one) => one.client_msg_id === client_msg_id);
+  if (!unsent) return state;
+  return withThread(
     {
       ...state,
-      active: activeAfter(state.active, event),
-      unsent:
-        event.type === "message_created" && event.client_msg_id
-          ? state.unsent.filter((one) => one.client_msg_id !== event.client_msg_id)
-          : state.unsent,
+      unsent: state.unsent
+        .filter((one) => one !== unsent)
+        .map((one) => (one.follows === client_msg_id ? { ...one, follows: null, parent_id: message_id } : one)),
     },
-    thread.opened ? told(next, event) : next,
+    unsent.thread_id,
+    (thread) => choosing(thread, message_id),
   );
 }
+
+/**
+ * An unsent message is given up; what followed it follows what it followed.
+ * @param {State} state
+ * @param {string} client_msg_id
+ * @returns {State}
+ */
+function discarded(state, client_msg_id) {
+  const gone = state.unsent.find((one) => one.client_msg_id === client_msg_id);
+  if (!gone) return state;
+  const { follows } = gone;
+  const parent = "parent_id" in gone ? { parent_id: gone.parent_id } : {};
+  return {
+    ...state,
+    unsent: state.unsent
+      .filter((one) => one !== gone)
+      .map((one) => (one.follows === client_msg_id ? { ...one, ...parent, follows } : one)),
+  };
+}
+
+/**
+ * @param {Thread} thread
+ * @param {string} id of a message or a run that is to be shown instead of its siblings
+ * @returns {Thread}
+ */
+const choosing = (thread, id) => ({
+  ...thread,
+  chosen: new Map(thread.chosen).set(id, Math.max(0, ...thread.chosen.values()) + 1),
+});
 
 /**
  * The thread after its next event, whose number is already taken.
@@ -222,29 +313,50 @@ function told(thread, event) {
           id: event.message_id,
           role: event.role,
           content: event.content,
-          run_id: event.run_id,
+          run_id: null,
+          parent_id: event.parent_id ?? null,
+          attachments: event.attachments ?? [],
         }),
         event,
-        (run) => run,
+        (run) => ({ ...run, message_id: event.message_id }),
       );
     case "agent_started":
       return withRun(thread, event, (run) => started(run, event));
     case "agent_thinking":
       return withRun(thread, event, (run) => ({
         ...run,
-        steps: [...run.steps, { kind: "thought", key: event.seq, part: partOf(run, event), text: event.reasoning }],
+        steps: [
+          ...thoughtOver(run, event),
+          {
+            kind: "thought",
+            key: event.seq,
+            part: partOf(run, event),
+            text: event.reasoning,
+            at: event.timestamp,
+            duration_ms: null,
+          },
+        ],
       }));
     case "agent_delta":
-      return withRun(thread, event, (run) => ({ ...run, text: run.text + event.delta }));
+      return withRun(thread, event, (run) => ({
+        ...run,
+        // One that is over as its message says is told of again from somewhere in its middle.
+        text: unfinished(run) ? run.text + event.delta : run.text,
+        steps: thoughtOver(run, event),
+      }));
     case "tool_executing":
     case "tool_completed":
-      return withRun(thread, event, (run) => ({ ...run, steps: withToolCall(run, event) }));
+      return withRun(thread, event, (run) => ({
+        ...run,
+        steps: withToolCall({ ...run, steps: thoughtOver(run, event) }, event),
+      }));
     case "subagent_completed":
       return withRun(thread, event, (run) => {
         const key = partOf(run, event);
         const { summary = null, duration_ms = null } = event;
         return {
           ...run,
+          steps: thoughtOver(run, event),
           parts: run.parts.map((part) => (part.key === key ? { ...part, done: true, summary, duration_ms } : part)),
         };
       });
@@ -288,9 +400,11 @@ function started(run, event) {
   return {
     ...run,
     agent: event.parent_agent ? run.agent : event.agent_name,
+    message_id: event.message_id ?? run.message_id,
     status: "running",
     attempt: event.attempt,
     started_at: run.started_at ?? event.timestamp,
+    text: event.parent_agent ? run.text : "",
     parts: [...run.parts, part],
   };
 }
@@ -311,6 +425,18 @@ function newest(run, agent_name) {
  * @returns {number} the key of the part that this event belongs to; 0: none is known
  */
 const partOf = (run, event) => newest(run, event.agent_name)?.key ?? run.parts[0]?.key ?? 0;
+
+/**
+ * The steps, the last thought with its duration if this event ends it.
+ * @param {Run} run
+ * @param {Frame} event
+ * @returns {Step[]}
+ */
+function thoughtOver(run, event) {
+  const last = run.steps.at(-1);
+  if (last?.kind !== "thought" || last.duration_ms !== null) return run.steps;
+  return [...run.steps.slice(0, -1), { ...last, duration_ms: Date.parse(event.timestamp) - Date.parse(last.at) }];
+}
 
 /**
  * @param {Run} run
@@ -358,46 +484,57 @@ function withToolCall(run, event) {
  * @returns {Thread}
  */
 function ended(thread, event, status, final) {
+  const first = thread.runs.find(unfinished);
   const next = withRun(thread, event, (run) => ({
     ...run,
     status,
+    removed: status === "cancelled" && run.attempt === 0 && first !== undefined && first.id !== run.id,
     stopping: false,
     text: final ?? run.text,
     error: status === "failed" ? String(event.message) : null,
     duration_ms:
       event.duration_ms ?? (run.started_at ? Date.parse(event.timestamp) - Date.parse(run.started_at) : null),
     parts: run.parts.map((part) => ({ ...part, done: true })),
-    steps: run.steps.map((step) =>
+    steps: thoughtOver(run, event).map((step) =>
       step.kind === "tool" && step.status === "running" ? { ...step, status: "interrupted" } : step,
     ),
   }));
-  const text = next.runs.find((run) => run.id === event.run_id)?.text ?? "";
+  const run = next.runs.find((one) => one.id === event.run_id);
   return event.message_id
-    ? withMessage(next, { id: event.message_id, role: "assistant", content: text, run_id: event.run_id })
+    ? withMessage(next, {
+        id: event.message_id,
+        role: "assistant",
+        content: run?.text ?? "",
+        run_id: event.run_id,
+        parent_id: run?.message_id ?? null,
+        attachments: [],
+      })
     : next;
 }
 
 /**
- * A thread whose log begins after `head`: its messages were read instead.
+ * A thread whose log cannot answer from where this page was: its messages were read instead. What the log still has,
+ * the runs at work in it among them, is told of anew.
  * @param {Thread} thread
- * @param {number} head
+ * @param {number} first the seq that the log begins with
  * @param {Message[]} read oldest first
- * @param {Map<string, string>} active
  * @returns {Thread}
  */
-function fetched(thread, head, read, active) {
-  const messages = read.map((message) => ({ ...message, run_id: message.run_id ?? message.id }));
-  /** @type {Map<string, Run>} */
-  const runs = new Map();
-  for (const { run_id, role, content } of messages) {
-    const run = runs.get(run_id) ?? newRun(run_id, "", false);
-    runs.set(run_id, {
-      ...run,
-      status: active.has(run_id) ? "running" : "completed",
-      text: role === "assistant" ? content : run.text,
-    });
-  }
-  return { ...thread, last: head, gap: 0, loaded: true, messages, runs: [...runs.values()] };
+function fetched(thread, first, read) {
+  const messages = read.map((message) =>
+    message.role === "assistant" ? { ...message, run_id: message.run_id ?? message.id } : message,
+  );
+  const runs = messages.flatMap((answer) =>
+    answer.role === "assistant" && answer.run_id
+      ? {
+          ...newRun(answer.run_id, "", false),
+          message_id: answer.parent_id,
+          status: /** @type {const} */ ("completed"),
+          text: answer.content,
+        }
+      : [],
+  );
+  return { ...thread, last: first - 1, gap: 0, loaded: false, missing: false, messages, runs };
 }
 
 /**
@@ -406,10 +543,31 @@ function fetched(thread, head, read, active) {
  * @returns {State}
  */
 function accepted(state, frame) {
+  const unsent = state.unsent.find((one) => one.client_msg_id === frame.client_msg_id);
+  if (!unsent) return state;
+  if (unsent.regenerates) {
+    // No event tells of it before it starts.
+    const run = { run_id: frame.run_id, agent_name: unsent.agent };
+    return withThread(discarded(state, frame.client_msg_id), frame.thread_id, (thread) =>
+      choosing(
+        withRun(thread, run, (one) => ({ ...one, message_id: frame.message_id })),
+        frame.run_id,
+      ),
+    );
+  }
   const thread = state.threads.get(frame.thread_id);
-  return thread && thread.last >= frame.seq
-    ? { ...state, unsent: state.unsent.filter((one) => one.client_msg_id !== frame.client_msg_id) }
-    : withUnsent(state, frame.client_msg_id, { status: "accepted", error: null });
+  if (thread && thread.last >= frame.seq) return stored(state, frame.client_msg_id, frame.message_id);
+  const next = withUnsent(state, frame.client_msg_id, {
+    status: "accepted",
+    message_id: frame.message_id,
+    error: null,
+  });
+  return {
+    ...next,
+    unsent: next.unsent.map((one) =>
+      one.follows === frame.client_msg_id ? { ...one, follows: null, parent_id: frame.message_id } : one,
+    ),
+  };
 }
 
 /**
@@ -435,6 +593,7 @@ function listed(state, entry) {
   return withThread(state, entry.id, (thread) => ({
     ...thread,
     title: entry.title,
+    agent: entry.agent,
     updated_at: later(thread.updated_at, entry.updated_at),
   }));
 }
@@ -452,6 +611,7 @@ const later = (a, b) => (a > b ? a : b);
 const newThread = (id) => ({
   id,
   title: "",
+  agent: "",
   updated_at: "",
   opened: false,
   loaded: false,
@@ -460,6 +620,7 @@ const newThread = (id) => ({
   gap: 0,
   messages: [],
   runs: [],
+  chosen: new Map(),
 });
 
 /**
@@ -470,7 +631,9 @@ const newThread = (id) => ({
  */
 const newRun = (id, agent, live) => ({
   id,
+  message_id: null,
   agent,
+  removed: false,
   live,
   status: "queued",
   attempt: 0,
@@ -508,6 +671,7 @@ function withoutThread(state, id) {
   const threads = new Map(state.threads);
   threads.delete(id);
   return {
+    ...state,
     threads,
     active: new Map([...state.active].filter(([, thread_id]) => thread_id !== id)),
     unsent: state.unsent.filter((one) => one.thread_id !== id),
@@ -537,7 +701,7 @@ const withMessage = (thread, message) => ({
 
 /**
  * @param {Thread} thread
- * @param {Frame} event
+ * @param {Record<string, any>} event
  * @param {(run: Run) => Run} change
  * @returns {Thread}
  */
@@ -556,5 +720,5 @@ function withRun(thread, event, change) {
  */
 function withRunAnywhere(state, run_id, change) {
   const thread = [...state.threads.values()].find((one) => one.runs.some((run) => run.id === run_id));
-  return thread ? put(state, withRun(thread, { type: "", run_id }, change)) : state;
+  return thread ? put(state, withRun(thread, { run_id }, change)) : state;
 }

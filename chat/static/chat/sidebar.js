@@ -1,5 +1,6 @@
 /** The list of threads, by the day of their last change, with a mark on those at work. */
 
+import { path } from "./branches.js";
 import { arrange, element, setAttribute, setText } from "./element.js";
 
 /**
@@ -28,7 +29,7 @@ export function period(timestamp, now) {
  * @param {Thread} thread
  * @returns {string} its title; until the server's is known, its first words
  */
-export const titleOf = (thread) => thread.title || thread.messages[0]?.content.slice(0, 80) || "New conversation";
+export const titleOf = (thread) => thread.title || path(thread)[0]?.message.content.slice(0, 80) || "New conversation";
 
 export class Sidebar {
   #root;
@@ -45,11 +46,18 @@ export class Sidebar {
   /**
    * @param {State} state
    * @param {string | null} open
+   * @param {Set<string>} removing not shown
    */
-  render(state, open) {
+  render(state, open, removing) {
     const working = new Set(state.active.values());
     const threads = [...state.threads.values()]
-      .filter((thread) => !thread.missing && (thread.title !== "" || thread.last > 0))
+      .filter(
+        (thread) =>
+          !thread.missing &&
+          !removing.has(thread.id) &&
+          thread.updated_at !== "" &&
+          (thread.title !== "" || thread.last > 0),
+      )
       .sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
     /** @type {Map<string, HTMLElement[]>} */
     const groups = new Map();

@@ -18,7 +18,8 @@ import { SENT_AGAIN } from "./reducer.js";
  * @property {(frame: Frame) => void} frame a frame came
  * @property {(status: Status) => void} status
  * @property {(user_id: string) => void} established the server greeted; comes before anything is sent
- * @property {() => {client_msg_id: string, thread_id: string, content: string}[]} unsent not accepted so far
+ * @property {() => import("./reducer.js").Unsent[]} unsent what can be sent now and was not accepted so far
+ * @property {() => Iterable<string>} stopping the runs that are to be stopped and have not ended
  * @property {() => {thread_id: string, after: number} | null} following the open thread and the last seq it has
  * @property {(thread_id: string) => number} after the last seq of a thread
  * @property {() => void} signedOut only signing in again helps
@@ -28,6 +29,7 @@ const BACKOFF_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 /** A connection that lived this long has ended a row of failures. */
 const STEADY_MS = 10_000;
+const GREETING_MS = 15_000;
 const PONG_MS = 10_000;
 const PROBE_MS = 4_000;
 /** What may arrive before an `ack`; the server sends at most 1 MiB ahead of one. */
@@ -85,10 +87,10 @@ export class Socket {
   #steadyTimer = 0;
   /** @type {Set<string>} threads whose log is on its way */
   #resuming = new Set();
+  /** @type {Set<string>} what this connection has sent */
+  #sent = new Set();
   /** @type {Set<string>} messages of an earlier connection, whose events may have been missed */
   #resent = new Set();
-  /** @type {Set<string>} runs to stop that the server has not answered for */
-  #stopping = new Set();
 
   /**
    * @param {import("./api.js").Session} session
@@ -122,21 +124,41 @@ export class Socket {
     this.#report("closed");
   }
 
-  /** @param {{client_msg_id: string, thread_id: string, content: string}} message sent now, or after connecting */
-  message({ client_msg_id, thread_id, content }) {
-    const frame = { type: "user_message", client_msg_id, thread_id, content };
-    if (this.#online && new Blob([JSON.stringify(frame)]).size > this.#maxFrame) {
+  /** Send what is unsent: now, or after connecting. Stops go first: a message may stand for one that is stopped. */
+  flush() {
+    if (!this.#online) return;
+    for (const run_id of this.#owner.stopping()) {
+      const id = STOP + run_id;
+      if (!this.#sent.has(id)) this.#send({ type: "stop_agent", id, run_id });
+      this.#sent.add(id);
+    }
+    for (const one of this.#owner.unsent()) if (!this.#sent.has(one.client_msg_id)) this.#submit(one);
+  }
+
+  /** @param {import("./reducer.js").Unsent} unsent */
+  #submit(unsent) {
+    const { client_msg_id, thread_id, content, agent, regenerates } = unsent;
+    this.#sent.add(client_msg_id);
+    const named = agent ? { agent } : {};
+    const frame = regenerates
+      ? { type: "regenerate", client_msg_id, message_id: regenerates, ...named }
+      : {
+          type: "user_message",
+          client_msg_id,
+          thread_id,
+          content,
+          ...named,
+          ...("parent_id" in unsent ? { parent_id: unsent.parent_id } : {}),
+          ...(unsent.attachments.length > 0 ? { attachment_ids: unsent.attachments.map(({ id }) => id) } : {}),
+        };
+    if (new Blob([JSON.stringify(frame)]).size > this.#maxFrame) {
       // The server would refuse it unread, and so could not say which one it was.
+      this.#sent.delete(client_msg_id);
+      this.#resent.delete(client_msg_id);
       const message = `A message can be ${Math.floor(this.#maxFrame / 1024)} KiB long.`;
       return this.#owner.frame({ type: "error", error_code: "too_large", message, ref: client_msg_id });
     }
     this.#send(frame);
-  }
-
-  /** @param {string} run_id */
-  stop(run_id) {
-    this.#stopping.add(run_id);
-    this.#send({ type: "stop_agent", id: STOP + run_id, run_id });
   }
 
   /**
@@ -167,6 +189,7 @@ export class Socket {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}/ws`, ["jwt-auth", `jwt.${base64url(token)}`]);
     this.#live = socket;
+    this.#pongTimer = setTimeout(() => this.#lost(0), GREETING_MS);
     socket.onmessage = ({ data }) => {
       if (socket === this.#live) this.#take(String(data));
     };
@@ -215,6 +238,7 @@ export class Socket {
     this.#pongTimer = this.#ackTimer = this.#retryTimer = 0;
     this.#received = this.#unacked = 0;
     this.#resuming.clear();
+    this.#sent.clear();
     this.#resent.clear();
     socket?.close();
   }
@@ -267,14 +291,6 @@ export class Socket {
           this.resume(frame.thread_id, this.#owner.after(frame.thread_id));
         }
         return;
-      case "stop_accepted":
-        for (const run_id of frame.run_ids) this.#stopping.delete(run_id);
-        return;
-      case "agent_completed":
-      case "agent_failed":
-      case "agent_cancelled":
-        this.#stopping.delete(frame.run_id);
-        return;
       case "resumed":
         this.#resuming.delete(frame.thread_id);
         if (frame.more) this.resume(frame.thread_id, frame.after);
@@ -304,13 +320,15 @@ export class Socket {
     this.#ack();
     this.#send({ type: "agent_status" });
     // What is unsent goes before the resume: it may be what creates the thread.
-    const unsent = this.#owner.unsent();
-    for (const message of unsent) {
-      this.#resent.add(message.client_msg_id);
-      this.message(message);
-    }
-    for (const run_id of this.#stopping) this.stop(run_id);
+    for (const message of this.#owner.unsent()) this.#resent.add(message.client_msg_id);
+    this.flush();
+    this.#follow();
+  }
+
+  /** The open thread's log, unless a message that was sent to it is still to be answered. */
+  #follow() {
     const open = this.#owner.following();
+    const unsent = this.#owner.unsent().filter(({ client_msg_id }) => this.#resent.has(client_msg_id));
     if (open && !unsent.some((message) => message.thread_id === open.thread_id)) {
       this.resume(open.thread_id, open.after);
     }
@@ -322,20 +340,19 @@ export class Socket {
    */
   #refused(ref, frame) {
     const resume = refusedResume(ref);
-    const stop = refusedStop(ref);
+    this.#sent.delete(ref);
     if (resume) this.#resuming.delete(resume);
     if (!SENT_AGAIN.has(frame.error_code)) {
-      if (stop) this.#stopping.delete(stop);
+      // Its acceptance would have had the thread's log follow.
+      if (this.#resent.delete(ref)) this.#follow();
       return;
     }
     const socket = this.#live;
     setTimeout(
       () => {
         if (socket !== this.#live) return;
-        const message = this.#owner.unsent().find((one) => one.client_msg_id === ref);
-        if (message) this.message(message);
+        this.flush();
         if (resume) this.resume(resume, this.#owner.after(resume));
-        if (stop && this.#stopping.has(stop)) this.stop(stop);
       },
       (frame.retry_after ?? 2) * 1000,
     );
