@@ -12,11 +12,14 @@ from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import AttachmentSerializer, UploadSerializer, View, described, owner
+from chat import limits
 from chat.models import Attachment
 from chat.protocol import ProtocolError
+from chat.rest import View, described, owner
 from chat.runs import attached
-from chat.usage import HEAD, recognise
+from chat.shapes import AttachmentSerializer, UploadSerializer
+from chat.usage import recognise
+from chat.usage.text import HEAD
 
 MAX_SIZE = 25 * 1024 * 1024  # bytes
 TYPES = {
@@ -35,6 +38,7 @@ class Attachments(View):
     @described("upload", {201: AttachmentSerializer}, UploadSerializer)
     def post(self, request: Request) -> Response:
         """Store a file (multipart, field `file`, at most 25 MiB); what was recognised in it is in the answer."""
+        limits.UPLOADS.spend_now(owner(request).pk)
         file = uploaded(request)
         head = file.read(HEAD)
         if not is_text(head):

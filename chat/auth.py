@@ -5,16 +5,29 @@
 What is wrong with a token is for the log only: whoever sent it gets one and the same answer.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from axes.handlers.proxy import AxesProxyHandler
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.password_validation import validate_password
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session as DjangoSession
 from django.db import transaction
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
-from django.db.models.signals import post_delete, pre_save
+from django.db.models.signals import post_delete, pre_delete, pre_save
 from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -24,9 +37,10 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
-from chat import runs
+from chat import audit, events
+from chat.limits import address_of
 from chat.models import Session, User
-from chat.protocol import Refused, negotiate
+from chat.protocol import ProtocolError, Refused, negotiate
 
 log = logging.getLogger("netra.auth")
 _MAX_ID = 2**63 - 1
@@ -66,17 +80,37 @@ def identify(raw: str) -> Identity:
     return _identified(raw)[1]
 
 
+def account(request: HttpRequest | Request, credentials: Mapping[str, Any] | None) -> str:
+    """What failed sign-ins are counted under: not the address as it was typed, which may be a password."""
+    typed = str((credentials or {}).get("username") or "")
+    return hashlib.sha256(typed.strip().lower().encode("utf-8", "replace")).hexdigest()
+
+
+def check_lock(request: HttpRequest | Request, email: str) -> None:
+    """Raises ProtocolError rate_limited after ten failures for this account from this address."""
+    credentials = {"username": email}
+    if settings.NETRA_LIMITS and not AxesProxyHandler.is_allowed(request, credentials):
+        raise locked_out(request, credentials)
+
+
+def locked_out(request: HttpRequest | Request, credentials: Mapping[str, Any] | None) -> ProtocolError:
+    mine = {"username": account(request, credentials), "ip_address": address_of(request)}
+    last = AccessAttempt.objects.filter(**mine).aggregate(last=Max("attempt_time"))["last"] or timezone.now()
+    left = (last + settings.AXES_COOLOFF_TIME - timezone.now()).total_seconds()
+    return ProtocolError("rate_limited", "Too many failed attempts. Try again later.", retry_after=max(1, round(left)))
+
+
 def sign_in(user: User, user_agent: str) -> Tokens:
     """Begin a session of a user whose password was just checked."""
-    with transaction.atomic():
-        session = Session.objects.create(user=user, user_agent=user_agent.replace("\0", "")[:300])
-        User.objects.filter(pk=user.pk).update(last_login=Now())
-    return _pair(session)
+    return _pair(Session.objects.create(user=user, user_agent=user_agent.replace("\0", "")[:300]))
 
 
-def refresh(raw: str) -> Tokens:
-    """Spend a refresh token for a new pair. Of two that spend the same one, one wins. Raises Unauthorized."""
-    token, session = _found(RefreshToken, raw)
+def refresh(raw: str, key: str = "") -> Tokens:
+    """Spend a refresh token for a new pair. Of two that spend the same one, one wins; but whoever lost the answer gets
+    another pair with the `key` of the first try, as long as the session has spent no other since. Raises Unauthorized.
+    """
+    token, session = _found(_Spendable, raw)
+    rotation = hashlib.sha256(f"{token['jti']} {key}".encode()).hexdigest() if key else ""
     with transaction.atomic():
         # The session's row is held until the token is spent, so a session that is ended meanwhile stays ended.
         if not Session.objects.filter(pk=session.pk, ended_at=None).update(used_at=Now()):
@@ -84,7 +118,9 @@ def refresh(raw: str) -> Tokens:
         spent, _ = OutstandingToken.objects.get_or_create(
             jti=token["jti"], defaults={"user": session.user, "expires_at": datetime_from_epoch(token["exp"])}
         )
-        if not BlacklistedToken.objects.get_or_create(token=spent)[1]:
+        if BlacklistedToken.objects.get_or_create(token=spent)[1]:
+            Session.objects.filter(pk=session.pk).update(rotation=rotation)
+        elif not rotation or not Session.objects.filter(pk=session.pk, rotation=rotation).exists():
             raise Unauthorized("the refresh token is spent")
     return _pair(session)
 
@@ -97,21 +133,58 @@ def session_of(raw: str) -> Session:
 def end_session(session: Session) -> None:
     """Sign out: its tokens are refused from now on, and its sockets close."""
     with transaction.atomic():
-        Session.objects.filter(pk=session.pk, ended_at=None).update(ended_at=Now())
-        runs.session_ended(session.user_id, session.pk)
+        if Session.objects.filter(pk=session.pk, ended_at=None).update(ended_at=Now()):
+            audit.record("session_ended", session.user_id, detail=f"session {session.pk}")
+        events.session_ended(session.user_id, session.pk)
 
 
 def end_sessions(user: User) -> None:
     """Sign the user out everywhere."""
     with transaction.atomic():
-        Session.objects.filter(user=user, ended_at=None).update(ended_at=Now())
-        runs.session_ended(user.pk, None)
+        ended = Session.objects.filter(user=user, ended_at=None).update(ended_at=Now())
+        audit.record("signed_out_everywhere", user.pk, detail=f"{ended} sessions")
+        events.session_ended(user.pk, None)
+
+
+def change_password(user: User, current: str, new: str, session_id: UUID) -> Tokens:
+    """Set the password and end every session but this one, whose tokens are made anew: the old ones end with the old
+    password. Raises Unauthorized where `current` is not the password, or not any more; ValidationError for a bad `new`.
+    """
+    # Not user.check_password: that may store the hash anew, and with a new hash every session ends.
+    if not check_password(current, user.password):
+        raise Unauthorized("the current password is wrong")
+    validate_password(new, user)
+    hashed = make_password(new)
+    with transaction.atomic():
+        if not User.objects.filter(pk=user.pk, password=user.password).update(password=hashed):
+            raise Unauthorized("the password was changed meanwhile")
+        audit.record("password_changed", user.pk)
+        others = list(live_sessions(user).exclude(pk=session_id).values_list("pk", flat=True))
+        Session.objects.filter(pk__in=others).update(ended_at=Now())
+        for other in others:
+            events.session_ended(user.pk, other)
+        session = Session.objects.select_related("user").get(pk=session_id)
+    return _pair(session)
+
+
+def live_sessions(user: User) -> QuerySet[Session]:
+    """Those that have not ended and whose refresh token has not expired."""
+    since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
+    return Session.objects.for_user(user).filter(ended_at=None, used_at__gt=since)
 
 
 def alive(ids: Iterable[UUID]) -> set[UUID]:
     """Those of the sessions that have not ended and whose users are active; one query."""
     live = Session.objects.filter(pk__in=set(ids), ended_at=None, user__is_active=True)
     return set(live.values_list("pk", flat=True))
+
+
+class _Spendable(RefreshToken):
+    """Whether it is spent is for `refresh` to decide, with the session's row held."""
+
+    def check_blacklist(self) -> None:
+        if not isinstance(self.payload.get(api_settings.JTI_CLAIM), str):
+            raise TokenError("the token's id is no text")
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -137,13 +210,31 @@ def _end_with_the_password(
     if raw or instance.pk is None or not changed:
         return
     stored = User.objects.filter(pk=instance.pk).values("password", "is_active").first()
-    if stored and (stored["password"] != instance.password or (stored["is_active"] and not instance.is_active)):
+    if stored and stored["password"] != instance.password:
+        audit.record("password_changed", instance.pk)
         end_sessions(instance)
+    elif stored and stored["is_active"] and not instance.is_active:
+        audit.record("deactivated", instance.pk)
+        end_sessions(instance)
+
+
+@receiver(pre_delete, sender=User)
+def _leave_nothing(instance: User, **signal: Any) -> None:
+    """What tells of the user without belonging to them as far as the database knows."""
+    OutstandingToken.objects.filter(user=instance).delete()
+    typed = hashlib.sha256(instance.email.encode()).hexdigest()
+    AccessAttempt.objects.filter(username=typed).delete()
+    about = ContentType.objects.get_for_model(User)
+    LogEntry.objects.filter(content_type=about, object_id=str(instance.pk)).delete()
+    for session in DjangoSession.objects.iterator():  # of the admin: there are few
+        if session.get_decoded().get(SESSION_KEY) == str(instance.pk):
+            session.delete()
 
 
 @receiver(post_delete, sender=User)
 def _end_with_the_user(instance: User, **signal: Any) -> None:
-    runs.session_ended(instance.pk, None)
+    audit.record("deleted", instance.pk)
+    events.session_ended(instance.pk, None)
 
 
 def _identified(raw: str) -> tuple[User, Identity]:

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 from urllib.parse import unquote
 
+from autobahn.exception import Disconnected
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 from django.db import Error
 from django.http.request import split_domain_port, validate_host
+from prometheus_client import Gauge
+from structlog.contextvars import bind_contextvars
 
-from chat import auth, layer, protocol, runs, sockets
+from chat import auth, events, layer, limits, metrics, protocol, runs, sockets, starts
 from chat.auth import Identity
 from chat.database import from_database, in_database
 from chat.delivery import Delivery, Window
@@ -49,8 +52,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.fresh_thread = uuid.uuid4()  # where a factory connection's messages go that name no thread
         self.mode = ""
         self.identity: Identity | None = None
+        self.code: int | None = None  # with which it was closed from here
+        self.counted: Gauge | None = None
         self.delivery: Delivery | None = None
         self.window = Window()
+        self.pace = limits.Pace()
+        self.places: dict[str, int] = {}  # that this socket takes up among those of its user and its address
         self.lock = asyncio.Lock()  # held while a frame is answered or the log is read: one order of sending
         self.inbox: list[list[Any]] = []  # live events that came while the lock was held
         self.postponed: dict[uuid.UUID, Resume] = {}  # pages that wait for an ack
@@ -70,18 +77,24 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     # ---- handshake ----
 
     async def websocket_connect(self) -> None:
+        bind_contextvars(connection_id=str(self.connection_id))
         try:
             handshake = self._negotiate()
             identity = await from_database(auth.identify, handshake.token) if handshake.token else None
         except (Refused, auth.Unauthorized) as refusal:
             log.info("refused %r: %s", self.scope["path"][:100], refusal.reason)
+            metrics.REFUSALS.labels(refusal.reason if isinstance(refusal, Refused) else "token").inc()
             await self._close()
             return
         except Error as error:
             log.warning("refused: database: %s", type(error).__name__)
+            metrics.REFUSALS.labels("database").inc()
             await self._close()
             return
         await self.base_send({"type": "websocket.accept", "subprotocol": handshake.subprotocol})
+        metrics.HANDSHAKES.labels(self.mode).inc()
+        if not await self._admit(self._places(identity)):
+            return
         if identity is not None:
             async with self.lock:
                 await self._enter(identity)
@@ -103,13 +116,31 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             raise Refused("origin not allowed")
         return protocol.negotiate(headers)
 
+    def _places(self, identity: Identity | None) -> dict[str, int]:
+        forwarded = b",".join(value for name, value in self.scope["headers"] if name == b"x-forwarded-for")
+        address = limits.address((self.scope.get("client") or ("",))[0], forwarded.decode("latin-1"))
+        return limits.of_address(address) | (limits.of_user(identity.user_id) if identity else {})
+
+    async def _admit(self, places: dict[str, int]) -> bool:
+        if await limits.admit(places):
+            self.places |= places
+            return True
+        log.info("closed: too many sockets")
+        metrics.REFUSALS.labels("too many sockets").inc()
+        await self._close(protocol.CLOSE_TOO_MANY)
+        return False
+
     async def _enter(self, identity: Identity) -> None:
         self.identity = identity
+        bind_contextvars(user_id=identity.user_id)
+        log.info("socket opened", extra={"mode": self.mode})
+        self.counted = metrics.SOCKETS.labels(self.mode)
+        self.counted.inc()
         # First the group, then the log: what is said in between is in both.
         await layer.join(layer.user_group(identity.user_id), self.hear)
         sockets.add(self)
         try:
-            heads = await from_database(runs.heads, identity.user_id)
+            heads = await from_database(events.heads, identity.user_id)
         except Error as error:
             log.warning("database: %s; a socket is not served", type(error).__name__)
             await self._close(protocol.CLOSE_NOT_READY)
@@ -157,9 +188,13 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 timer.cancel()
             for task in self.tasks:
                 task.cancel()
+            if self.counted is not None:
+                self.counted.dec()
+                log.info("socket closed", extra={"code": self.code})
             if self.identity is not None:
                 sockets.discard(self)
                 layer.leave(layer.user_group(self.identity.user_id), self.hear)
+            limits.leave(self.places)
 
     # ---- from the client ----
 
@@ -167,6 +202,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if self.closed:
             return
         self.window.heard()
+        metrics.FRAMES_RECEIVED.inc()
         async with self.lock:
             ref = None
             try:
@@ -174,21 +210,24 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 if self.identity is None:
                     await self._authenticate_first(text)
                     return
-                if not text:
-                    raise ProtocolError("unsupported_data", "A frame is a JSON object in a text message.")
-                frame = protocol.parse(text)
+                frame = self._parse(text)
                 ref = getattr(frame, "ref", None)
+                if not isinstance(frame, Ack):  # it costs less than to refuse it
+                    self.pace.spend(limits.weight(text or "", isinstance(frame, Resume)))
                 await self._obey(frame)
             except ProtocolError as error:
+                metrics.ERRORS.labels(error.code).inc()
                 error.ref = ref if error.ref is None else error.ref
                 await self._send(error.frame())
             except Error as error:
                 log.warning("database: %s", type(error).__name__)
+                metrics.ERRORS.labels("unavailable").inc()
                 await self._send(
                     ProtocolError("unavailable", "Not just now. Try again.", ref=ref, retry_after=1).frame()
                 )
             except Exception:
                 log.exception("a frame could not be answered")
+                metrics.ERRORS.labels("unavailable").inc()
                 await self._send(ProtocolError("unavailable", "This could not be answered.", ref=ref).frame())
             await self._settle()
 
@@ -202,10 +241,15 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             identity = await from_database(auth.identify, frame.token)
         except (ProtocolError, auth.Unauthorized) as error:
             log.info("not authenticated: %s", error)
+            metrics.REFUSALS.labels("token").inc()
             await self._reject()
             return
-        await self._send_authenticated(identity)
-        await self._enter(identity)
+        except Error:  # it may try again, but not for ever
+            self._later(settings.NETRA_AUTHENTICATE_SECONDS, self._reject)
+            raise
+        if await self._admit(limits.of_user(identity.user_id)):
+            await self._send_authenticated(identity)
+            await self._enter(identity)
 
     async def _reject(self) -> None:
         if self.identity is None:
@@ -216,11 +260,22 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
         await self._send(protocol.control("authenticated", user_id=str(identity.user_id), expires_at=expires_at))
 
+    def _parse(self, text: str | None) -> Frame:
+        try:
+            if not text:
+                raise ProtocolError("unsupported_data", "A frame is a JSON object in a text message.")
+            return protocol.parse(text)
+        except ProtocolError:
+            self.pace.spend(limits.weight(text or ""))
+            raise
+
     async def _obey(self, frame: Frame) -> None:
+        if isinstance(frame, UserMessage | Regenerate):
+            await limits.MESSAGES.spend(self.user_id)
         match frame:
             case UserMessage():
                 fresh = self.fresh_thread if self.mode == "factory" else None
-                await self._accepted(await in_database(runs.start, self.user_id, frame, fresh))
+                await self._accepted(await starts.start(runs.Asked(self.user_id, frame, fresh)))
             case Regenerate():
                 await self._accepted(await in_database(runs.regenerate, self.user_id, frame))
             case StopAgent():
@@ -280,7 +335,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         own = delivery.own_runs(thread)
         own_ids = None if own is None else [uuid.UUID(run) for run in own]
         page = await from_database(
-            runs.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own_ids
+            events.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own_ids
         )
         delivery.named(thread)
         if page.rows and not self.window.fits(page.rows[0][3]):
@@ -292,6 +347,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         pruned = own is None and frame.after < page.head and page.first > frame.after + 1
         if pruned or frame.after > page.head:
             delivery.move(thread, page.head)
+            metrics.RESYNC.inc()
             await self._send(protocol.control("resync", thread_id=thread, head=page.head, first=page.first))
             return
         delivery.move(thread, frame.after)
@@ -307,12 +363,13 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             if left <= 0 or len(rows) < asked:
                 break
             asked = min(left, PAGE)
-            rows = await from_database(runs.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
+            rows = await from_database(events.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
         after = delivery.cursor(thread)
-        more = left <= 0 and bool(await from_database(runs.read, frame.thread_id, after, 1, own_ids))
+        more = left <= 0 and bool(await from_database(events.read, frame.thread_id, after, 1, own_ids))
         if more:
             delivery.paused.add(thread)
         head = max(page.head, after)
+        metrics.RESUMED.inc()
         await self._send(protocol.control("resumed", thread_id=thread, after=after, head=head, more=more))
 
     async def _settle(self) -> None:
@@ -322,17 +379,20 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             inbox, self.inbox = self.inbox, []
             for event in inbox:
                 await self._deliver(*event)
+            delivery.behind -= delivery.paused  # the client asks for those itself
             if not delivery.behind:
                 return
             thread = delivery.behind.pop()
             own = delivery.own_runs(thread)
             own_ids = None if own is None else [uuid.UUID(run) for run in own]
             try:
-                rows = await from_database(runs.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
+                rows = await from_database(events.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
             except Error as error:
                 log.warning("database: %s; a socket is compared later", type(error).__name__)
                 delivery.behind.add(thread)
                 return
+            if rows:
+                metrics.GAPS_HEALED.inc()
             for seq, run, kind, text in rows:
                 if not self.window.fits(text):  # until the next ack
                     delivery.behind.add(thread)
@@ -364,18 +424,20 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def hear(self, message: dict[str, Any]) -> None:
         """A signal of the user's group."""
-        if self.closed or self.delivery is None:
+        if self.closed:
             return
         if message["type"] == "events":
-            if self.lock.locked():
+            if self.lock.locked():  # also while it enters: what comes after the heads were read must not be missed
                 self._keep(message["events"])
+                return
+            if self.delivery is None:
                 return
             for event in message["events"]:
                 await self._deliver(*event)
             if self.delivery.behind:
                 self._spawn(self._catch_up())
         elif message["type"] == "control":
-            if self.delivery.wants(message["thread"]):
+            if self.delivery is not None and self.delivery.wants(message["thread"]):
                 self.delivery.forget(message["thread"])
                 if message["thread"] == str(self.fresh_thread):
                     self.fresh_thread = uuid.uuid4()
@@ -385,8 +447,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def _keep(self, events: list[list[Any]]) -> None:
         self.inbox.extend(events)
-        if len(self.inbox) > INBOX:
-            self._delivery.behind.update(event[0] for event in self.inbox if self._delivery.wants(event[0], event[2]))
+        if len(self.inbox) > INBOX and self.delivery is not None:
+            delivery = self.delivery
+            delivery.behind.update(event[0] for event in self.inbox if delivery.wants(event[0], event[2]))
             self.inbox.clear()
 
     async def _deliver(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
@@ -428,11 +491,18 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if self.closed:
             return
         self.window.sent(text)
-        await self.base_send({"type": "websocket.send", "text": text})
+        metrics.FRAMES_SENT.inc()
+        try:
+            await self.base_send({"type": "websocket.send", "text": text})
+        except Disconnected:  # in the middle of an answer: nobody is there to read the rest
+            self.closed = True
         if self.window.too_slow:
             await self._close(protocol.CLOSE_TOO_SLOW)
 
     async def _close(self, code: int | None = None) -> None:
         if not self.closed:
             self.closed = True
+            if code is not None:
+                self.code = code
+                metrics.CLOSES.labels(code).inc()
             await self.base_send({"type": "websocket.close", **({} if code is None else {"code": code})})

@@ -29,6 +29,7 @@ def prepare() -> None:
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
         "NETRA_HTTPS": "off",
+        "NETRA_LOG": "text",
         "DATABASE_URL": "sqlite:///" + quote(str(var / "netra.sqlite3")),
         "REDIS_URL": "unix://" + quote(str(valkey_socket(var))),
     }

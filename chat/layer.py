@@ -1,22 +1,28 @@
 """The doorbell and the loudspeaker: the only module that speaks to the channel layer.
 
 Nothing depends on what passes here: a signal that is lost costs latency, because whoever waits for it also reads the
-log. So nothing here waits longer than half a second, and nothing raises. One subscription serves the whole process:
-a group's messages are handed straight to the callbacks that joined it.
+log. So nothing here waits longer than half a second, and nothing raises.
+
+On Redis a signal is what the layer's `group_send` makes of it, and a group what `group_add` subscribes to. The two
+connections are ours: one sends all that waits in one go, one listens for the whole process and hands a group's messages
+straight to the callbacks that joined it. With the layer's own, a queue and a task between, either costs twice as much.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import channel_layers
 from django.conf import settings
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -27,16 +33,20 @@ WORKERS = "workers"
 PATIENCE = 0.5  # seconds that a signal may take
 BACKLOG = 10_000  # signals that wait at most; older ones are dropped
 TOGETHER = 500  # signals that are sent in one go at most
+LOOK = 5.0  # seconds between two tries whether this process hears anything
 
 _loop: asyncio.AbstractEventLoop | None = None
 _tasks: list[asyncio.Task[None]] = []
 _callbacks: dict[str, set[Callback]] = {}
 _outbox: deque[tuple[str, dict[str, Any]]] = deque(maxlen=BACKLOG)
 _wake = asyncio.Event()
+_woken = False  # the loop has been told, and has not begun to look
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
 _leaving: set[asyncio.Task[None]] = set()
-_channel = ""
+_pubsub: PubSub | None = None  # None: there is no connection to listen on
+_subscribed: set[str] = set()  # the groups that it was told
+_subscribing = asyncio.Lock()  # one order of joining and leaving a group
 
 
 def user_group(user_id: int) -> str:
@@ -54,12 +64,40 @@ def attach() -> None:
 def post(group: str, message: dict[str, Any]) -> None:
     """Send `message` (msgpack types) to a group, soon, from any thread; never waits and never raises.
 
-    A process without a loop of its own (a shell) is not heard: sockets find out when they next compare with the log.
+    A process without a loop of its own (a shell, `changepassword`) does wait, half a second at most.
     """
-    if _loop is not None and not _loop.is_closed():
+    global _woken
+    if _loop is None:
+        async_to_sync(_publish)(group, {**message, "group": group})
+    elif not _loop.is_closed():
         _outbox.append((group, {**message, "group": group}))
-        with contextlib.suppress(RuntimeError):  # the loop was closed in between
-            _loop.call_soon_threadsafe(_wake.set)
+        if not _woken:  # not by the length: two threads that append at once would both see two
+            _woken = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed in between
+                _loop.call_soon_threadsafe(_wake.set)
+
+
+async def _publish(group: str, message: dict[str, Any]) -> None:
+    async with _redis() as redis:
+        await _patiently(redis.publish(_name(group), _layer().serialize(message)), "signalling")
+
+
+def _layer() -> Any:
+    return channel_layers["default"]
+
+
+@lru_cache(maxsize=BACKLOG)
+def _name(group: str) -> str:
+    return str(_layer()._get_group_channel_name(group))
+
+
+def _redis() -> Redis:
+    return Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=PATIENCE,
+        socket_connect_timeout=PATIENCE,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 async def join(group: str, callback: Callback) -> None:
@@ -116,41 +154,62 @@ async def _patiently(waiting: Awaitable[Any], what: str) -> bool:
 
 
 async def _subscribe(group: str) -> bool:
-    if group not in _callbacks or not _channel:
+    if group not in _callbacks or _pubsub is None:
         return False
-    return await _patiently(channel_layers["default"].group_add(group, _channel), f"joining {group}")
+    return group in _subscribed or await _patiently(_tell(group), f"joining {group}")
 
 
 async def _unsubscribe(group: str) -> None:
-    if group not in _callbacks:  # nobody has joined again meanwhile
-        await _patiently(channel_layers["default"].group_discard(group, _channel), f"leaving {group}")
+    if _pubsub is not None:
+        await _patiently(_tell(group), f"leaving {group}")
+
+
+async def _tell(group: str) -> None:
+    """Tell Redis whether this process wants the group, if it has been told otherwise."""
+    async with _subscribing:
+        if _pubsub is None:
+            return
+        if group in _callbacks and group not in _subscribed:
+            await _pubsub.subscribe(_name(group))
+            _subscribed.add(group)
+        elif group not in _callbacks and group in _subscribed:
+            _subscribed.discard(group)
+            await _pubsub.unsubscribe(_name(group))
 
 
 async def _send() -> None:
-    """What `group_send` does, for all that waits at once, on a connection of its own: a Redis which does not
-    answer never delays what is received."""
-    layer = channel_layers["default"]
-    redis = Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
+    """On a connection of its own: a Redis which does not answer never delays what is received."""
+    global _woken
+    pool: Any = _redis().connection_pool
+    connection = pool.make_connection()
+    try:
+        while True:
+            await _wake.wait()
+            _wake.clear()
+            _woken = False  # before it looks: what is appended after this wakes it again
+            while _outbox:
+                together = [_outbox.popleft() for _ in range(min(len(_outbox), TOGETHER))]
+                if not await _patiently(_publish_all(connection, together), "signalling"):
+                    await connection.disconnect(nowait=True)  # answers may be on their way that nobody waits for
+                    _outbox.clear()
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+async def _publish_all(connection: Any, signals: list[tuple[str, dict[str, Any]]]) -> None:
+    serialize = _layer().serialize
+    await connection.connect()
+    await connection.send_packed_command(
+        connection.pack_commands([("PUBLISH", _name(group), serialize(message)) for group, message in signals]),
+        check_health=False,
     )
-    while True:
-        await _wake.wait()
-        _wake.clear()
-        while _outbox:
-            pipeline = redis.pipeline(transaction=False)
-            while _outbox and len(pipeline) < TOGETHER:
-                group, message = _outbox.popleft()
-                pipeline.publish(layer._get_group_channel_name(group), layer.serialize(message))
-            if not await _patiently(pipeline.execute(), "signalling"):
-                _outbox.clear()
+    for _ in signals:
+        await connection.read_response(timeout=math.inf)  # who calls this has a time-out for all of it
 
 
 async def _listen() -> None:
-    global _channel
-    layer = channel_layers["default"]
+    global _pubsub
+    deserialize = _layer().deserialize
 
     async def hear_ear(message: dict[str, Any]) -> None:
         for heard in _heard:
@@ -158,11 +217,17 @@ async def _listen() -> None:
 
     _callbacks[_ear] = {hear_ear}
     while True:
+        pubsub: Any = _redis().pubsub(ignore_subscribe_messages=True)
         try:
-            _channel = await layer.new_channel()
+            await pubsub.subscribe(_name(_ear))
+            _pubsub = pubsub
+            _subscribed.add(_ear)
             await rejoin()
             while True:
-                message = await layer.receive(_channel)
+                got = await pubsub.get_message(timeout=None)
+                if got is None:
+                    continue
+                message = deserialize(got["data"])
                 for callback in tuple(_callbacks.get(message["group"], ())):
                     try:
                         await callback(message)
@@ -170,17 +235,17 @@ async def _listen() -> None:
                         log.exception("a callback of %s failed", message["group"])
         except Exception as error:
             log.warning("redis: the subscription failed: %s", type(error).__name__)
-            await asyncio.sleep(1)
+        finally:
+            _pubsub = None
+            _subscribed.clear()
+            await _patiently(pubsub.aclose(), "closing the subscription")
+        await asyncio.sleep(1)
 
 
 async def _watch_ear() -> None:
     """A subscription can be deaf without an error (Redis restarted, a connection half open): then make it anew."""
     while True:
-        await asyncio.sleep(5)
-        if not await hears() and not await hears():
+        await asyncio.sleep(LOOK)
+        if not await hears() and not await hears() and _pubsub is not None and _pubsub.connection is not None:
             log.warning("redis: this process is deaf; subscribing again")
-            listener = _tasks[1]
-            listener.cancel()
-            await asyncio.wait([listener], timeout=1)
-            await _patiently(channel_layers["default"].flush(), "closing the old subscription")
-            _tasks[1] = asyncio.get_running_loop().create_task(_listen())
+            await _pubsub.connection.disconnect(nowait=True)  # whoever reads from it is told

@@ -4,12 +4,14 @@ All times are the database's. Rows are reached through `for_user(user)`: a user'
 """
 
 import uuid
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.dispatch import receiver
 
 from chat.protocol import TERMINAL
 
@@ -63,6 +65,9 @@ class Session(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     used_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
+    rotation = models.CharField(
+        max_length=64, blank=True, db_default="", editable=False, help_text="hash: last token spent, its key"
+    )
     objects = OwnedQuerySet.as_manager()
 
     def __str__(self) -> str:
@@ -96,7 +101,7 @@ def attachment_path(attachment: "Attachment", name: str) -> str:
 
 
 class Attachment(models.Model):
-    """A file of a user, as it came. `recognised` is what chat/usage.py made of it."""
+    """A file of a user, as it came. `recognised` is what chat/usage made of it."""
 
     OWNER, IN_THREAD = "user", False
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -111,6 +116,11 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+@receiver(models.signals.post_delete, sender=Attachment)
+def _delete_file(instance: Attachment, **signal: Any) -> None:
+    transaction.on_commit(partial(instance.file.delete, save=False))
 
 
 class Message(models.Model):
@@ -130,6 +140,7 @@ class Message(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["thread", "seq"], name="message_thread_seq")]
+        indexes = [models.Index(fields=["-created_at"], name="message_created")]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:60]}"
@@ -155,8 +166,12 @@ class Run(models.Model):
         max_length=16, default=QUEUED, choices=[(s, s) for s in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)]
     )
     position = models.BigIntegerField(help_text="its place in the thread's queue: the seq of its message")
+    turn = models.DateTimeField(
+        db_default=Now(), help_text="its place among all runs: when it came, put back for those its user had active"
+    )
     attempt = models.IntegerField(default=0)
     fence = models.BigIntegerField(default=0)
+    step = models.BigIntegerField(default=0, db_default=0, help_text="commits of the recorder since it was claimed")
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)
     worker = models.ForeignKey("Worker", models.SET_NULL, null=True, blank=True, related_name="runs")
@@ -176,11 +191,14 @@ class Run(models.Model):
             models.UniqueConstraint(fields=["thread"], condition=Q(status="running"), name="run_one_running_a_thread"),
         ]
         indexes = [
-            models.Index(fields=["created_at"], condition=Q(status__in=("queued", "running")), name="run_active"),
+            models.Index(
+                fields=["turn", "created_at"], condition=Q(status__in=("queued", "running")), name="run_active"
+            ),
             models.Index(
                 fields=["thread", "position"], condition=Q(status__in=("queued", "running")), name="run_queue"
             ),
             models.Index(fields=["user"], condition=Q(status__in=("queued", "running")), name="run_user_active"),
+            models.Index(fields=["-created_at"], name="run_created"),
         ]
 
     def __str__(self) -> str:
@@ -228,3 +246,35 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
+
+
+class AuditRecord(models.Model):
+    """What happened to an account or to a user's data; chat/audit.py writes it. It outlives the users it names."""
+
+    KINDS = (
+        "signed_in",
+        "sign_in_failed",
+        "locked_out",
+        "session_ended",
+        "signed_out_everywhere",
+        "password_changed",
+        "deactivated",
+        "deleted",
+        "admin_added",
+        "admin_changed",
+        "admin_deleted",
+        "admin_read",
+        "admin_acted",
+    )
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    kind = models.CharField(max_length=32, choices=[(kind, kind) for kind in KINDS])
+    user = models.ForeignKey(User, models.DO_NOTHING, null=True, db_constraint=False, related_name="+")
+    by = models.ForeignKey(User, models.DO_NOTHING, null=True, db_constraint=False, related_name="+")
+    address = models.GenericIPAddressField(null=True)
+    detail = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["-at"], name="audit_at")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.at:%Y-%m-%d %H:%M:%S}"

@@ -53,6 +53,10 @@ MAX_DEPTH = 64  # nested arrays and objects of a frame
 MAX_ATTACHMENTS = 20
 HEARTBEAT_INTERVAL = 30  # seconds
 RESUME_LIMIT = 1000  # events
+MAX_SOCKETS = 100  # open ones of a user
+MAX_ACTIVE_RUNS = 300  # queued and running ones of a user
+MESSAGE_BURST, MESSAGES_PER_MINUTE = 500, 600  # of a user
+FRAME_BURST, FRAMES_PER_SECOND = 400, 100  # of a socket
 LIMITS = {
     "max_frame": MAX_FRAME,
     "max_event": MAX_EVENT,
@@ -62,6 +66,12 @@ LIMITS = {
     "max_unread": MAX_UNREAD,
     "max_attachments": MAX_ATTACHMENTS,
     "resume_limit": RESUME_LIMIT,
+    "max_sockets": MAX_SOCKETS,
+    "max_active_runs": MAX_ACTIVE_RUNS,
+    "message_burst": MESSAGE_BURST,
+    "messages_per_minute": MESSAGES_PER_MINUTE,
+    "frame_burst": FRAME_BURST,
+    "frames_per_second": FRAMES_PER_SECOND,
 }
 
 MODES: dict[str, str] = {"/ws": "main", "/ws/factory": "factory", "/ws/isolated": "isolated", "/ws/legacy": "legacy"}

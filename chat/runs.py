@@ -1,4 +1,4 @@
-"""The one door to the record: start, claim, record, cancel, sweep, replay. The only place that signals.
+"""The one door to the record: start, claim, record, cancel, sweep.
 
 Every function is synchronous and one transaction of its own; what a user did wrong is a ProtocolError, and what the
 database could not do is Django's OperationalError. Signals leave on commit, never before. One order of locks
@@ -9,25 +9,33 @@ The hot path (claim, record) is raw SQL for the two databases; the rest is the O
 
 import hashlib
 import json
+import logging
 import re
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Min
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from chat import layer, protocol
+from chat import events, layer, metrics, protocol
+from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
-from chat.protocol import TERMINAL, ProtocolError, Regenerate, UserMessage
+from chat.protocol import ProtocolError, Regenerate, UserMessage
+from chat.sql import key, sql, uuid_of
+from chat.title import title_of
 
-TITLE_LENGTH = 80
+log = logging.getLogger("netra.runs")
+TASK_LENGTH = 80
+R = TypeVar("R")
+History = tuple[list[tuple[str, str]], list[Attachment]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +55,6 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """An event before it has its number: its frame is head + seq + tail. `result`: see Event."""
-
-    thread_id: uuid.UUID
-    run_id: uuid.UUID | None
-    attempt: int
-    type: str
-    head: str
-    tail: str
-    result: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Claimed:
     run_id: uuid.UUID
     thread_id: uuid.UUID
@@ -70,18 +65,25 @@ class Claimed:
     attempt: int
     fence: int
     restarted: bool
+    alone: bool  # its message is all the history there is, and has no attachments
+    last: bool = False  # the last attempt, after its workers were lost: whatever killed them may kill this one, too
+    usage: dict[str, Any] = field(default_factory=dict)  # what its earlier attempts used up
+    waited: float = 0.0  # seconds from the message to this claim
+    since: float = field(default_factory=time.monotonic)  # when it was claimed
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     """How a run leaves its worker: ended for good, or queued again after `delay` seconds.
 
-    `answer` (with its `message_id`) becomes the assistant's message. A drained run gets its attempt back (`refund`).
+    `answer` (with its `message_id`) becomes the assistant's message, `title` the thread's, unless somebody gave it one.
+    `usage` is of all attempts so far. A drained run gets its attempt back (`refund`).
     """
 
     status: str
     answer: str | None = None
     message_id: uuid.UUID | None = None
+    title: str = ""
     error_code: str = ""
     usage: dict[str, Any] = field(default_factory=dict)
     delay: float = 0.0
@@ -90,73 +92,77 @@ class End:
 
 @dataclass(slots=True)
 class Entry:
-    """What one run adds in one commit of the recorder: its events, in order, and its end, if this is it."""
+    """What one run adds in one commit of the recorder: its events, in order, and its end, if this is it.
+
+    `step` is 1, 2, 3 … for the commits of a claim. A database that goes away in a COMMIT does not say whether it was
+    made: the same step is written once, however often it is tried."""
 
     run: Claimed
     events: list[Body] = field(default_factory=list)
     end: End | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A piece of a thread's log: `rows` are (seq, run id, type, frame), `first` the oldest event still kept."""
-
-    rows: list[tuple[int, uuid.UUID | None, str, str]]
-    head: int
-    first: int
-
-    @property
-    def frames(self) -> list[str]:
-        return [row[3] for row in self.rows]
+    step: int | None = None
 
 
 # ---- Starting --------------------------------------------------------------------------------------------
 
 
-def start(user_id: int, message: UserMessage, fresh_thread: uuid.UUID | None = None) -> Accepted:
-    """Write Message, Run and `message_created`. Without a thread_id the message goes to `fresh_thread`, or a new one.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message that a user sends. Without a thread_id it goes to `fresh_thread`, or to a new thread."""
 
-    Raises not_found, unknown_agent, conflict.
-    """
-    parent = message.parent_id if message.parent_given else "newest"
-    body = (message.content, message.agent, parent, sorted(message.attachment_ids))
-    in_new, in_named = (_request("message", named, *body) for named in (False, True))
-    # Who named no thread the first time may name the one that the message got; not the other way round.
-    same = (in_new,) if message.thread_id is None else (in_named, in_new)
-    begin = partial(_start, user_id, message, same[0], fresh_thread)
-    return _once(user_id, message.client_msg_id, same, message.thread_id, begin)
+    user_id: int
+    message: UserMessage
+    fresh_thread: uuid.UUID | None = None
+
+
+def start(user_id: int, message: UserMessage) -> Accepted:
+    """Write Message, Run and `message_created`. Raises not_found, unknown_agent, conflict, rate_limited."""
+    (done,) = start_all([Asked(user_id, message)])
+    if isinstance(done, ProtocolError):
+        raise done
+    return done
+
+
+def start_all(asked: Sequence[Asked]) -> list[Accepted | ProtocolError]:
+    """`start` for several messages in one transaction; what one user did wrong does not touch the others.
+
+    No two of them may name the same thread, or have the same client_msg_id of one user."""
+    try:
+        return _once(partial(_start_all, asked), retries=0 if len(asked) > 1 else 2)
+    except IntegrityError:
+        if len(asked) == 1:
+            raise
+        return [done for one in asked for done in start_all([one])]
 
 
 def regenerate(user_id: int, frame: Regenerate) -> Accepted:
     """A new run for the message that the assistant's message `frame.message_id` answered. Raises as `start` does."""
-    asked = _request("regenerate", frame.message_id, frame.agent)
-    return _once(user_id, frame.client_msg_id, (asked,), None, partial(_regenerate, user_id, frame, asked))
+    return _once(partial(_regenerate, user_id, frame), retries=2)
+
+
+def _once(begin: Callable[[], R], retries: int) -> R:
+    """Two that come at once with one id, or make one thread, meet at a constraint; the later one looks again."""
+    while True:
+        try:
+            with transaction.atomic():
+                return begin()
+        except IntegrityError:
+            if not retries:
+                raise
+            retries -= 1
 
 
 def _request(*asked: object) -> str:
     return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()
 
 
-def _once(
-    user_id: int,
-    client_msg_id: str | None,
-    same: tuple[str, ...],
-    thread_id: uuid.UUID | None,
-    begin: Callable[[], Accepted],
-) -> Accepted:
-    """Two that come at once with one id, or make one thread, meet at a constraint; the later one looks again."""
-    for last in (False, False, True):
-        try:
-            with transaction.atomic():
-                if client_msg_id is not None:
-                    run = Run.objects.filter(user=user_id, client_msg_id=client_msg_id).select_related("thread").first()
-                    if run is not None:
-                        return _again(run, same, thread_id)
-                return begin()
-        except IntegrityError:
-            if last:
-                raise
-    raise AssertionError("unreachable")
+def _requests(message: UserMessage) -> tuple[str, ...]:
+    """What this message may have been asked as, the first time first: who named no thread then may name the one that
+    the message got; not the other way round."""
+    parent = message.parent_id if message.parent_given else "newest"
+    body = (message.content, message.agent, parent, sorted(message.attachment_ids))
+    named = (True, False) if message.thread_id is not None else (False,)
+    return tuple(_request("message", is_named, *body) for is_named in named)
 
 
 def _again(run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None) -> Accepted:
@@ -167,93 +173,230 @@ def _again(run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None) -> Acce
     return Accepted(run.thread_id, run.message_id, run.id, run.position, run.client_msg_id, repeated=True)
 
 
-def _start(user_id: int, message: UserMessage, asked: str, fresh_thread: uuid.UUID | None) -> Accepted:
-    thread_id = message.thread_id or fresh_thread or uuid.uuid4()
-    thread = Thread.objects.select_for_update().filter(id=thread_id).first()
-    if thread is None:
-        thread = Thread(id=thread_id, user_id=user_id, agent=_agent(message.agent, None), title=_title(message.content))
-        thread.save(force_insert=True)
-    elif thread.user_id != user_id or thread.deleted_at is not None:
+def _start_all(asked: Sequence[Asked]) -> list[Accepted | ProtocolError]:
+    known = _known([(one.user_id, one.message.client_msg_id) for one in asked])
+    ids = [one.message.thread_id or one.fresh_thread for one in asked]
+    wanted = [id for id in ids if id is not None]
+    found = Thread.objects.select_for_update().filter(id__in=wanted).order_by("id") if wanted else []
+    threads = {thread.id: thread for thread in found}
+    follows = [id for one, id in zip(asked, ids, strict=True) if id in threads and not one.message.parent_given]
+    newest = _newest(follows)
+    active = _active({one.user_id for one in asked})
+    done: list[Accepted | ProtocolError | _Start] = []
+    for one, id in zip(asked, ids, strict=True):
+        message = one.message
+        try:
+            run = known.get((one.user_id, message.client_msg_id or ""))
+            if run is not None:
+                done.append(_again(run, _requests(message), message.thread_id))
+            else:
+                start = _begun(one, id or uuid.uuid4(), threads.get(id) if id else None, newest.get(id))
+                done.append(replace(start, ahead=_one_more(active, one.user_id)))
+        except ProtocolError as error:
+            done.append(error)
+    starts = [one for one in done if isinstance(one, _Start)]
+    created = iter(_write(starts))
+    return [next(created) if isinstance(one, _Start) else one for one in done]
+
+
+def _known(ids: Sequence[tuple[int, str | None]]) -> dict[tuple[int, str], Run]:
+    """The runs that were started with these client_msg_ids of these users."""
+    given = [(user_id, id) for user_id, id in ids if id is not None]
+    if not given:
+        return {}
+    users, names = zip(*given, strict=True)
+    runs = Run.objects.filter(user__in=set(users), client_msg_id__in=names).select_related("thread")
+    return {(run.user_id, run.client_msg_id or ""): run for run in runs}
+
+
+def _active(user_ids: Collection[int]) -> Counter[int]:
+    """How many runs of each of these users wait or run; none where limits are off."""
+    if not settings.NETRA_LIMITS:
+        return Counter()
+    runs = Run.objects.filter(user__in=user_ids, status__in=Run.ACTIVE)
+    return Counter(dict(runs.values_list("user").annotate(Count("id")).order_by()))
+
+
+def _one_more(active: Counter[int], user_id: int) -> int:
+    """Count one more run of the user; returns how many there were before it."""
+    if settings.NETRA_LIMITS and active[user_id] >= protocol.MAX_ACTIVE_RUNS:
+        raise ProtocolError("rate_limited", "Too many of your messages wait for an answer.", retry_after=5)
+    active[user_id] += 1
+    return active[user_id] - 1
+
+
+def _turn(ahead: int) -> Any:
+    """When it is the turn of a run whose user has so many active ones: users take turns.
+
+    Nobody who comes later waits for it, unless what is ahead of it could have ended by then, one after the other."""
+    return Now() + timedelta(seconds=ahead * settings.NETRA_RUN_TIMEOUT)
+
+
+def _newest(thread_ids: Sequence[uuid.UUID | None]) -> dict[uuid.UUID | None, uuid.UUID]:
+    """The last message of each of these threads, which are locked."""
+    if not thread_ids:
+        return {}
+    last = Message.objects.filter(thread=OuterRef("thread")).order_by("-seq").values("id")[:1]
+    return dict(Message.objects.filter(thread__in=thread_ids, id=Subquery(last)).values_list("thread_id", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is written for one message: all that was to be found out about it has been."""
+
+    asked: Asked
+    thread: Thread
+    is_new: bool
+    parent_id: uuid.UUID | None
+    attachments: list[Attachment]
+    agent: str
+    message_id: uuid.UUID
+    run_id: uuid.UUID
+    ahead: int = 0  # active runs of the user
+
+
+def _begun(asked: Asked, thread_id: uuid.UUID, thread: Thread | None, newest: uuid.UUID | None) -> _Start:
+    message, user_id = asked.message, asked.user_id
+    if thread is not None and (thread.user_id != user_id or thread.deleted_at is not None):
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    elif not thread.title:
-        Thread.objects.filter(id=thread.id).update(title=_title(message.content))
+    agent = _agent(message.agent, thread.agent if thread else None)
     found = Attachment.objects.for_user(user_id).in_bulk(message.attachment_ids) if message.attachment_ids else {}
     if len(found) < len(message.attachment_ids):
         raise ProtocolError("not_found", "There is no such attachment.", field="attachment_ids")
-    attachments = [found[id] for id in message.attachment_ids]
-    if not message.parent_given:
-        newest = thread.messages.order_by("-seq").values_list("id", flat=True).first()
-        parent_id = newest
-    else:
-        parent_id = message.parent_id
-        if parent_id is not None and not thread.messages.filter(id=parent_id).exists():
-            raise ProtocolError("not_found", "There is no such message in this thread.", field="parent_id")
-    message_id, run_id = uuid.uuid4(), uuid.uuid4()
-    agent = _agent(message.agent, thread.agent)
-    created = _body(
-        thread.id,
-        run_id,
-        0,
-        "message_created",
+    parent_id = message.parent_id if message.parent_given else newest
+    named = message.parent_id
+    if named is not None and not Message.objects.filter(thread=thread_id, id=named).exists():
+        raise ProtocolError("not_found", "There is no such message in this thread.", field="parent_id")
+    return _Start(
+        asked,
+        thread or Thread(id=thread_id, user_id=user_id, agent=agent, title=title_of(message.content)),
+        thread is None,
+        parent_id,
+        [found[id] for id in message.attachment_ids],
         agent,
-        message_id=str(message_id),
-        role="user",
-        content=message.content,
-        parent_id=str(parent_id) if parent_id else None,
-        client_msg_id=message.client_msg_id,
-        attachments=[attached(attachment) for attachment in attachments],
+        uuid.uuid4(),
+        uuid.uuid4(),
     )
-    ((seq, frame),) = _append([created])
-    row = Message.objects.create(
-        id=message_id, thread=thread, parent_id=parent_id, role="user", content=message.content, seq=seq
-    )
-    if attachments:
-        row.attachments.set(attachments)
-    _queue(run_id, user_id, thread.id, message_id, message.client_msg_id, asked, agent, seq)
-    _tell(user_id, [_row(created, seq, frame)])
-    return Accepted(thread.id, message_id, run_id, seq, message.client_msg_id, created=(seq, frame))
 
 
-def _regenerate(user_id: int, frame: Regenerate, asked: str) -> Accepted:
+def _write(starts: Sequence[_Start]) -> list[Accepted]:
+    if not starts:
+        return []
+    # In one order everywhere: two processes that insert the same keys in opposite orders would wait for each other.
+    Thread.objects.bulk_create(sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id))
+    for one in starts:
+        if not one.thread.title:
+            Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
+    bodies = [
+        events.body_of(
+            one.thread.id,
+            one.run_id,
+            0,
+            "message_created",
+            one.agent,
+            message_id=str(one.message_id),
+            role="user",
+            content=one.asked.message.content,
+            parent_id=str(one.parent_id) if one.parent_id else None,
+            client_msg_id=one.asked.message.client_msg_id,
+            attachments=[attached(attachment) for attachment in one.attachments],
+        )
+        for one in starts
+    ]
+    numbered = events.append({one.thread.id: one.asked.user_id for one in starts}, bodies)
+    rows = Message.objects.bulk_create(
+        Message(
+            id=one.message_id,
+            thread_id=one.thread.id,
+            parent_id=one.parent_id,
+            role="user",
+            content=one.asked.message.content,
+            seq=seq,
+        )
+        for one, (seq, _) in zip(starts, numbered, strict=True)
+    )
+    for one, row in zip(starts, rows, strict=True):
+        if one.attachments:
+            row.attachments.set(one.attachments)
+    _queue(
+        Run(
+            id=one.run_id,
+            user_id=one.asked.user_id,
+            thread_id=one.thread.id,
+            message_id=one.message_id,
+            client_msg_id=one.asked.message.client_msg_id,
+            request=_requests(one.asked.message)[0],
+            agent=one.agent,
+            position=seq,
+            turn=_turn(one.ahead),
+        )
+        for one, (seq, _) in zip(starts, numbered, strict=True)
+    )
+    return [
+        Accepted(one.thread.id, one.message_id, one.run_id, seq, one.asked.message.client_msg_id, created=(seq, frame))
+        for one, (seq, frame) in zip(starts, numbered, strict=True)
+    ]
+
+
+def _regenerate(user_id: int, frame: Regenerate) -> Accepted:
+    asked = _request("regenerate", frame.message_id, frame.agent)
+    known = _known([(user_id, frame.client_msg_id)])
+    if known:
+        (run,) = known.values()
+        return _again(run, (asked,), None)
     answer = Message.objects.for_user(user_id).filter(id=frame.message_id).select_related("thread", "parent").first()
     if answer is None or answer.parent is None or answer.role != "assistant":
         raise ProtocolError("not_found", "There is no such answer.", field="message_id")
     thread = _thread(user_id, answer.thread_id)
-    run_id = uuid.uuid4()
-    _queue(
-        run_id,
-        user_id,
-        thread.id,
-        answer.parent.id,
-        frame.client_msg_id,
-        asked,
-        _agent(frame.agent, thread.agent),
-        thread.last_seq,
-    )
-    return Accepted(thread.id, answer.parent.id, run_id, thread.last_seq, frame.client_msg_id)
+    ahead = _one_more(_active({user_id}), user_id)
+    return _another(thread, answer.parent.id, _agent(frame.agent, thread.agent), asked, frame.client_msg_id, ahead)
 
 
-def _queue(
-    run_id: uuid.UUID,
-    user_id: int,
-    thread_id: uuid.UUID,
-    message_id: uuid.UUID,
-    client_msg_id: str | None,
-    asked: str,
-    agent: str,
-    position: int,
-) -> None:
-    Run.objects.create(
-        id=run_id,
-        user_id=user_id,
-        thread_id=thread_id,
+@transaction.atomic
+def again(run_id: uuid.UUID) -> Accepted:
+    """A new run for the message of one that has ended, by the same agent. Raises not_found, conflict, unknown_agent."""
+    run = Run.objects.get(id=run_id)
+    thread = _thread(run.user_id, run.thread_id)
+    if run.status in Run.ACTIVE:
+        raise ProtocolError("conflict", "This run has not ended.", field="run_id")
+    ahead = _active({run.user_id})[run.user_id]
+    return _another(thread, run.message_id, _agent(run.agent, None), _request("again", run_id), None, ahead)
+
+
+def _another(
+    thread: Thread, message_id: uuid.UUID, agent: str, asked: str, client_msg_id: str | None, ahead: int
+) -> Accepted:
+    """One more run for a message of this thread, which is locked."""
+    run = Run(
+        id=uuid.uuid4(),
+        user_id=thread.user_id,
+        thread=thread,
         message_id=message_id,
         client_msg_id=client_msg_id,
         request=asked,
         agent=agent,
-        position=position,
+        position=thread.last_seq,
+        turn=_turn(ahead),
     )
+    _queue([run])
+    return Accepted(thread.id, message_id, run.id, thread.last_seq, client_msg_id)
+
+
+def _queue(runs: Iterable[Run]) -> None:
+    queued = Run.objects.bulk_create(sorted(runs, key=lambda run: (run.user_id, run.client_msg_id or "")))
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
+    transaction.on_commit(partial(_count_queued, queued))
+
+
+def _count_queued(runs: Sequence[Run]) -> None:
+    for run in runs:
+        metrics.started(run.agent)
+        log.info("run queued", extra=_ids(run.user_id, run.thread_id, run.id, run.agent))
+
+
+def _ids(user_id: int, thread_id: uuid.UUID, run_id: uuid.UUID, agent: str, **more: Any) -> dict[str, Any]:
+    """What a line of the log says of a run."""
+    return {"user_id": user_id, "thread_id": str(thread_id), "run_id": str(run_id), "agent": agent, **more}
 
 
 def _agent(asked: str | None, of_thread: str | None) -> str:
@@ -275,9 +418,9 @@ def attached(attachment: Attachment) -> dict[str, Any]:
     }
 
 
-def _title(content: str) -> str:
-    line = re.sub(r"\s+", " ", content[: 4 * TITLE_LENGTH]).strip()
-    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+def _task(content: str) -> str:
+    line = re.sub(r"\s+", " ", content[: 4 * TASK_LENGTH]).strip()
+    return line if len(line) <= TASK_LENGTH else line[: TASK_LENGTH - 1].rstrip() + "…"
 
 
 # ---- Threads ---------------------------------------------------------------------------------------------
@@ -298,10 +441,9 @@ def create_thread(user_id: int, thread_id: uuid.UUID | None, title: str, agent: 
 def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
     """Give the thread its title and write `thread_updated`. Raises not_found."""
     thread = _thread(user_id, thread_id)
-    body = _body(thread.id, None, 0, "thread_updated", None, title=title)
-    ((seq, frame),) = _append([body])
+    body = events.body_of(thread.id, None, 0, "thread_updated", None, title=title)
+    events.append({thread.id: user_id}, [body])
     Thread.objects.filter(id=thread.id).update(title=title)
-    _tell(user_id, [_row(body, seq, frame)])
     return Thread.objects.get(id=thread.id)
 
 
@@ -314,7 +456,7 @@ def delete(user_id: int, thread_id: uuid.UUID) -> None:
         thread = _thread(user_id, thread_id)
         Thread.objects.filter(id=thread.id).update(deleted_at=Now(), updated_at=Now())
         frame = protocol.control("thread_deleted", thread_id=str(thread.id))
-        _post(user_id, {"type": "control", "thread": str(thread.id), "frame": frame})
+        events.tell(user_id, {"type": "control", "thread": str(thread.id), "frame": frame})
     for run in active:  # one that was started before the thread was locked; from now on none is
         _cancel(run.id)
 
@@ -328,51 +470,54 @@ def _thread(user_id: int, thread_id: uuid.UUID) -> Thread:
 
 # ---- A worker's side -------------------------------------------------------------------------------------
 
-_NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
-_LATER = {
-    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')",
-    "postgresql": "clock_timestamp() + %s * interval '1 second'",
+_WAITED = {
+    "sqlite": "(julianday('now') - julianday(r.created_at)) * 86400",
+    "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - r.created_at)::float",
 }
 # Queued, due and first in its thread's queue with nothing running before it; or running on a lease that ran out.
 _CLAIMABLE = """
     SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code,
-        r.thread_id, r.message_id, r.user_id, r.agent, m.content
+        r.thread_id, r.message_id, r.user_id, r.agent, m.content, m.parent_id IS NULL AND NOT EXISTS (
+            SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id JOIN chat_thread t ON t.id = r.thread_id
     WHERE t.deleted_at IS NULL AND r.status IN ('queued', 'running') AND r.agent IN ({agents}) AND (
         r.status = 'running' AND r.lease_until < {now} AND r.attempt < %s
         OR r.status = 'queued' AND (r.not_before IS NULL OR r.not_before <= {now}) AND NOT EXISTS (
             SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
             AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id))))
-    ORDER BY r.created_at LIMIT %s"""
-_CLAIM = """
-    UPDATE chat_run SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later},
-        worker_id = %s, not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}
-    WHERE id = %s AND fence = %s AND (status = 'queued' OR status = 'running' AND lease_until < {now})
-    RETURNING attempt, fence"""
+    ORDER BY r.turn, r.created_at LIMIT %s"""
+_CLAIMED = """
+    SET status = 'running', attempt = attempt + 1, fence = fence + 1, step = 0, lease_until = {later}, worker_id = %s,
+        not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}"""
+_CLAIM = {
+    "sqlite": """
+        UPDATE chat_run {claimed} WHERE (status = 'queued' OR status = 'running' AND lease_until < {now})
+            AND (id, fence) IN
+            (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s))
+        RETURNING id, attempt, fence""",
+    "postgresql": """
+        WITH free AS (
+            SELECT r.id AS free_id FROM chat_run r
+            JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
+            WHERE r.status = 'queued' OR r.status = 'running' AND r.lease_until < {now} ORDER BY r.id FOR UPDATE OF r)
+        UPDATE chat_run {claimed} FROM free WHERE id = free_id RETURNING id, attempt, fence""",
+}
 # The lease is extended and the fence is checked by one statement that holds the rows to the commit.
 _HOLD = {
     "sqlite": """
-        UPDATE chat_run SET lease_until = {later} WHERE status = 'running' AND (id, fence) IN
-            (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)) RETURNING id""",
+        UPDATE chat_run SET lease_until = {later}, step = COALESCE(v.step, chat_run.step) FROM
+            (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS fence,
+                json_extract(value, '$[2]') AS step FROM json_each(%s)) AS v
+        WHERE status = 'running' AND chat_run.id = v.id AND chat_run.fence = v.fence
+            AND (v.step IS NULL OR chat_run.step = v.step - 1) RETURNING chat_run.id""",
     "postgresql": """
         WITH held AS (
-            SELECT r.id FROM chat_run r
-            JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
+            SELECT r.id, COALESCE(v.step, r.step) AS step FROM chat_run r
+            JOIN unnest(%s::uuid[], %s::bigint[], %s::bigint[]) AS v(id, fence, step)
+                ON r.id = v.id AND r.fence = v.fence AND (v.step IS NULL OR r.step = v.step - 1)
             WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r)
-        UPDATE chat_run r SET lease_until = {later} FROM held WHERE r.id = held.id RETURNING r.id""",
+        UPDATE chat_run r SET lease_until = {later}, step = held.step FROM held WHERE r.id = held.id RETURNING r.id""",
 }
-_ADVANCE = {
-    "sqlite": """
-        UPDATE chat_thread SET last_seq = last_seq + v.n, updated_at = {now}
-        FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
-        WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq""",
-    "postgresql": """
-        UPDATE chat_thread t SET last_seq = t.last_seq + v.n, updated_at = {now}
-        FROM unnest(%s::uuid[], %s::bigint[]) AS v(id, n) WHERE t.id = v.id RETURNING t.id, t.last_seq""",
-}
-_INSERT = """
-    INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, {now})"""
 
 
 def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claimed]:
@@ -381,79 +526,171 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
         return []
     with connection.cursor() as cursor:
         cursor.execute(
-            _sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents))), [*agents, settings.NETRA_MAX_ATTEMPTS, limit]
+            sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
+            [*agents, settings.NETRA_MAX_ATTEMPTS, limit],
         )
-        rows = sorted((_uuid(row[0]), row) for row in cursor.fetchall())
+        rows = {uuid_of(row[0]): row for row in cursor.fetchall()}
     if not rows:
         return []
     claimed, bodies, users = [], [], {}
-    with transaction.atomic(), connection.cursor() as cursor:
-        for run_id, (_, fence, status, begun, error_code, thread_id, message_id, user_id, agent, content) in rows:
-            cursor.execute(_sql(_CLAIM), [settings.NETRA_LEASE_SECONDS, _key(worker_id), _key(run_id), fence])
-            taken = cursor.fetchone()
-            if taken is None:
+    with transaction.atomic():
+        taken = _take(worker_id, [(id, row[1]) for id, row in rows.items()])
+        for run_id, (
+            _,
+            _,
+            status,
+            begun,
+            error_code,
+            thread_id,
+            message_id,
+            user_id,
+            agent,
+            content,
+            alone,
+            usage,
+            waited,
+        ) in rows.items():
+            if run_id not in taken:
                 continue
-            attempt, fence = taken
+            attempt, fence = taken[run_id]
             run = Claimed(
-                run_id, _uuid(thread_id), _uuid(message_id), user_id, agent, content, attempt, fence, bool(begun)
+                run_id,
+                uuid_of(thread_id),
+                uuid_of(message_id),
+                user_id,
+                agent,
+                content,
+                attempt,
+                fence,
+                bool(begun),
+                bool(alone),
+                # Also where it was handed back by who drained: what had lost its workers before has not changed.
+                bool(begun) and not error_code and 1 < attempt == settings.NETRA_MAX_ATTEMPTS,
+                json.loads(usage),
+                max(0.0, waited),
             )
+            why = "first"
             if begun:
                 why = "worker_lost" if status == Run.RUNNING else "retry" if error_code else "worker_stopped"
                 # `attempt` is a field of the envelope, too: one and the same.
-                bodies.append(_body(run.thread_id, run_id, attempt, "run_restarted", agent, reason=why))
+                bodies.append(events.body_of(run.thread_id, run_id, attempt, "run_restarted", agent, reason=why))
             bodies.append(
-                _body(
+                events.body_of(
                     run.thread_id,
                     run_id,
                     attempt,
                     "agent_started",
                     agent,
-                    task=_title(content),
+                    task=_task(content),
                     status="started",
                     parent_agent=None,
+                    message_id=str(run.message_id),
                 )
             )
             users[run.thread_id] = user_id
             claimed.append(run)
-        _tell_all(users, bodies, _append(bodies))
+            transaction.on_commit(partial(_count_claim, run, why))
+        events.append(users, bodies)
     return claimed
+
+
+def _count_claim(run: Claimed, why: str) -> None:
+    metrics.claimed(run.agent, why, run.waited)
+    ids = _ids(run.user_id, run.thread_id, run.run_id, run.agent, attempt=run.attempt)
+    log.info("run claimed", extra={**ids, "reason": why, "waited": round(run.waited, 3)})
+
+
+def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, int]]) -> dict[uuid.UUID, tuple[int, int]]:
+    """Claim those of these (run, fence) that are still free; returns (attempt, fence) of each."""
+    lease, worker = settings.NETRA_LEASE_SECONDS, key(worker_id)
+    statement = sql(_CLAIM, claimed=sql(_CLAIMED))
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            ids, fences = [id for id, _ in pairs], [fence for _, fence in pairs]
+            cursor.execute(statement, [ids, fences, lease, worker])
+        else:
+            cursor.execute(statement, [lease, worker, json.dumps([(id.hex, fence) for id, fence in pairs])])
+        return {uuid_of(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
 
 
 def record(entries: Sequence[Entry]) -> set[uuid.UUID]:
     """Commit what these runs said, and their ends. Returns the ids of the runs whose fence still holds; of the others
     nothing was written. Each run may stand in one entry only."""
     with transaction.atomic():
-        held = _hold([(entry.run.run_id, entry.run.fence) for entry in entries])
+        held = _hold([(entry.run.run_id, entry.run.fence, entry.step) for entry in entries])
+        done = _done([entry for entry in entries if entry.run.run_id not in held])
         entries = [entry for entry in entries if entry.run.run_id in held]
-        bodies = [body for entry in entries for body in entry.events]
-        numbered = _append(bodies)
+        titled = _titled(entries)
+        bodies = [body for entry in entries for body in _in_order(entry, titled)]
+        numbered = events.append({entry.run.thread_id: entry.run.user_id for entry in entries}, bodies)
         last = dict(zip((body.run_id for body in bodies), (seq for seq, _ in numbered), strict=True))
-        for entry in entries:
-            if entry.end is not None:
-                _end(entry.run, entry.end, last.get(entry.run.run_id, 0))
-        _tell_all({entry.run.thread_id: entry.run.user_id for entry in entries}, bodies, numbered)
-    return held
+        _end([(entry.run, entry.end, last.get(entry.run.run_id, 0)) for entry in entries if entry.end is not None])
+    return held | done
 
 
-def _end(run: Claimed, end: End, seq: int) -> None:
-    row = Run.objects.filter(id=run.run_id)
-    if end.status == Run.QUEUED:
-        row.update(
-            status=Run.QUEUED,
-            fence=F("fence") + 1,
-            attempt=F("attempt") - (1 if end.refund else 0),
-            error_code=end.error_code,
-            lease_until=None,
-            worker=None,
-            not_before=Now() + timedelta(seconds=end.delay) if end.delay else None,
-        )
-        transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
+def _done(entries: Sequence[Entry]) -> set[uuid.UUID]:
+    """Those of these runs of which this very step has been written."""
+    steps = [(entry.run.run_id, entry.run.fence, entry.step) for entry in entries if entry.step is not None]
+    found = Run.objects.filter(id__in=[id for id, _, _ in steps]).values_list("id", "fence", "step") if steps else []
+    return {id for id, fence, step in found if (id, fence, step) in steps}
+
+
+def _titled(entries: Sequence[Entry]) -> dict[uuid.UUID, Body]:
+    """Give the threads the titles that these runs end with; run id -> `thread_updated`, where the thread took it."""
+    titles = {entry.run.run_id: entry.end.title for entry in entries if entry.end is not None and entry.end.title}
+    if not titles:
+        return {}
+    # All threads of this commit, so that there is one order of locks: a person may be renaming one of them now.
+    locked = Thread.objects.select_for_update().filter(id__in=[entry.run.thread_id for entry in entries])
+    list(locked.order_by("id").values_list("id"))
+    found = {}
+    for run in (entry.run for entry in entries if entry.run.run_id in titles):
+        title = titles[run.run_id]
+        if title != title_of(run.text) and untitled(run):
+            Thread.objects.filter(id=run.thread_id).update(title=title)
+            found[run.run_id] = events.body_of(
+                run.thread_id, run.run_id, run.attempt, "thread_updated", run.agent, title=title
+            )
+    return found
+
+
+def _in_order(entry: Entry, titled: dict[uuid.UUID, Body]) -> list[Body]:
+    """The events of the entry; a title comes right before the run's last event."""
+    if title := titled.get(entry.run.run_id):
+        return [*entry.events[:-1], title, *entry.events[-1:]]
+    return entry.events
+
+
+_REQUEUE = """
+    UPDATE chat_run SET status = 'queued', fence = fence + 1, attempt = attempt - %s, error_code = %s,
+        usage = %s, lease_until = NULL, worker_id = NULL, not_before = {later} WHERE id = %s"""
+_FINISH = """
+    UPDATE chat_run SET status = %s, error_code = %s, usage = %s, lease_until = NULL, worker_id = NULL,
+        finished_at = {now} WHERE id = %s"""
+
+
+def _end(ends: Sequence[tuple[Claimed, End, int]]) -> None:
+    """Set how these runs, which are held, left their worker; `seq` is the number of the last event of each."""
+    if not ends:
         return
-    row.update(
-        status=end.status, error_code=end.error_code, usage=end.usage, lease_until=None, worker=None, finished_at=Now()
-    )
-    if end.answer is not None:
-        Message.objects.create(
+    requeued = [
+        (int(end.refund), end.error_code, json.dumps(end.usage), end.delay, key(run.run_id))
+        for run, end, _ in ends
+        if end.status == Run.QUEUED
+    ]
+    finished = [
+        (end.status, end.error_code, json.dumps(end.usage), key(run.run_id))
+        for run, end, _ in ends
+        if end.status != Run.QUEUED
+    ]
+    with connection.cursor() as cursor:
+        if finished:
+            cursor.executemany(sql(_FINISH), finished)
+        if requeued:
+            cursor.executemany(sql(_REQUEUE), requeued)
+            transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
+    Message.objects.bulk_create(
+        Message(
             id=end.message_id,
             thread_id=run.thread_id,
             parent_id=run.message_id,
@@ -462,9 +699,22 @@ def _end(run: Claimed, end: End, seq: int) -> None:
             content=end.answer,
             seq=seq,
         )
+        for run, end, seq in ends
+        if end.answer is not None
+    )
+    for run, end, _ in ends:
+        if end.status != Run.QUEUED:
+            transaction.on_commit(partial(_count_end, run, end.status, end.error_code, end.usage))
 
 
-def history(run: Claimed) -> tuple[list[tuple[str, str]], list[Attachment]]:
+def _count_end(run: Claimed, status: str, error_code: str, usage: dict[str, Any]) -> None:
+    seconds = time.monotonic() - run.since
+    metrics.ended(run.agent, status, seconds, usage)
+    ids = _ids(run.user_id, run.thread_id, run.run_id, run.agent, attempt=run.attempt)
+    log.info("run ended", extra={**ids, "status": status, "error_code": error_code, "seconds": round(seconds, 3)})
+
+
+def history(run: Claimed) -> History:
     """(role, content) of the messages from the thread's root to the one that the run answers, that one included, and
     what is attached to them, the oldest first.
 
@@ -501,6 +751,25 @@ def calls(run: Claimed) -> dict[str, tuple[bool, Any]]:
     return found
 
 
+def untitled(run: Claimed) -> bool:
+    """Whether the run's thread has only the title that this run's message gave it: none of a person or a run."""
+    still = Thread.objects.filter(id=run.thread_id, title=title_of(run.text))
+    return still.exists() and not Event.objects.filter(thread=run.thread_id, type="thread_updated").exists()
+
+
+def clock(run: Claimed, going: bool) -> None:
+    """Stop the time that NETRA_RUN_TIMEOUT limits, or begin it anew: what waits for room has not begun."""
+    held = Run.objects.filter(id=run.run_id, fence=run.fence, status=Run.RUNNING)
+    held.update(claimed_at=Now() if going else None)
+
+
+def used(run: Claimed, usage: dict[str, Any]) -> None:
+    """Keep what a run had used up when somebody ended it under its worker; not where another has had it since."""
+    ended = Run.objects.filter(id=run.run_id, fence=run.fence + 1, status__in=(Run.CANCELLED, Run.FAILED))
+    if ended.update(usage=usage):
+        metrics.used(usage)
+
+
 def register(worker_id: uuid.UUID, host: str, pid: int, agents: dict[str, Any]) -> None:
     Worker.objects.create(id=worker_id, host=host, pid=pid, agents=agents)
 
@@ -514,7 +783,7 @@ def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> 
     """Extend the leases of these runs; returns the ids of those that are still this worker's.
 
     Forgets the workers that have been silent for an hour. Raises Worker.DoesNotExist if this is one of them."""
-    held = _hold([(run.run_id, run.fence) for run in runs])
+    held = _hold([(run.run_id, run.fence, None) for run in runs])
     if not Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining):
         raise Worker.DoesNotExist
     Worker.objects.filter(heartbeat_at__lt=Now() - timedelta(hours=1)).delete()
@@ -555,10 +824,34 @@ def sweep() -> int:
     )
     ended = 0
     for run_id in sorted(timed_out):
-        ended += _fail(run_id, "timeout", "This took too long and was stopped.", claimed_at__lt=late)
+        still = {"status": Run.RUNNING, "claimed_at__lt": late}
+        ended += _fail(run_id, "timeout", "This took too long and was stopped.", **still)
     for run_id in sorted(exhausted):
-        ended += _fail(run_id, "max_attempts", "This failed again and again and was given up.", lease_until__lt=Now())
+        still = {"status": Run.RUNNING, "lease_until__lt": Now()}
+        ended += _fail(run_id, "max_attempts", "This failed again and again and was given up.", **still)
     return ended
+
+
+def live_workers() -> QuerySet[Worker]:
+    """Those that take work, and were heard of within a lease."""
+    since = Now() - timedelta(seconds=settings.NETRA_LEASE_SECONDS)
+    return Worker.objects.filter(draining=False, heartbeat_at__gt=since)
+
+
+def unserved() -> set[str]:
+    """The agents that runs wait for and no live worker plays."""
+    waiting = Run.objects.filter(status=Run.QUEUED).order_by().values_list("agent", flat=True).distinct()
+    return set(waiting).difference(*live_workers().values_list("agents", flat=True))
+
+
+def abandon(agents: Collection[str]) -> int:
+    """End the runs that have waited for one of these agents for NETRA_RUN_TIMEOUT or longer. Returns how many."""
+    late = Now() - timedelta(seconds=settings.NETRA_RUN_TIMEOUT)
+    waiting = Run.objects.filter(status=Run.QUEUED, agent__in=agents, created_at__lt=late).order_by("id")
+    return sum(
+        _fail(run_id, "unknown_agent", f"No agent called {agent!r} is at work any more.", status=Run.QUEUED)
+        for run_id, agent in list(waiting.values_list("id", "agent"))
+    )
 
 
 def _fail(run_id: uuid.UUID, code: str, message: str, **still: Any) -> bool:
@@ -568,7 +861,7 @@ def _fail(run_id: uuid.UUID, code: str, message: str, **still: Any) -> bool:
         "agent_failed",
         lambda run: {"status": "failed", "error_code": code, "message": message, "recoverable": True},
         error_code=code,
-        still={"status": Run.RUNNING, **still},
+        still=still,
     )
 
 
@@ -582,15 +875,16 @@ def _terminate(
     still: dict[str, Any] | None = None,
 ) -> bool:
     """End a run whoever holds it, if it is still active (and `still` holds under its lock). False: it was not."""
-    run = Run.objects.select_for_update().filter(id=run_id, status__in=Run.ACTIVE, **(still or {})).first()
+    active = Run.objects.select_for_update().filter(id=run_id, status__in=Run.ACTIVE, **(still or {}))
+    run = active.annotate(lasted=Now() - F("claimed_at")).first()
     if run is None:
         return False
     extra, said = fields(run), ""
     message_id = uuid.uuid4()
     if status == Run.CANCELLED and (said := _said(run)):
         extra["message_id"] = str(message_id)
-    body = _body(run.thread_id, run.id, run.attempt, kind, run.agent, **extra)
-    ((seq, frame),) = _append([body])
+    body = events.body_of(run.thread_id, run.id, run.attempt, kind, run.agent, **extra)
+    ((seq, _),) = events.append({run.thread_id: run.user_id}, [body])
     if said:
         Message.objects.create(
             id=message_id,
@@ -604,7 +898,10 @@ def _terminate(
     Run.objects.filter(id=run.id).update(
         status=status, fence=F("fence") + 1, error_code=error_code, lease_until=None, worker=None, finished_at=Now()
     )
-    _tell(run.user_id, [_row(body, seq, frame)])
+    seconds = run.lasted.total_seconds() if run.lasted is not None else None
+    transaction.on_commit(partial(metrics.ended, run.agent, status, seconds, {}))
+    ids = _ids(run.user_id, run.thread_id, run.id, run.agent, attempt=run.attempt)
+    transaction.on_commit(partial(log.info, "run ended", extra={**ids, "status": status, "error_code": error_code}))
     # Its worker drops it, and whoever is idle looks for what waited behind it.
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "stop", "run": str(run.id)}))
     return True
@@ -618,53 +915,7 @@ def _said(run: Run) -> str:
     return "".join(json.loads(frame)["delta"] for frame in frames)
 
 
-def session_ended(user_id: int, session_id: uuid.UUID | None) -> None:
-    """Tell the user's sockets, on commit, that a session of theirs has ended; None: all of them have."""
-    _post(user_id, {"type": "session_ended", "session": str(session_id) if session_id else None})
-
-
-# ---- Reading ---------------------------------------------------------------------------------------------
-
-
-def replay(
-    user_id: int, thread_id: uuid.UUID, after: int, limit: int, run_ids: Iterable[uuid.UUID] | None = None
-) -> Page:
-    """Up to `limit` events after `after` (of these runs only, if given). Raises not_found.
-
-    Where `first` is above `after` + 1, or `after` above `head`, the log cannot answer: fetch the thread anew."""
-    head = Thread.objects.for_user(user_id).filter(id=thread_id).values_list("last_seq", flat=True).first()
-    if head is None:
-        raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    rows = read(thread_id, after, limit, run_ids) if after < head else []
-    if run_ids is None and rows and rows[0][0] == after + 1:
-        return Page(rows, head, after + 1)
-    first = Event.objects.filter(thread=thread_id).aggregate(first=Min("seq"))["first"]
-    return Page(rows, head, first or head + 1)
-
-
-def read(
-    thread_id: uuid.UUID, after: int, limit: int, run_ids: Iterable[uuid.UUID] | None = None
-) -> list[tuple[int, uuid.UUID | None, str, str]]:
-    """(seq, run id, type, frame) of a thread's events after `after`. For a thread that is known to be the user's."""
-    events = Event.objects.filter(thread=thread_id, seq__gt=after).order_by("seq")
-    if run_ids is not None:
-        events = events.filter(run__in=list(run_ids))
-    return list(events.values_list("seq", "run_id", "type", "frame")[:limit])
-
-
-def heads(user_id: int) -> dict[uuid.UUID, int]:
-    """The last seq of each of the user's threads."""
-    return dict(Thread.objects.for_user(user_id).values_list("id", "last_seq"))
-
-
-def heads_of(thread_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
-    return dict(Thread.objects.filter(id__in=list(thread_ids), deleted_at=None).values_list("id", "last_seq"))
-
-
-def changed(user_ids: Iterable[int], since: timedelta) -> list[tuple[int, uuid.UUID, int]]:
-    """(user, thread, last seq) of the threads of these users that changed within the last `since`."""
-    threads = Thread.objects.filter(user__in=list(user_ids), deleted_at=None, updated_at__gte=Now() - since)
-    return list(threads.values_list("user_id", "id", "last_seq"))
+# ---- What is under way ---------------------------------------------------------------------------------------------
 
 
 def active(user_id: int) -> list[dict[str, Any]]:
@@ -683,107 +934,16 @@ def active(user_id: int) -> list[dict[str, Any]]:
     ]
 
 
-# ---- Numbering and signalling -----------------------------------------------------------------------------
-
-
-def _body(
-    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, kind: str, agent: str | None, **fields: Any
-) -> Body:
-    return body(thread_id, run_id, attempt, {"type": kind, "agent_name": agent, **fields})
-
-
-def body(
-    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, event: dict[str, Any], result: str | None = None
-) -> Body:
-    """An event as an agent emits it (type, agent_name and its own fields), made ready to be numbered.
-
-    Raises ValueError or TypeError for what is no JSON, ProtocolError too_large."""
-    fields = dict(event)
-    kind, agent = fields.pop("type"), fields.pop("agent_name")
-    head, tail = protocol.event(
-        kind,
-        thread_id=str(thread_id),
-        run_id=str(run_id) if run_id else None,
-        attempt=attempt,
-        agent_name=agent,
-        timestamp=protocol.timestamp(datetime.now(UTC)),
-        fields=fields,
-    )
-    return Body(thread_id, run_id, attempt, kind, head, tail, result)
-
-
-def _append(bodies: Sequence[Body]) -> list[tuple[int, str]]:
-    """Number and insert these events, in order; returns (seq, frame) of each. The one place where a seq is made.
-
-    Inside the caller's transaction, which holds the runs' rows: the threads' rows are locked from here to its end."""
-    if not bodies:
-        return []
-    counts = sorted(Counter(body.thread_id for body in bodies).items())
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            ids, numbers = [id for id, _ in counts], [n for _, n in counts]
-            if len(ids) > 1:
-                cursor.execute("SELECT 1 FROM chat_thread WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
-            cursor.execute(_sql(_ADVANCE), [ids, numbers])
-        else:
-            cursor.execute(_sql(_ADVANCE), [json.dumps([(id.hex, n) for id, n in counts])])
-        heads = {_uuid(id): head for id, head in cursor.fetchall()}
-        following = {id: heads[id] - n + 1 for id, n in counts}
-        numbered, rows = [], []
-        for b in bodies:
-            seq = following[b.thread_id]
-            following[b.thread_id] = seq + 1
-            frame = f"{b.head}{seq}{b.tail}"
-            numbered.append((seq, frame))
-            run = _key(b.run_id) if b.run_id else None
-            rows.append((_key(b.thread_id), seq, run, b.attempt, b.type, frame, b.result))
-        cursor.executemany(_sql(_INSERT), rows)
-    return numbered
-
-
-def _hold(pairs: Sequence[tuple[uuid.UUID, int]]) -> set[uuid.UUID]:
-    """Lock the runs whose fence still holds, in id order, and extend their leases; returns their ids."""
-    if not pairs:
+def _hold(wanted: Sequence[tuple[uuid.UUID, int, int | None]]) -> set[uuid.UUID]:
+    """Lock the runs whose (fence, step) is next, in id order, and extend their leases; returns their ids."""
+    if not wanted:
         return set()
     with connection.cursor() as cursor:
         lease = settings.NETRA_LEASE_SECONDS
         if connection.vendor == "postgresql":
-            cursor.execute(_sql(_HOLD), [[id for id, _ in pairs], [fence for _, fence in pairs], lease])
+            ids, fences, steps = (list(column) for column in zip(*wanted, strict=True))
+            cursor.execute(sql(_HOLD), [ids, fences, steps, lease])
         else:
-            cursor.execute(_sql(_HOLD), [lease, json.dumps([(id.hex, fence) for id, fence in pairs])])
-        return {_uuid(row[0]) for row in cursor.fetchall()}
-
-
-def _sql(statement: str | dict[str, str], **parts: str) -> str:
-    if isinstance(statement, dict):
-        statement = statement[connection.vendor]
-    return statement.format(now=_NOW[connection.vendor], later=_LATER[connection.vendor], **parts)
-
-
-def _key(id: uuid.UUID) -> Any:
-    return id if connection.vendor == "postgresql" else id.hex
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
-
-
-def _row(body: Body, seq: int, frame: str) -> list[Any]:
-    """An event in a signal: thread, seq, run, whether it ends the run, frame. Nobody needs to decode the frame."""
-    return [str(body.thread_id), seq, str(body.run_id) if body.run_id else "", body.type in TERMINAL, frame]
-
-
-def _tell(user_id: int, rows: list[list[Any]]) -> None:
-    _post(user_id, {"type": "events", "events": rows})
-
-
-def _tell_all(users: dict[uuid.UUID, int], bodies: Sequence[Body], numbered: Sequence[tuple[int, str]]) -> None:
-    by_user: dict[int, list[list[Any]]] = {}
-    for b, (seq, frame) in zip(bodies, numbered, strict=True):
-        by_user.setdefault(users[b.thread_id], []).append(_row(b, seq, frame))
-    for user_id, rows in by_user.items():
-        _tell(user_id, rows)
-
-
-def _post(user_id: int, message: dict[str, Any]) -> None:
-    transaction.on_commit(partial(layer.post, layer.user_group(user_id), message))
+            keys = json.dumps([(id.hex, fence, step) for id, fence, step in wanted])
+            cursor.execute(sql(_HOLD), [lease, keys])
+        return {uuid_of(row[0]) for row in cursor.fetchall()}

@@ -16,7 +16,7 @@ from typing import Protocol
 from django.conf import settings
 from django.db import Error
 
-from chat import auth, layer, runs
+from chat import auth, events, layer
 from chat.database import from_database
 
 log = logging.getLogger("netra.sockets")
@@ -73,7 +73,7 @@ async def _compare() -> None:
 async def _compare_active() -> None:
     threads = {thread for socket in _all() for thread in socket.active_threads()}
     if threads:
-        heads = await from_database(runs.heads_of, [uuid.UUID(thread) for thread in threads])
+        heads = await from_database(events.heads_of, [uuid.UUID(thread) for thread in threads])
         found = {str(thread): head for thread, head in heads.items()}
         for socket in _all():
             socket.compare({thread: found[thread] for thread in socket.active_threads() if thread in found})
@@ -84,7 +84,7 @@ async def _compare_changed(seconds: float) -> None:
         return
     await layer.rejoin()
     changed: dict[int, dict[str, int]] = {}
-    for user_id, thread, head in await from_database(runs.changed, list(_sockets), timedelta(seconds=seconds)):
+    for user_id, thread, head in await from_database(events.changed, list(_sockets), timedelta(seconds=seconds)):
         changed.setdefault(user_id, {})[str(thread)] = head
     for user_id, heads in changed.items():
         for socket in tuple(_sockets.get(user_id, ())):

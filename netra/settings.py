@@ -9,7 +9,7 @@ from datetime import timedelta
 from os import environ
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
@@ -84,6 +84,8 @@ for entry in names("NETRA_AGENTS", ""):
     agent, _, path = entry.partition("=")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)+", path):
         raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; an entry is name=dotted.path.to.function.")
+    if agent in AGENTS:
+        raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; there is an agent {agent!r} already: {AGENTS[agent]}.")
     AGENTS[agent] = path
 
 NETRA_LEASE_SECONDS = seconds("NETRA_LEASE_SECONDS", 30, 0.2)
@@ -116,9 +118,16 @@ for entry in names("NETRA_MCP_SERVERS", ""):
         raise ImproperlyConfigured(f"NETRA_MCP_SERVERS has an entry that is not name=http(s)://…: {server!r}.")
     NETRA_MCP_SERVERS[server] = {"url": url, "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", "")}
 
+NETRA_METRICS_TOKEN = text("NETRA_METRICS_TOKEN", "")
+if NETRA_METRICS_TOKEN and not re.fullmatch(r"[\x21-\x7e]{16,}", NETRA_METRICS_TOKEN):
+    raise ImproperlyConfigured("NETRA_METRICS_TOKEN must have at least 16 characters, printable ASCII without spaces.")
+
 # ---- Users and tokens ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "chat.User"
 NETRA_OPEN_REGISTRATION = flag("NETRA_OPEN_REGISTRATION", True)
+NETRA_LIMITS = flag("NETRA_LIMITS", True)
+# Whoever is trusted to say that a request came over HTTPS is trusted to say from where.
+NETRA_PROXIES = number("NETRA_PROXIES", 1 if NETRA_HTTPS else 0, 0, 10)
 NETRA_ACCESS_TOKEN_SECONDS = seconds("NETRA_ACCESS_TOKEN_SECONDS", 900, 1)
 NETRA_REFRESH_TOKEN_SECONDS = seconds("NETRA_REFRESH_TOKEN_SECONDS", 1_209_600, 1)
 SIMPLE_JWT = {
@@ -141,6 +150,40 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# Ten failures for an account from an address lock it for that address; in the database, so with or without Redis.
+AXES_ENABLED = NETRA_LIMITS
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "chat.limits.address_of"
+AXES_USERNAME_CALLABLE = "chat.auth.account"
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_LOCKOUT_CALLABLE = "chat.errors.locked_out"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
+AXES_DISABLE_ACCESS_LOG = True  # chat/audit.py has it
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# E-mail: for new passwords, and only where this is set.
+NETRA_EMAIL_URL = text("NETRA_EMAIL_URL", "")
+DEFAULT_FROM_EMAIL = text("NETRA_EMAIL_FROM", "netra@localhost")
+_mail = urlsplit(NETRA_EMAIL_URL)
+try:
+    EMAIL_PORT = _mail.port or {"": 25, "smtp": 25, "smtp+tls": 587, "smtps": 465}[_mail.scheme]
+    if bool(_mail.hostname) != bool(NETRA_EMAIL_URL):
+        raise ValueError
+except (KeyError, ValueError):  # the URL may hold a password: it is not repeated
+    raise ImproperlyConfigured(
+        "NETRA_EMAIL_URL must be smtp://, smtp+tls:// or smtps://[user:password@]host[:port]."
+    ) from None
+EMAIL_HOST, EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.hostname or "", _mail.scheme == "smtps", _mail.scheme == "smtp+tls"
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_TIMEOUT = 20
+PASSWORD_RESET_TIMEOUT = 86_400
 
 # ---- Database and channel layer --------------------------------------------------------------------------
 DATABASE_URL = text("DATABASE_URL")
@@ -185,6 +228,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
     "csp",
     "rest_framework",
@@ -206,6 +250,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "netra.urls"
 ASGI_APPLICATION = "netra.asgi.application"
@@ -228,11 +273,20 @@ STATIC_URL = "/static/"
 STATIC_ROOT = NETRA_VAR / "static"
 # Third-party scripts are installed by npm and served from there; none is in the tree.
 STATICFILES_DIRS = [
-    (f"vendor/{package}", BASE_DIR / "node_modules" / package / folder)
-    for package, folder in (("marked", "lib"), ("dompurify", "dist"))
+    (f"vendor/{name}", BASE_DIR / "node_modules" / folder)
+    for name, folder in (
+        ("marked", "marked/lib"),
+        ("dompurify", "dompurify/dist"),
+        ("d3-dsv", "d3-dsv/dist"),
+        ("highlight.js", "@highlightjs/cdn-assets/es"),
+        ("katex", "katex/dist"),
+        ("chart.js", "chart.js/dist"),
+        ("color", "@kurkle/color/dist"),
+    )
 ]
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_MAX_AGE = 60
+SERVESTATIC_ALLOW_ALL_ORIGINS = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
@@ -242,7 +296,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "chat.api.exception_handler",
+    "EXCEPTION_HANDLER": "chat.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -252,7 +306,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",  # from the package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-CSRF_FAILURE_VIEW = "chat.api.csrf_failure"
+CSRF_FAILURE_VIEW = "chat.errors.csrf_failure"
 
 # ---- Security headers ------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
@@ -270,6 +324,7 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 SECURE_SSL_REDIRECT = NETRA_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(metrics|health|api/health)$"]  # asked from inside, past the proxy
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NETRA_HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if NETRA_HTTPS else 0
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NETRA_HTTPS
@@ -279,15 +334,19 @@ CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 # HSTS for sub-domains and the preload list: a user's whole domain is not ours to pin.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
+NETRA_LOG = text("NETRA_LOG", "text" if DEBUG else "json")
+if NETRA_LOG not in ("json", "text"):
+    raise ImproperlyConfigured(f"NETRA_LOG is {NETRA_LOG!r}; it must be json or text.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {"line": {"()": "chat.logs.formatter", "form": NETRA_LOG}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.server": {"level": "WARNING"},
+        "axes": {"level": "ERROR"},  # chat/audit.py has it
         "httpx": {"level": "WARNING"},  # at INFO they write every address to the log, with what is in it
         "httpx2": {"level": "WARNING"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner that passes by

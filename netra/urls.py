@@ -1,14 +1,14 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from chat import api
+from chat import errors
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("chat.urls")),
-    re_path("", api.not_found),  # so that it is JSON with DEBUG too
+    re_path("", errors.not_found),  # so that it is JSON with DEBUG too
 ]
-handler400 = "chat.api.bad_request"
-handler403 = "chat.api.forbidden"
-handler404 = "chat.api.not_found"
-handler500 = "chat.api.server_error"
+handler400 = "chat.errors.bad_request"
+handler403 = "chat.errors.forbidden"
+handler404 = "chat.errors.not_found"
+handler500 = "chat.errors.server_error"

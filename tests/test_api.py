@@ -5,14 +5,15 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
-from chat import auth, layer, protocol, runs
-from chat.models import Message, Run, Thread, User, Worker
+from chat import auth, events, layer, protocol, runs, system
+from chat.models import Attachment, Message, Run, Thread, User, Worker
 from chat.runs import End, Entry
 
 SOMEBODY = uuid.UUID("00000000-0000-4000-8000-000000000000")  # no row has this id
@@ -85,7 +86,7 @@ def play(worker):
             if status == "completed":
                 event |= {"final_response": answer, "result": result, "message_id": str(message_id)}
                 end = End("completed", answer, message_id, usage={"tokens": 3})
-            runs.record([Entry(run, [runs.body(run.thread_id, run.run_id, run.attempt, event)], end)])
+            runs.record([Entry(run, [events.body(run.thread_id, run.run_id, run.attempt, event)], end)])
         return message_id
 
     return play
@@ -106,6 +107,7 @@ ROUTES = [
     ("GET PATCH DELETE", "/api/threads/{id}"),
     ("GET POST", "/api/threads/{id}/messages"),
     ("GET", "/api/threads/{id}/events"),
+    ("GET", "/api/threads/{id}/export"),
     ("GET POST", "/api/messages"),
     ("POST", "/api/messages/{id}/regenerate"),
     ("GET", "/api/chat/messages"),
@@ -142,7 +144,7 @@ def test_other_methods_are_not_allowed(ann, methods, path):
         if method not in methods:
             answer = ann(method, path.format(id=SOMEBODY), {})
             assert error(answer) == (405, "method_not_allowed")
-            assert set(methods.split()) <= set(answer["Allow"].split(", "))
+            assert set(methods.split()) <= set(answer["Allow"].split(", ")) <= {*METHODS, "HEAD"} - {method}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,8 @@ def test_other_methods_are_not_allowed(ann, methods, path):
         ("DELETE", "/api/threads/{thread}", None),
         ("GET", "/api/threads/{thread}/messages", None),
         ("GET", "/api/threads/{thread}/events", None),
+        ("GET", "/api/threads/{thread}/export", None),
+        ("GET", "/api/threads/{thread}/export?format=json", None),
         ("GET", "/api/chat/messages?thread_id={thread}", None),
         ("GET", "/api/messages?thread_id={thread}", None),
         ("POST", "/api/messages/{message}/regenerate", {}),
@@ -212,7 +216,13 @@ def test_lists_and_numbers_are_ones_own(ann, ben, play):
     assert len(ann.get("/api/agents/status").json()["runs"]) == 1
     assert ben.get("/api/agents/status").json() == {"runs": []}
     none = dict.fromkeys(("queued", "running", "completed", "failed", "cancelled"), 0)
-    assert ben.get("/api/metrics").json() == {"threads": 0, "messages": 0, "runs": none}
+    assert ben.get("/api/metrics").json() == {
+        "threads": 0,
+        "messages": 0,
+        "runs": none,
+        "tokens": {"input": 0, "output": 0},
+        "cost_usd": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -221,6 +231,7 @@ def test_lists_and_numbers_are_ones_own(ann, ben, play):
         "/api/threads/{}",
         "/api/threads/{}/messages",
         "/api/threads/{}/events",
+        "/api/threads/{}/export",
         "/api/messages/{}/regenerate",
         "/api/runs/{}",
         "/api/runs/{}/cancel",
@@ -540,7 +551,7 @@ def test_events_come_as_they_are_stored(ann, play):
     assert [event["seq"] for event in log["events"]] == [1, 2, 3]
     assert log["events"][2]["final_response"] == "fünf 💶"
     assert (log["head"], log["more"]) == (3, False)
-    for frame in runs.replay(ann.user.pk, said["thread_id"], 0, 10).frames:
+    for frame in events.replay(ann.user.pk, said["thread_id"], 0, 10).frames:
         assert frame.encode() in answer.content
 
 
@@ -577,6 +588,78 @@ def test_a_place_in_the_log_is_a_whole_number(ann, field, value):
 def test_a_thread_without_events_has_an_empty_log(ann):
     thread = ann.post("/api/threads").json()["id"]
     assert ann.get(f"/api/threads/{thread}/events").json() == {"events": [], "head": 0, "more": False}
+
+
+# ---- Export ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def branched(ann, play):
+    """A thread with a question asked in two ways, the first answered twice; a file came with it."""
+    file = Attachment.objects.create(user=ann.user, name="bill.csv", media_type="text/csv", size=1234)
+    asked = ann.say("How **much**?", agent="echo", attachment_ids=[str(file.pk)])
+    answer_id = play("five")
+    ann.post(f"/api/messages/{answer_id}/regenerate")
+    play("six")
+    ann.say("How little?", thread_id=asked["thread_id"], parent_id=None)
+    return asked["thread_id"]
+
+
+def test_a_thread_can_be_taken_away_to_be_read(ann, branched):
+    answer = ann.get(f"/api/threads/{branched}/export")
+    assert answer["Content-Type"] == "text/markdown; charset=utf-8"
+    assert answer["Content-Disposition"] == 'attachment; filename="How much.md"'
+    assert answer["Cache-Control"] == "no-store"
+    times = [message["created_at"] for message in ann.get(f"/api/threads/{branched}/messages").json()["messages"]]
+    assert answer.content.decode().split("\n\n") == [
+        "# How much?",
+        f"## You, {times[0]}",
+        "How **much**?",
+        "- bill.csv (text/csv, 1,234 bytes)",
+        f"## echo, {times[1]}",
+        "five",
+        f"## echo (another version), {times[2]}",
+        "six",
+        f"## You (another version), {times[3]}",
+        "How little?\n",
+    ]
+    assert ann.get(f"/api/threads/{branched}/export?format=md").content == answer.content
+
+
+def test_a_thread_can_be_taken_away_as_data(ann, branched):
+    answer = ann.get(f"/api/threads/{branched}/export?format=json")
+    assert answer["Content-Type"] == "application/json; charset=utf-8"
+    assert answer["Content-Disposition"] == 'attachment; filename="How much.json"'
+    listed = ann.get(f"/api/threads/{branched}/messages").json()["messages"]
+    assert answer.json() == {"thread": ann.get(f"/api/threads/{branched}").json(), "messages": listed}
+
+
+def test_a_longer_export_takes_no_more_queries(ann, branched, django_assert_num_queries):
+    for count in (1, 5):
+        for n in range(count):
+            ann.say(f"so {n}", thread_id=branched)
+        with django_assert_num_queries(4):
+            ann.get(f"/api/threads/{branched}/export")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("", 'filename="thread.md"'),
+        ("...", 'filename="thread.md"'),
+        ('../../etc/"passwd"\r\nX-Evil: 1', 'filename="etc passwd X-Evil 1.md"'),
+        ("x" * 200, f'filename="{"x" * 80}.md"'),
+        ("Übersicht \u202efdp.exe", "filename*=utf-8''%C3%9Cbersicht%20fdp.exe.md"),
+    ],
+)
+def test_an_exports_name_does_no_harm(ann, title, name):
+    thread = ann.post("/api/threads", {"title": title}).json()["id"]
+    assert ann.get(f"/api/threads/{thread}/export")["Content-Disposition"] == f"attachment; {name}"
+
+
+@pytest.mark.parametrize("format", ["", "html", "MD", "json/"])
+def test_an_export_has_one_of_two_formats(ann, format):
+    assert bad(ann.get(f"/api/threads/{ann.say()['thread_id']}/export?format={format}"), "format")
 
 
 # ---- Runs and agents ---------------------------------------------------------------------------------------
@@ -744,9 +827,25 @@ def test_the_users_numbers(ann, play):
         "threads": 2,
         "messages": 4,
         "runs": {"queued": 1, "running": 0, "completed": 1, "failed": 0, "cancelled": 1},
+        "tokens": {"input": 0, "output": 0},
+        "cost_usd": 0,
     }
     ann.delete(f"/api/threads/{said['thread_id']}")
     assert ann.get("/api/metrics").json()["threads"] == 1
+
+
+def test_what_the_users_runs_cost(ann, ben, play):
+    for usage in (
+        {"input_tokens": 1000, "output_tokens": 10, "cost_usd": 0.25},
+        {"input_tokens": 1, "cost_usd": None},
+        {"input_tokens": "many", "output_tokens": -1, "cost_usd": True, "tokens": 7},
+    ):
+        said = ann.say()
+        play()
+        Run.objects.filter(pk=said["run_id"]).update(usage=usage)
+    numbers = ann.get("/api/metrics").json()
+    assert (numbers["tokens"], numbers["cost_usd"]) == ({"input": 1001, "output": 10}, 0.25)
+    assert ben.get("/api/metrics").json()["cost_usd"] == 0
 
 
 def test_alive(client):
@@ -760,6 +859,9 @@ def test_ready_names_what_is_missing(client, db, settings):
     body = answer.json()
     assert body["checks"]["database"] == "healthy"
     assert body["checks"]["workers"] == "unhealthy"
+    assert body["details"]["workers"]["reason"] == "No worker is running."
+    assert "reason" not in body["details"]["database"]
+    assert body["details"]["database"]["duration_ms"] > 0
     assert "workers" in body["message"]
     assert body["version"] == client.get("/api/schema").json()["info"]["version"]
     assert body["uptime_seconds"] > 0
@@ -772,8 +874,29 @@ def test_ready_when_nothing_is_missing(client, worker, monkeypatch):
     assert answer.status_code == 200
     body = answer.json()
     assert body["status"] == "healthy"
-    assert body["checks"] == dict.fromkeys(("database", "channel_layer", "workers"), "healthy")
+    assert body["checks"] == dict.fromkeys(("database", "migrations", "channel_layer", "workers"), "healthy")
+    assert set(body["details"]) == set(body["checks"])
+    assert "reason" not in str(body["details"])
     assert "error" not in body
+
+
+def test_ready_says_how_long_no_worker_was_heard(client, worker):
+    Worker.objects.update(heartbeat_at=Now() - timedelta(seconds=300))
+    assert client.get("/api/health").json()["details"]["workers"]["reason"] == "No worker has been heard of for 300 s."
+    Worker.objects.update(heartbeat_at=Now(), draining=True)
+    assert client.get("/api/health").json()["details"]["workers"]["reason"] == "Every worker is draining."
+
+
+def test_ready_demands_the_migrations(client, worker, monkeypatch):
+    monkeypatch.setattr(system, "_migrated", False)
+    recorder = MigrationRecorder(connection)
+    newest = recorder.migration_qs.filter(app="chat").latest("id").name
+    recorder.record_unapplied("chat", newest)
+    body = client.get("/api/health").json()
+    assert body["checks"]["migrations"] == "unhealthy"
+    assert body["details"]["migrations"]["reason"] == "Migrations that are not applied: 1. Run manage.py migrate."
+    recorder.record_applied("chat", newest)
+    assert client.get("/api/health").json()["checks"]["migrations"] == "healthy"
 
 
 def broken(*args):

@@ -47,6 +47,15 @@ def test_a_file_comes_back_as_it_was(alice):
     assert "sandbox" in content["Content-Security-Policy"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_file_goes_with_its_user(alice, bob, folder):
+    for user in (alice, bob):
+        upload(client(user))
+    theirs = Attachment.objects.get(user=bob)
+    alice.delete()
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / theirs.file.name]
+
+
 def test_a_file_is_its_owner_s_only(alice, bob):
     found = upload(client(alice)).json()
     for path in (f"/api/attachments/{found['id']}", f"/api/attachments/{found['id']}/content"):

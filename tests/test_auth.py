@@ -306,6 +306,26 @@ def test_of_two_that_refresh_at_once_one_wins(tokens, monkeypatch):
         auth.refresh(tokens.refresh)
 
 
+def test_who_lost_the_answer_gets_another_pair_with_the_same_key(client, alice, bob, tokens):
+    def refresh(token, key):
+        return post(client, "/auth/refresh", {"refresh_token": token}, **{"Idempotency-Key": key})
+
+    lost = refresh(tokens.refresh, "random").json()["refresh_token"]
+    again = refresh(tokens.refresh, "random")
+    assert again.status_code == 200
+    for key in ("", "other"):
+        assert refused(refresh(tokens.refresh, key))
+    assert refused(post(client, "/auth/refresh", {"refresh_token": tokens.refresh}))
+    theirs = auth.sign_in(bob, "")
+    auth.refresh(theirs.refresh)
+    assert refused(refresh(theirs.refresh, "random"))
+    for fresh in (lost, again.json()["refresh_token"]):
+        assert refresh(fresh, "another").status_code == 200
+        assert refused(refresh(tokens.refresh, "random")), "the session has gone on since"
+    auth.end_session(Session.objects.get(user=alice))
+    assert refused(refresh(again.json()["refresh_token"], "another"))
+
+
 def test_no_refresh_token_is_kept(alice, tokens):
     auth.refresh(tokens.refresh)
     (kept,) = OutstandingToken.objects.all()
@@ -529,6 +549,123 @@ def test_a_session_knows_its_browser(alice):
     assert Session.objects.get().user_agent == "Mozilla" + "x" * 293
 
 
+# ---- The password and the list of sessions -----------------------------------------------------------------
+
+NEW = "another horse battery"
+
+
+def change(client, access, current=PASSWORD, new=NEW):
+    return post(client, "/auth/password", {"current": current, "new": new}, **bearer(access))
+
+
+def test_a_new_password_ends_the_other_sessions(client, alice, bob, django_capture_on_commit_callbacks):
+    here, there, theirs = auth.sign_in(alice, ""), auth.sign_in(alice, ""), auth.sign_in(bob, "")
+    sessions = {name: auth.identify(of.access).session_id for name, of in (("here", here), ("there", there))}
+    with django_capture_on_commit_callbacks() as callbacks:
+        answer = change(client, here.access)
+    assert answer.status_code == 200
+    assert signals(callbacks) == [(f"user.{alice.pk}", {"type": "session_ended", "session": str(sessions["there"])})]
+    for old in (here, there):
+        assert refused(client.get("/auth/verify", headers=bearer(old.access)))
+        assert refused(post(client, "/auth/refresh", {"refresh_token": old.refresh}))
+    fresh = answer.json()
+    assert auth.identify(fresh["access_token"]).session_id == sessions["here"]
+    assert post(client, "/auth/refresh", {"refresh_token": fresh["refresh_token"]}).status_code == 200
+    assert auth.identify(theirs.access)
+    assert refused(log_in(client, alice))
+    assert post(client, "/auth/login", {"email": alice.email, "password": NEW}).status_code == 200
+
+
+def test_with_a_cookie_the_fresh_refresh_token_is_in_the_cookie(client, alice):
+    body = log_in(client, alice, session="cookie").json()
+    answer = change(client, body["access_token"])
+    assert "refresh_token" not in answer.json()
+    assert auth.session_of(answer.cookies["netra_refresh"].value)
+    assert post(client, "/auth/refresh", {}, **ORIGIN).status_code == 200
+
+
+def test_the_cookie_of_another_session_stays_as_it_is(client, alice, bob):
+    log_in(client, bob, session="cookie")
+    answer = change(client, auth.sign_in(alice, "").access)
+    assert "refresh_token" in answer.json()
+    assert not answer.cookies
+    assert post(client, "/auth/refresh", {}, **ORIGIN).json()["user"]["id"] == str(bob.pk)
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("current", {"current": "wrong horse battery", "new": NEW}),
+        ("current", {"current": f" {PASSWORD}", "new": NEW}),
+        ("current", {"new": NEW}),
+        ("current", {"current": 5, "new": NEW}),
+        ("new", {"current": PASSWORD}),
+        ("new", {"current": PASSWORD, "new": "short"}),
+        ("new", {"current": PASSWORD, "new": "password123"}),
+        ("new", {"current": PASSWORD, "new": "alice@example.com"}),
+        ("new", {"current": PASSWORD, "new": "x9" * 513}),
+        ("new", {"current": PASSWORD, "new": ["x"]}),
+    ],
+)
+def test_a_password_that_is_not_changed_is_named(client, alice, tokens, field, body):
+    there = auth.sign_in(alice, "")
+    answer = post(client, "/auth/password", body, **bearer(tokens.access))
+    assert (answer.status_code, answer.json()["error"], answer.json()["field"]) == (422, "invalid_message", field)
+    for still in (tokens, there):
+        assert auth.identify(still.access)
+
+
+def test_of_two_that_change_the_password_at_once_one_wins(alice, tokens):
+    other = User.objects.get(pk=alice.pk)
+    session = auth.identify(tokens.access).session_id
+    auth.change_password(alice, PASSWORD, NEW, session)
+    with pytest.raises(auth.Unauthorized):
+        auth.change_password(other, PASSWORD, "yet another battery", session)
+    assert User.objects.get(pk=alice.pk).check_password(NEW)
+
+
+def test_my_sessions_are_listed(client, alice, bob, settings):
+    here, there, ended, old = (auth.sign_in(alice, f"browser {n}") for n in range(4))
+    auth.sign_in(bob, "")
+    auth.end_session(auth.session_of(ended.refresh))
+    ids = [auth.identify(of.access).session_id for of in (here, there)]
+    expired = Session.objects.filter(pk=auth.identify(old.access).session_id)
+    expired.update(used_at=expired.get().used_at - settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
+    Session.objects.filter(pk=ids[0]).update(used_at=Session.objects.get(pk=ids[0]).used_at - timedelta(hours=1))
+    listed = client.get("/auth/sessions", headers=bearer(here.access)).json()
+    sessions = listed.pop("sessions")
+    assert listed == {"total_count": 2, "page": 1, "page_size": 50, "has_more": False}
+    assert [(shown["id"], shown["current"], shown["user_agent"]) for shown in sessions] == [
+        (str(ids[1]), False, "browser 1"),
+        (str(ids[0]), True, "browser 0"),
+    ]
+    assert set(sessions[0]) == {"id", "current", "user_agent", "created_at", "used_at"}
+    assert all(shown[name].endswith("Z") for shown in sessions for name in ("created_at", "used_at"))
+
+
+@pytest.mark.parametrize("which", ["another", "current"])
+def test_a_session_can_be_ended_from_the_list(client, alice, which, django_capture_on_commit_callbacks):
+    here, there = auth.sign_in(alice, ""), auth.sign_in(alice, "")
+    ended, kept = (there, here) if which == "another" else (here, there)
+    session = str(auth.identify(ended.access).session_id)
+    with django_capture_on_commit_callbacks() as callbacks:
+        answer = client.delete(f"/auth/sessions/{session}", headers=bearer(here.access))
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert signals(callbacks) == [(f"user.{alice.pk}", {"type": "session_ended", "session": session})]
+    assert refused(client.get("/auth/verify", headers=bearer(ended.access)))
+    again = client.delete(f"/auth/sessions/{session}", headers=bearer(kept.access))
+    assert (again.status_code, again.json()["error"]) == (404, "not_found")
+
+
+def test_another_users_session_is_not_there(client, alice, bob):
+    here, theirs = auth.sign_in(alice, ""), auth.sign_in(bob, "")
+    path = f"/auth/sessions/{auth.identify(theirs.access).session_id}"
+    answer = client.delete(path, headers=bearer(here.access))
+    missing = client.delete(f"/auth/sessions/{uuid.uuid4()}", headers=bearer(here.access))
+    assert (answer.status_code, answer.content) == (missing.status_code, missing.content) == (404, missing.content)
+    assert auth.identify(theirs.access)
+
+
 # ---- Who am I ----------------------------------------------------------------------------------------------
 
 
@@ -626,6 +763,9 @@ def test_a_body_without_a_length_is_read(db):
         ("logout", "POST"),
         ("verify", "GET, POST"),
         ("me", "GET, PATCH"),
+        ("password", "POST"),
+        ("sessions", "GET"),
+        (f"sessions/{uuid.UUID(int=0)}", "DELETE"),
     ],
 )
 def test_other_methods_are_not_allowed(client, tokens, path, allowed):
@@ -636,9 +776,12 @@ def test_other_methods_are_not_allowed(client, tokens, path, allowed):
             assert set(allowed.split(", ")) <= set(answer["Allow"].split(", "))
 
 
-@pytest.mark.parametrize("path", ["verify", "me"])
-def test_who_am_i_needs_a_token(client, db, path):
-    answer = client.get(f"/auth/{path}")
+@pytest.mark.parametrize(
+    "way", ["GET verify", "GET me", "POST password", "GET sessions", f"DELETE sessions/{uuid.UUID(int=0)}"]
+)
+def test_what_is_a_users_own_needs_a_token(client, db, way):
+    method, path = way.split()
+    answer = client.generic(method, f"/auth/{path}")
     assert refused(answer)
     assert answer["WWW-Authenticate"] == "Bearer"
 

@@ -1,7 +1,17 @@
 import asyncio
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+import agents
+from agents import registry
 from agents.agent import Record, Turn
 from agents.echo import echo
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_echo_counts_and_repeats_the_words() -> None:
@@ -20,3 +30,26 @@ def test_echo_counts_and_repeats_the_words() -> None:
     assert sink[1]["parameters"] == {"text": "one  two\nthree"}
     assert sink[2]["result"] == 3
     assert turn.said == "one two three "
+
+
+def test_the_smallest_agent_is_small() -> None:
+    assert len((ROOT / "agents/echo.py").read_text().splitlines()) < 20
+
+
+def test_contributing_s_agent_works_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Its agent and its test, in files of their own, read from the page."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    files = {}
+    for block in map(textwrap.dedent, blocks):
+        name = re.match(r"# \w+/(\w+)\.py\n", block)
+        assert name
+        files[name[1]] = block
+    (tmp_path / "greeter.py").write_text(files["greeter"])
+    monkeypatch.setattr(agents, "__path__", [*agents.__path__, str(tmp_path)])
+    settings.AGENTS = {"greeter": "agents.greeter.greeter"}
+    assert registry.described(registry.load())["greeter"]["description"] == "Say hello."
+    names: dict[str, Any] = {}
+    exec(files["test_greeter"], names)
+    names["test_greeter_counts"]()

@@ -1,5 +1,6 @@
 """The record against its invariants: by a state machine that tries everything in any order, and one by one."""
 
+import dataclasses
 import json
 import threading
 import uuid
@@ -7,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings as netra
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chat import layer, runs
+from chat import events, layer, runs
 from chat.models import Event, Message, Run, Thread, User, Worker
 from chat.protocol import TERMINAL, ProtocolError, Regenerate, UserMessage
-from chat.runs import End, Entry
+from chat.runs import Asked, End, Entry
 
 AGENTS = ["echo", "advisor"]
 
@@ -27,7 +28,7 @@ def message(content="hello", **fields):
 
 
 def delta(run, text="word "):
-    return runs.body(
+    return events.body(
         run.thread_id, run.run_id, run.attempt, {"type": "agent_delta", "agent_name": run.agent, "delta": text}
     )
 
@@ -41,7 +42,7 @@ def completed(run, answer="done", **fields):
         "final_response": answer,
         "message_id": str(message_id),
     }
-    body = runs.body(run.thread_id, run.run_id, run.attempt, {**event, **fields})
+    body = events.body(run.thread_id, run.run_id, run.attempt, {**event, **fields})
     return Entry(run, [body], End(Run.COMPLETED, answer, message_id))
 
 
@@ -347,6 +348,31 @@ def test_what_cannot_be_started_leaves_nothing(alice, fields, code):
     assert not Event.objects.exists()
 
 
+def test_messages_written_together_fail_alone(alice, bob, django_assert_max_num_queries):
+    bobs = runs.start(bob.id, message()).thread_id
+    asked = [
+        Asked(alice.id, message("one")),
+        Asked(alice.id, message("two", agent="nobody")),
+        Asked(alice.id, message("three", thread_id=bobs)),
+        Asked(bob.id, message("four", thread_id=bobs, client_msg_id="four")),
+    ]
+    with django_assert_max_num_queries(12):  # no more for a hundred of them
+        first, second, third, fourth = runs.start_all(asked)
+    assert (second.code, third.code) == ("unknown_agent", "not_found")
+    assert [frames(one.thread_id)[-1]["content"] for one in (first, fourth)] == ["one", "four"]
+    assert frames(bobs)[-1]["parent_id"] == frames(bobs)[0]["message_id"]
+    (again,) = runs.start_all(asked[3:])
+    assert (again.repeated, again.run_id) == (True, fourth.run_id)
+
+
+def test_what_meets_at_a_constraint_is_written_one_by_one(alice, bob):
+    thread_id = uuid.uuid4()
+    asked = [Asked(user.id, message(thread_id=thread_id)) for user in (alice, bob)]
+    first, second = runs.start_all(asked)
+    assert (first.thread_id, second.code) == (thread_id, "not_found")
+    assert [frame["seq"] for frame in frames(thread_id)] == [1]
+
+
 def test_a_message_follows_the_newest_or_what_it_names(alice):
     first = runs.start(alice.id, message("one"))
     runs.record([completed(claim_one(), "answer")])
@@ -392,6 +418,40 @@ def test_a_thread_s_runs_are_played_one_after_the_other(alice):
     assert claim_one(worker).run_id == second.run_id
 
 
+@pytest.fixture
+def limited(settings):
+    settings.NETRA_LIMITS = True
+
+
+def test_users_take_turns(limited, alice, bob):
+    """Whoever has many runs in the queue does not make all others wait for them."""
+    many = [runs.start(alice.id, message(str(number))).run_id for number in range(5)]
+    one = runs.start(bob.id, message("one")).run_id
+    worker = new_worker()
+    assert [run.run_id for run in runs.claim(worker, AGENTS, 2)] == [many[0], one]
+    assert [run.run_id for run in runs.claim(worker, AGENTS, 9)] == many[1:]
+
+
+def test_users_whose_messages_come_together_take_turns(limited, alice, bob):
+    runs.start_all([Asked(user.id, message()) for user in (alice, alice, alice, bob)])
+    assert {run.user_id for run in runs.claim(new_worker(), AGENTS, 2)} == {alice.id, bob.id}
+
+
+@pytest.mark.parametrize("how", ["regenerate", "again"])
+def test_another_answer_waits_for_its_turn_too(limited, alice, bob, how):
+    runs.start(alice.id, message())
+    run = claim_one()
+    runs.record([completed(run)])
+    runs.start(alice.id, message())
+    if how == "again":
+        runs.again(run.run_id)
+    else:
+        answer = Message.objects.get(role="assistant")
+        runs.regenerate(alice.id, Regenerate(answer.id, None, None, None))
+    runs.start(bob.id, message())
+    assert [run.user_id for run in runs.claim(new_worker(), AGENTS, 3)] == [alice.id, bob.id, alice.id]
+
+
 def test_a_requeued_run_stays_ahead(alice):
     first = runs.start(alice.id, message("one"))
     runs.start(alice.id, message("two", thread_id=first.thread_id))
@@ -407,6 +467,37 @@ def test_a_claim_takes_only_the_agents_that_it_can_play(alice):
     assert runs.claim(new_worker(), ["advisor"], 1) == []
     assert runs.claim(new_worker(), [], 1) == []
     assert claim_one().agent == "echo"
+
+
+def test_who_is_silent_or_drains_serves_nobody(alice):
+    runs.start(alice.id, message(agent="echo"))
+    runs.start(alice.id, message(agent="advisor"))
+    worker = uuid.uuid4()
+    runs.register(worker, "host", 1, {"echo": {}})
+    assert runs.unserved() == {"advisor"}
+    Worker.objects.update(draining=True)
+    assert runs.unserved() == {"advisor", "echo"}
+    Worker.objects.update(draining=False, heartbeat_at=Now() - timedelta(seconds=netra.NETRA_LEASE_SECONDS + 1))
+    assert runs.unserved() == {"advisor", "echo"}
+    assert len(runs.claim(worker, AGENTS, 2)) == 2
+    assert runs.unserved() == set()
+
+
+def test_only_what_has_waited_long_for_its_agent_is_abandoned(alice):
+    waiting, young, other, claimed = (
+        runs.start(alice.id, message(agent=agent)).run_id for agent in ("echo", "echo", "advisor", "echo")
+    )
+    Run.objects.exclude(id=claimed).update(not_before=Now() + timedelta(days=1))
+    claim_one()
+    late = Now() - timedelta(seconds=netra.NETRA_RUN_TIMEOUT + 1)
+    Run.objects.exclude(id=young).update(created_at=late)
+    assert runs.abandon(["echo"]) == 1
+    assert runs.abandon(["echo"]) == 0
+    run = Run.objects.get(id=waiting)
+    assert (run.status, run.error_code) == (Run.FAILED, "unknown_agent")
+    assert types(run.thread_id) == ["message_created", "agent_failed"]
+    assert set(Run.objects.filter(id__in=[young, other]).values_list("status", flat=True)) == {Run.QUEUED}
+    assert Run.objects.get(id=claimed).status == Run.RUNNING
 
 
 @pytest.mark.django_db(transaction=True)
@@ -436,6 +527,19 @@ def test_many_workers_never_claim_the_same(alice):
     assert set(Run.objects.values_list("attempt", flat=True)) == {1}
 
 
+def test_a_step_is_written_once_however_often_it_is_tried(alice):
+    """As after a connection that broke in its COMMIT."""
+    accepted = runs.start(alice.id, message())
+    run = claim_one()
+    first = Entry(run, [delta(run, "one ")], step=1)
+    last = dataclasses.replace(completed(run, "one two"), step=2)
+    for entry in (first, first, last, last):
+        assert runs.record([entry]) == {run.run_id}
+    kinds = [frame["type"] for frame in frames(accepted.thread_id)]
+    assert kinds == ["message_created", "agent_started", "agent_delta", "agent_completed"]
+    assert runs.record([first]) == set()
+
+
 @pytest.mark.parametrize(
     ("how", "reason", "attempt"),
     [("lease", "worker_lost", 2), ("drain", "worker_stopped", 1), ("retry", "retry", 2)],
@@ -454,7 +558,41 @@ def test_a_run_that_had_begun_is_announced_anew(alice, how, reason, attempt):
     assert (restarted["reason"], restarted["attempt"]) == (reason, attempt)
 
 
+def test_a_last_attempt_that_was_handed_back_stays_one(alice, settings):
+    settings.NETRA_MAX_ATTEMPTS = 2
+    runs.start(alice.id, message())
+    assert not claim_one().last
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    run = claim_one()
+    assert run.last
+    runs.record([Entry(run, [], End(Run.QUEUED, refund=True))])
+    assert claim_one().last
+
+
 # ---- Recording and ending ----
+
+
+def test_who_has_lost_a_run_writes_nothing_of_it(alice):
+    accepted = runs.start(alice.id, message())
+    frozen = new_worker()
+    first = claim_one(frozen)
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    second = claim_one()
+    before = types(accepted.thread_id)
+    assert runs.record([Entry(first, [delta(first)])]) == set()
+    assert runs.record([completed(first)]) == set()
+    assert runs.heartbeat(frozen, False, [first]) == set()
+    assert types(accepted.thread_id) == before
+    assert runs.record([completed(second)]) == {second.run_id}
+
+
+@pytest.mark.parametrize("kind", sorted(TERMINAL))
+def test_the_database_takes_one_end_of_a_run(alice, kind):
+    """Whatever the code that writes it believes."""
+    accepted = runs.start(alice.id, message())
+    runs.record([completed(claim_one())])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Event.objects.create(thread_id=accepted.thread_id, run_id=accepted.run_id, seq=99, type=kind, frame="{}")
 
 
 def test_one_stale_run_costs_the_others_nothing(alice):
@@ -494,6 +632,20 @@ def test_what_was_said_before_a_stop_is_kept(alice):
     assert runs.record([completed(second)]) == set()
 
 
+def test_usage_comes_late_only_from_whom_the_run_was_taken(alice):
+    accepted = runs.start(alice.id, message())
+    first = claim_one()
+    runs.record([Entry(first, [], End(Run.QUEUED, refund=True, usage={"tokens": 1}))])
+    second = claim_one()
+    assert second.usage == {"tokens": 1}
+    runs.used(second, {"tokens": 5})  # it has not ended
+    runs.cancel(alice.id, accepted.run_id)
+    runs.used(first, {"tokens": 7})
+    assert Run.objects.get().usage == {"tokens": 1}
+    runs.used(second, {"tokens": 2})
+    assert Run.objects.get().usage == {"tokens": 2}
+
+
 def test_a_stop_reaches_only_the_user_s_own(alice, bob):
     accepted = runs.start(alice.id, message())
     assert runs.cancel(bob.id) == []
@@ -528,9 +680,9 @@ def test_earlier_tool_calls_are_known_whole(alice):
         event = {"type": kind, "agent_name": run.agent, "tool_call_id": call, **fields}
         if kind == "tool_completed":
             event["result"] = result
-        return runs.body(run.thread_id, run.run_id, 1, event, whole)
+        return events.body(run.thread_id, run.run_id, 1, event, whole)
 
-    events = [
+    said = [
         tool("tool_executing", "done"),
         tool("tool_completed", "done", 7, success=True),
         tool("tool_executing", "cut"),
@@ -539,7 +691,7 @@ def test_earlier_tool_calls_are_known_whole(alice):
         tool("tool_completed", "raised", success=False),
         tool("tool_executing", "broken off"),
     ]
-    runs.record([Entry(run, events)])
+    runs.record([Entry(run, said)])
     assert runs.calls(run) == {
         "done": (True, 7),
         "cut": (True, ["all of it"]),
@@ -592,15 +744,15 @@ def test_the_log_is_read_in_pages(alice, bob):
     accepted = runs.start(alice.id, message())
     run = claim_one()
     runs.record([Entry(run, [delta(run) for _ in range(8)])])
-    page = runs.replay(alice.id, accepted.thread_id, 3, 4)
+    page = events.replay(alice.id, accepted.thread_id, 3, 4)
     assert [json.loads(frame)["seq"] for frame in page.frames] == [4, 5, 6, 7]
     assert (page.head, page.first) == (10, 4)
-    assert runs.replay(alice.id, accepted.thread_id, 10, 4).rows == []
+    assert events.replay(alice.id, accepted.thread_id, 10, 4).rows == []
     Event.objects.filter(seq__lte=5).delete()
-    assert runs.replay(alice.id, accepted.thread_id, 0, 4).first == 6
+    assert events.replay(alice.id, accepted.thread_id, 0, 4).first == 6
     for user, thread_id in ((bob, accepted.thread_id), (alice, uuid.uuid4())):
         with pytest.raises(ProtocolError) as error:
-            runs.replay(user.id, thread_id, 0, 1)
+            events.replay(user.id, thread_id, 0, 1)
         assert error.value.code == "not_found"
 
 
@@ -622,7 +774,7 @@ def test_a_deleted_thread_ends_its_runs_and_keeps_its_id(alice, bob):
     for again in (
         lambda: runs.start(alice.id, message(thread_id=accepted.thread_id)),
         lambda: runs.start(alice.id, message(client_msg_id="one")),
-        lambda: runs.replay(alice.id, accepted.thread_id, 0, 1),
+        lambda: events.replay(alice.id, accepted.thread_id, 0, 1),
         lambda: runs.delete(alice.id, accepted.thread_id),
     ):
         with pytest.raises(ProtocolError) as error:
@@ -635,9 +787,20 @@ def test_a_deleted_thread_ends_its_runs_and_keeps_its_id(alice, bob):
 
 def test_what_a_socket_compares(alice, bob):
     accepted = runs.start(alice.id, message())
-    assert runs.heads(alice.id) == {accepted.thread_id: 1}
-    assert runs.heads(bob.id) == {}
-    assert runs.heads_of([accepted.thread_id]) == {accepted.thread_id: 1}
-    assert runs.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 1)]
+    assert events.heads(alice.id) == {accepted.thread_id: 1}
+    assert events.heads(bob.id) == {}
+    assert events.heads_of([accepted.thread_id]) == {accepted.thread_id: 1}
+    assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 1)]
     Thread.objects.update(updated_at=Now() - timedelta(seconds=90))
-    assert runs.changed([alice.id, bob.id], timedelta(seconds=60)) == []
+    assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == []
+
+
+def test_resuming_a_longer_log_takes_no_more_queries(alice, django_assert_num_queries):
+    thread = runs.start(alice.id, message()).thread_id
+    runs.record([completed(claim_one(), "So.")])
+    for _ in range(2):
+        for after in (0, 2):
+            with django_assert_num_queries(2):
+                events.replay(alice.id, thread, after, 1000)
+        for number in range(20):
+            runs.rename(alice.id, thread, str(number))

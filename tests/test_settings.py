@@ -1,6 +1,7 @@
 """A process with a wrong setting does not start, and says which one it is."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -45,6 +46,9 @@ WRONG = [
     ("DATABASE_URL", "no url with hunter2"),
     ("DATABASE_URL", "sqlite://"),
     ("DATABASE_URL", "postgres://localhost"),
+    ("NETRA_EMAIL_URL", "http://u:hunter2@h"),
+    ("NETRA_EMAIL_URL", "smtp://u:hunter2@h:port"),
+    ("NETRA_EMAIL_URL", "smtp:hunter2"),
     ("REDIS_URL", "http://hunter2@h"),
     ("REDIS_URL", "redis://:hunter2@h:port/0"),
     ("REDIS_URL", "redis://"),
@@ -60,6 +64,9 @@ WRONG = [
     ("NETRA_MODEL", "gpt-4o"),
     ("NETRA_MCP_SERVERS", "tickets"),
     ("NETRA_WEB_FETCH", "perhaps"),
+    ("NETRA_METRICS_TOKEN", "too short"),
+    ("NETRA_METRICS_TOKEN", "long enough but with spaces"),
+    ("NETRA_LOG", "xml"),
     ("NETRA_AGENTS", "nameless"),
     ("NETRA_AGENTS", "a=b c"),
 ]
@@ -108,10 +115,14 @@ def test_every_process_ends_with_the_name(command):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("tests.nowhere.agent", "cannot be imported"),
-        ("tests.agents.nobody", "cannot be imported"),
-        ("tests.agents.note", "must be an async function"),
-        ("tests.test_settings.two", "must take one argument"),
+        ("tests.nowhere.agent", "cannot be imported: there is no module 'tests.nowhere'; is it spelt right"),
+        ("nowhere.at.all.agent", "cannot be imported: there is no module 'nowhere'"),
+        ("tests.agents.slo", "has no 'slo'; did you mean 'slow'?"),
+        ("tests.agents.nobody", "has no 'nobody'."),
+        ("tests.agents.note", "must be an async function; it is a plain function: write async def."),
+        ("tests.test_settings.TWICE", "must be an async function; it is a list."),
+        ("tests.test_settings.pieces", "must be an async function; it is an async generator"),
+        ("tests.test_settings.two", "must take one argument, the turn; it takes (turn, other)."),
     ],
 )
 def test_a_wrong_agent_is_named(settings, path, words):
@@ -121,16 +132,60 @@ def test_a_wrong_agent_is_named(settings, path, words):
     assert words in problem.msg
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all' ({}, line 1)"),
+        ("\nasync def agent(turn):\npass", "IndentationError: expected an indented block after function definition"),
+        ("\n1 / 0", "ZeroDivisionError: division by zero ({}, line 2)"),
+        ("raise SystemExit('bye')", "SystemExit: bye ({}, line 1)"),
+    ],
+)  # fmt: skip
+def test_an_agent_whose_module_breaks_is_named_with_the_line(settings, tmp_path, monkeypatch, code, words):
+    name = f"broken_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.AGENTS = {"mine": f"{name}.agent"}
+    with pytest.raises(ValueError, match="Agent 'mine'") as caught:
+        registry.load()
+    assert f"{name}.agent cannot be imported: " in str(caught.value)
+    assert words.format(tmp_path / f"{name}.py") in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["echo=tests.agents.slow", "mine=tests.agents.slow,mine=tests.agents.loud"])
+def test_two_agents_of_one_name_are_refused(entry):
+    done = start("manage.py", "check", NETRA_AGENTS=entry)
+    assert done.returncode != 0
+    assert "there is an agent" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_worker_with_a_wrong_agent_does_not_start():
     done = start("manage.py", "runagents", NETRA_AGENTS="mine=tests.nowhere.agent")
     assert done.returncode != 0
     assert "Agent 'mine': tests.nowhere.agent cannot be imported" in done.stderr
 
 
+TWICE = [1, 1]
+
+
 async def two(turn, other):
     """Not an agent."""
+
+
+async def pieces(turn):
+    """Not an agent either."""
+    yield turn
 
 
 def test_production_passes_django_s_deployment_checks():
     done = start("manage.py", "check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 0, done.stderr
+
+
+def test_every_setting_is_documented():
+    source = (ROOT / "netra" / "settings.py").read_text()
+    names = set(re.findall(r'\b(?:text|flag|number|seconds|names)\(\s*"([A-Z_]+)"', source))
+    assert len(names) > 30
+    table = (ROOT / "docs" / "operations.md").read_text()
+    assert sorted(name for name in names if f"`{name}`" not in table) == []

@@ -190,6 +190,7 @@ def test_serves_prints_an_administrator_once_and_leaves_nothing(start: Start, tm
     assert processes(var) == {}
 
 
+@pytest.mark.slow
 def test_a_part_that_is_killed_is_started_again(start: Start, tmp_path: Path) -> None:
     up = start(tmp_path)
     up.line("Netra is running")
@@ -201,6 +202,7 @@ def test_a_part_that_is_killed_is_started_again(start: Start, tmp_path: Path) ->
     assert processes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_part_that_ends_again_and_again_ends_up(start: Start, tmp_path: Path) -> None:
     up = start(tmp_path)
     up.line("Netra is running")
@@ -213,6 +215,7 @@ def test_a_part_that_ends_again_and_again_ends_up(start: Start, tmp_path: Path) 
     assert processes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_the_worker(start: Start, tmp_path: Path) -> None:
     up = start(tmp_path, NETRA_DRAIN_SECONDS="3600")
     up.line("Netra is running")
@@ -223,6 +226,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_worker(start: Start, tmp_path: Pa
     assert processes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_killed_itself_it_takes_its_parts_along_and_can_start_again(start: Start, tmp_path: Path) -> None:
     var = tmp_path / ("long-" * 20)  # no socket fits in here
     first = start(var)
@@ -236,6 +240,7 @@ def test_killed_itself_it_takes_its_parts_along_and_can_start_again(start: Start
     assert not embedded.valkey_socket(var).parent.exists()
 
 
+@pytest.mark.slow
 def test_a_valkey_that_was_left_behind_is_stopped(start: Start, tmp_path: Path) -> None:
     with valkey(embedded.valkey_socket(tmp_path)) as left:
         up = start(tmp_path)
@@ -246,6 +251,7 @@ def test_a_valkey_that_was_left_behind_is_stopped(start: Start, tmp_path: Path) 
     assert processes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_what_is_given_wins(start: Start, tmp_path: Path) -> None:
     var, path = tmp_path / "var", tmp_path / "given" / "valkey.sock"
     with valkey(path) as given:
@@ -264,6 +270,7 @@ def test_what_is_given_wins(start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "given.sqlite3").exists()
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_said_in_words_before_anything_starts(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -273,6 +280,7 @@ def test_a_taken_port_is_said_in_words_before_anything_starts(start: Start, tmp_
     assert not (tmp_path / "netra.sqlite3").exists()
 
 
+@pytest.mark.slow
 def test_a_second_one_in_the_same_directory_is_refused(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path)
     first.line("Netra is running")

@@ -1,0 +1,187 @@
+"""A thread's log: how its events get their numbers, how users are told of them and how they are read.
+
+Only chat.runs writes it. Signals leave on commit, never before.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Min
+from django.db.models.functions import Now
+
+from chat import layer, metrics, protocol
+from chat.models import Event, Thread
+from chat.protocol import TERMINAL, ProtocolError
+from chat.sql import key, sql, uuid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An event before it has its number: its frame is head + seq + tail. `result`: see Event."""
+
+    thread_id: uuid.UUID
+    run_id: uuid.UUID | None
+    attempt: int
+    type: str
+    head: str
+    tail: str
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of a thread's log: `rows` are (seq, run id, type, frame), `first` the oldest event still kept."""
+
+    rows: list[tuple[int, uuid.UUID | None, str, str]]
+    head: int
+    first: int
+
+    @property
+    def frames(self) -> list[str]:
+        return [row[3] for row in self.rows]
+
+
+# ---- Writing ---------------------------------------------------------------------------------------------
+
+_ADVANCE = {
+    "sqlite": """
+        UPDATE chat_thread SET last_seq = last_seq + v.n, updated_at = {now}
+        FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
+        WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq""",
+    "postgresql": """
+        UPDATE chat_thread t SET last_seq = t.last_seq + v.n, updated_at = {now}
+        FROM unnest(%s::uuid[], %s::bigint[]) AS v(id, n) WHERE t.id = v.id RETURNING t.id, t.last_seq""",
+}
+_INSERT = """
+    INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result, created_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, {now})"""
+
+
+def body(
+    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, event: dict[str, Any], result: str | None = None
+) -> Body:
+    """An event as an agent emits it (type, agent_name and its own fields), made ready to be numbered.
+
+    Raises ValueError or TypeError for what is no JSON, ProtocolError too_large."""
+    fields = dict(event)
+    kind, agent = fields.pop("type"), fields.pop("agent_name")
+    head, tail = protocol.event(
+        kind,
+        thread_id=str(thread_id),
+        run_id=str(run_id) if run_id else None,
+        attempt=attempt,
+        agent_name=agent,
+        timestamp=protocol.timestamp(datetime.now(UTC)),
+        fields=fields,
+    )
+    return Body(thread_id, run_id, attempt, kind, head, tail, result)
+
+
+def body_of(
+    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, kind: str, agent: str | None, **fields: Any
+) -> Body:
+    return body(thread_id, run_id, attempt, {"type": kind, "agent_name": agent, **fields})
+
+
+def append(users: Mapping[uuid.UUID, int], bodies: Sequence[Body]) -> list[tuple[int, str]]:
+    """Number and insert these events, in order, and tell the `users` of their threads on commit; returns (seq, frame)
+    of each. The one place where a seq is made.
+
+    Inside the caller's transaction, which holds the runs' rows: the threads' rows are locked from here to its end."""
+    if not bodies:
+        return []
+    counts = sorted(Counter(body.thread_id for body in bodies).items())
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            ids, numbers = [id for id, _ in counts], [n for _, n in counts]
+            if len(ids) > 1:
+                cursor.execute("SELECT 1 FROM chat_thread WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
+            cursor.execute(sql(_ADVANCE), [ids, numbers])
+        else:
+            cursor.execute(sql(_ADVANCE), [json.dumps([(id.hex, n) for id, n in counts])])
+        heads = {uuid_of(id): head for id, head in cursor.fetchall()}
+        following = {id: heads[id] - n + 1 for id, n in counts}
+        numbered, rows = [], []
+        signals: dict[int, list[list[Any]]] = {}
+        for b in bodies:
+            seq = following[b.thread_id]
+            following[b.thread_id] = seq + 1
+            frame = f"{b.head}{seq}{b.tail}"
+            numbered.append((seq, frame))
+            signals.setdefault(users[b.thread_id], []).append(_row(b, seq, frame))
+            run = key(b.run_id) if b.run_id else None
+            rows.append((key(b.thread_id), seq, run, b.attempt, b.type, frame, b.result))
+        cursor.executemany(sql(_INSERT), rows)
+    transaction.on_commit(partial(metrics.committed, [b.type for b in bodies]))
+    for user_id, told in signals.items():
+        tell(user_id, {"type": "events", "events": told})
+    return numbered
+
+
+def _row(body: Body, seq: int, frame: str) -> list[Any]:
+    """An event in a signal: thread, seq, run, whether it ends the run, frame. Nobody needs to decode the frame."""
+    return [str(body.thread_id), seq, str(body.run_id) if body.run_id else "", body.type in TERMINAL, frame]
+
+
+# ---- Telling ---------------------------------------------------------------------------------------------
+
+
+def tell(user_id: int, message: dict[str, Any]) -> None:
+    """Signal the user's sockets, on commit."""
+    transaction.on_commit(partial(layer.post, layer.user_group(user_id), message))
+
+
+def session_ended(user_id: int, session_id: uuid.UUID | None) -> None:
+    """Tell the user's sockets, on commit, that a session of theirs has ended; None: all of them have."""
+    tell(user_id, {"type": "session_ended", "session": str(session_id) if session_id else None})
+
+
+# ---- Reading ---------------------------------------------------------------------------------------------
+
+
+def replay(
+    user_id: int, thread_id: uuid.UUID, after: int, limit: int, run_ids: Iterable[uuid.UUID] | None = None
+) -> Page:
+    """Up to `limit` events after `after` (of these runs only, if given). Raises not_found.
+
+    Where `first` is above `after` + 1, or `after` above `head`, the log cannot answer: fetch the thread anew."""
+    head = Thread.objects.for_user(user_id).filter(id=thread_id).values_list("last_seq", flat=True).first()
+    if head is None:
+        raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
+    rows = read(thread_id, after, limit, run_ids) if after < head else []
+    if run_ids is None and rows and rows[0][0] == after + 1:
+        return Page(rows, head, after + 1)
+    first = Event.objects.filter(thread=thread_id).aggregate(first=Min("seq"))["first"]
+    return Page(rows, head, first or head + 1)
+
+
+def read(
+    thread_id: uuid.UUID, after: int, limit: int, run_ids: Iterable[uuid.UUID] | None = None
+) -> list[tuple[int, uuid.UUID | None, str, str]]:
+    """(seq, run id, type, frame) of a thread's events after `after`. For a thread that is known to be the user's."""
+    events = Event.objects.filter(thread=thread_id, seq__gt=after).order_by("seq")
+    if run_ids is not None:
+        events = events.filter(run__in=list(run_ids))
+    return list(events.values_list("seq", "run_id", "type", "frame")[:limit])
+
+
+def heads(user_id: int) -> dict[uuid.UUID, int]:
+    """The last seq of each of the user's threads."""
+    return dict(Thread.objects.for_user(user_id).values_list("id", "last_seq"))
+
+
+def heads_of(thread_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
+    return dict(Thread.objects.filter(id__in=list(thread_ids), deleted_at=None).values_list("id", "last_seq"))
+
+
+def changed(user_ids: Iterable[int], since: timedelta) -> list[tuple[int, uuid.UUID, int]]:
+    """(user, thread, last seq) of the threads of these users that changed within the last `since`."""
+    threads = Thread.objects.filter(user__in=list(user_ids), deleted_at=None, updated_at__gte=Now() - since)
+    return list(threads.values_list("user_id", "id", "last_seq"))

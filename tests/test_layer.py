@@ -1,0 +1,128 @@
+"""Signals on their way out of a process, and into it."""
+
+import asyncio
+import signal
+from collections import deque
+from threading import Thread
+
+import pytest
+from channels.layers import channel_layers
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from chat import layer
+from tests.site import PATIENCE, Site
+
+
+class Interrupted(deque):
+    """Another thread signals right after the first one has appended, before that one goes on."""
+
+    def append(self, item):
+        super().append(item)
+        if len(self) == 1:
+            other = Thread(target=layer.post, args=("second", {}))
+            other.start()
+            other.join()
+
+
+def test_two_threads_that_signal_at_once_do_wake_the_loop(monkeypatch):
+    async def signal():
+        monkeypatch.setattr(layer, "_loop", asyncio.get_running_loop())
+        monkeypatch.setattr(layer, "_outbox", Interrupted())
+        monkeypatch.setattr(layer, "_wake", asyncio.Event())
+        monkeypatch.setattr(layer, "_woken", False)
+        await asyncio.to_thread(layer.post, "first", {})
+        return layer._wake.is_set(), len(layer._outbox)
+
+    assert asyncio.run(signal()) == (True, 2)
+
+
+@pytest.fixture
+def redis(tmp_path, monkeypatch, settings):
+    """A Redis of its own for a loop of its own."""
+    site = Site(tmp_path)
+    site.start_redis()
+    settings.REDIS_URL = f"unix://{site.redis_socket}"
+    backend = RedisPubSubChannelLayer(hosts=[{"address": settings.REDIS_URL}], prefix="netra")
+    monkeypatch.setattr(channel_layers, "backends", {"default": backend})
+    fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_subscribed": set(), "_pubsub": None, "_woken": False}
+    for name, value in fresh.items():
+        monkeypatch.setattr(layer, name, value)
+    yield site
+    site.stop()
+
+
+def in_a_loop(work):
+    """Run `work` in a process's loop that signals and listens."""
+
+    async def attached():
+        layer._wake, layer._subscribing = asyncio.Event(), asyncio.Lock()
+        layer.attach()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await until(layer.hears)
+                await work()
+        finally:
+            for task in layer._tasks:
+                task.cancel()
+            await asyncio.gather(*layer._tasks, return_exceptions=True)
+
+    asyncio.run(attached())
+
+
+async def until(done):
+    while not await done():  # noqa: ASYNC110 nobody is told
+        await asyncio.sleep(0.01)
+
+
+def test_what_the_channel_layer_sends_to_a_group_is_heard(redis):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        await channel_layers["default"].group_send("user.1", {"type": "x", "group": "user.1"})
+        assert (await heard.get())["type"] == "x"
+        await channel_layers["default"].flush()
+
+    in_a_loop(work)
+
+
+def test_a_group_joined_while_redis_was_frozen_is_joined_when_it_goes_on(redis):
+    async def work():
+        heard = asyncio.Queue()
+        redis.redis.send_signal(signal.SIGSTOP)
+        await layer.join("user.1", heard.put)
+        redis.redis.send_signal(signal.SIGCONT)
+        await until(layer.hears)
+        await layer.rejoin()
+        layer.post("user.1", {"type": "x"})
+        assert (await heard.get())["type"] == "x"
+
+    in_a_loop(work)
+
+
+def test_a_deaf_process_listens_again(redis, monkeypatch):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        await layer._pubsub.unsubscribe()  # a connection that is open, and says nothing
+        await until(lambda: asyncio.sleep(0, layer._pubsub is None))
+        await until(layer.hears)
+        layer.post("user.1", {"type": "x"})
+        assert (await heard.get())["type"] == "x"
+
+    monkeypatch.setattr(layer, "LOOK", 0.1)
+    in_a_loop(work)
+
+
+def test_who_left_hears_nothing_more_and_may_come_again(redis):
+    async def work():
+        heard, other = asyncio.Queue(), asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        await layer.join("user.2", other.put)
+        layer.leave("user.1", heard.put)
+        await layer.join("user.1", other.put)
+        for group in ("user.1", "user.2"):
+            layer.post(group, {"type": group})
+        assert [(await other.get())["type"], (await other.get())["type"]] == ["user.1", "user.2"]
+        assert heard.empty()
+
+    in_a_loop(work)
