@@ -1,6 +1,6 @@
-# Netra's five words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
+# Netra's words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
 .DEFAULT_GOAL := help
-.PHONY: run test check bench help install install-dev
+.PHONY: run test check test-slow bench scale chaos help install install-dev
 
 # Where the machine has no npm of its own, the one in .venv is found after everything else.
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -11,6 +11,9 @@ run: install ## Start Netra here and print the address to open (PORT=8000)
 test: install-dev ## Run all tests; ARGS="-k stop" chooses some
 	npm test --silent
 	.venv/bin/python -m pytest $(ARGS)
+
+test-slow: install-dev ## Run the tests that take too long for make test
+	.venv/bin/python -m pytest -m slow $(ARGS)
 
 # Production's settings: nothing is served or signed with them, but they must load and pass Django's deployment checks.
 check: export SECRET_KEY = only-for-make-check-which-signs-nothing-with-this-long-key
@@ -26,12 +29,24 @@ check: install-dev ## Check style, types, migrations and the settings of product
 	.venv/bin/python manage.py makemigrations --check --dry-run
 	.venv/bin/python manage.py check --deploy --fail-level WARNING
 	npm run --silent check
+	@.venv/bin/python -m pip freeze --disable-pip-version-check > .venv/audited.txt
+	@.venv/bin/pip-audit -r .venv/audited.txt --no-deps --disable-pip --timeout 5 --progress-spinner off 2> .venv/audit.log; \
+	  failed=$$?; grep -v '^WARNING' .venv/audit.log | tail -n 1; \
+	  if grep -qE 'requests\.exceptions|may be blocking' .venv/audit.log; then \
+	    echo "NOT compared with known vulnerabilities: pypi.org does not answer."; \
+	  else exit $$failed; fi
 
-bench: install-dev ## Measure the time from sending to the first events
-	.venv/bin/python tests/bench.py
+bench: install-dev ## Measure its loads beside a bare relay (ROUNDS=3; KEEP=1 adds them to docs/performance.md)
+	.venv/bin/python tests/bench.py --rounds $(or $(ROUNDS),3) $(if $(KEEP),--keep)
+
+scale: install-dev ## Measure how far one process of each kind goes (KEEP=1 puts it into docs/scale.md)
+	.venv/bin/python tests/scale.py $(if $(KEEP),--keep) $(if $(NOTE),--note "$(NOTE)")
+
+chaos: install-dev ## Kill, freeze and cut off its processes at random, and look for what was lost (RUNS=1000 SEED=7)
+	.venv/bin/python -m tests.chaos --runs $(or $(RUNS),1000) $(if $(SEED),--seed $(SEED))
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/installed node_modules/installed
 
