@@ -192,7 +192,10 @@ class Run(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["turn", "created_at"], condition=Q(status__in=("queued", "running")), name="run_active"
+                # In the order of claiming: begun runs first.
+                fields=["-status", "turn", "created_at"],
+                condition=Q(status__in=("queued", "running")),
+                name="run_turn",
             ),
             models.Index(
                 fields=["thread", "position"], condition=Q(status__in=("queued", "running")), name="run_queue"

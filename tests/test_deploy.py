@@ -164,8 +164,9 @@ def test_a_migration_only_adds_what_old_processes_can_do_without(path: Path) -> 
         match operation:
             case migrations.CreateModel():
                 pass
-            case migrations.AddIndex():
-                assert not migration.atomic, "writers wait for it: AddIndexConcurrently, as in 0006"
+            case migrations.AddIndex() | migrations.RemoveIndex():
+                assert not migration.atomic, "writers wait for it: chat/migrations/_concurrently.py"
+                assert len(migration.operations) == 1, "one that was interrupted could not be run again"
             case migrations.AddField(field=field):
                 filled = field.many_to_many or field.null or field.has_db_default()
                 assert filled, f"{operation.name}: the old code does not fill it; null=True or db_default"

@@ -11,17 +11,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name='run',
-            name='run_active',
-        ),
         migrations.AddField(
             model_name='run',
             name='turn',
             field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='its place among all runs: when it came, put back for those its user had active'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status__in', ('queued', 'running'))), fields=['turn', 'created_at'], name='run_active'),
         ),
     ]

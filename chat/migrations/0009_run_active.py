@@ -1,0 +1,19 @@
+from django.db import migrations
+
+from ._concurrently import RemoveIndex
+
+
+class Migration(migrations.Migration):
+
+    atomic = False
+
+    dependencies = [
+        ('chat', '0008_run_turn'),
+    ]
+
+    operations = [
+        RemoveIndex(
+            model_name='run',
+            name='run_active',
+        ),
+    ]
