@@ -119,9 +119,13 @@ class Login(Open):
 class Refresh(Open):
     @described("refresh", {200: TokensSerializer}, RefreshSerializer, headers=("Idempotency-Key",))
     def post(self, request: Request) -> Response:
-        """Whoever may lose the answer sends a random Idempotency-Key, and with it again gets another pair."""
+        """Whoever may lose the answer sends a random Idempotency-Key, and with it again gets the pair once more."""
         token, by_cookie = presented(request, fields(RefreshSerializer, request, needed=False))
-        return signed_in(auth.refresh(token, request.headers.get("Idempotency-Key", "")), by_cookie)
+        key = request.headers.get("Idempotency-Key", "")
+        if 0 < len(key) < 16:
+            # Whoever finds a spent token must not find its key by trying.
+            raise ProtocolError("invalid_message", "Idempotency-Key needs at least 16 characters here.")
+        return signed_in(auth.refresh(token, key), by_cookie)
 
 
 class Logout(Open):

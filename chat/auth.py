@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
@@ -107,10 +107,11 @@ def sign_in(user: User, user_agent: str) -> Tokens:
 
 def refresh(raw: str, key: str = "") -> Tokens:
     """Spend a refresh token for a new pair. Of two that spend the same one, one wins; but whoever lost the answer gets
-    another pair with the `key` of the first try, as long as the session has spent no other since. Raises Unauthorized.
+    it again with the `key` of the first try, as long as the session has spent no other since. Raises Unauthorized.
     """
     token, session = _found(_Spendable, raw)
-    rotation = hashlib.sha256(f"{token['jti']} {key}".encode()).hexdigest() if key else ""
+    # The new token's id follows from the spent one's and the key: however often it is made, it is spent once.
+    successor = hashlib.sha256(f"{token['jti']} {key}".encode()).hexdigest() if key else uuid4().hex
     with transaction.atomic():
         # The session's row is held until the token is spent, so a session that is ended meanwhile stays ended.
         if not Session.objects.filter(pk=session.pk, ended_at=None).update(used_at=Now()):
@@ -119,10 +120,10 @@ def refresh(raw: str, key: str = "") -> Tokens:
             jti=token["jti"], defaults={"user": session.user, "expires_at": datetime_from_epoch(token["exp"])}
         )
         if BlacklistedToken.objects.get_or_create(token=spent)[1]:
-            Session.objects.filter(pk=session.pk).update(rotation=rotation)
-        elif not rotation or not Session.objects.filter(pk=session.pk, rotation=rotation).exists():
+            Session.objects.filter(pk=session.pk).update(newest=successor)
+        elif not Session.objects.filter(pk=session.pk, newest=successor).exists():
             raise Unauthorized("the refresh token is spent")
-    return _pair(session)
+    return _pair(session, successor)
 
 
 def session_of(raw: str) -> Session:
@@ -275,9 +276,10 @@ def _verified(kind: type[_Token], raw: str) -> tuple[_Token, int, UUID]:
         raise Unauthorized("the token names no session") from None
 
 
-def _pair(session: Session) -> Tokens:
+def _pair(session: Session, jti: str | None = None) -> Tokens:
     # Not RefreshToken.for_user: that keeps the token itself in the database, where it is as good as a password.
     token = RefreshToken()
+    token[api_settings.JTI_CLAIM] = jti or token[api_settings.JTI_CLAIM]
     token[api_settings.USER_ID_CLAIM] = str(session.user.pk)
     token[api_settings.REVOKE_TOKEN_CLAIM] = get_md5_hash_password(session.user.password)
     token["sid"] = str(session.pk)

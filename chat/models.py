@@ -65,8 +65,8 @@ class Session(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     used_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
-    rotation = models.CharField(
-        max_length=64, blank=True, db_default="", editable=False, help_text="hash: last token spent, its key"
+    newest = models.CharField(
+        max_length=64, blank=True, db_default="", editable=False, help_text="id of the refresh token last made"
     )
     objects = OwnedQuerySet.as_manager()
 

@@ -306,24 +306,34 @@ def test_of_two_that_refresh_at_once_one_wins(tokens, monkeypatch):
         auth.refresh(tokens.refresh)
 
 
-def test_who_lost_the_answer_gets_another_pair_with_the_same_key(client, alice, bob, tokens):
-    def refresh(token, key):
-        return post(client, "/auth/refresh", {"refresh_token": token}, **{"Idempotency-Key": key})
+def test_who_lost_the_answer_gets_it_again_with_the_same_key(client, alice, bob, tokens):
+    keys = {name: str(uuid.uuid4()) for name in ("this", "other")}
 
-    lost = refresh(tokens.refresh, "random").json()["refresh_token"]
-    again = refresh(tokens.refresh, "random")
-    assert again.status_code == 200
-    for key in ("", "other"):
-        assert refused(refresh(tokens.refresh, key))
+    def refresh(token, name):
+        return post(client, "/auth/refresh", {"refresh_token": token}, **{"Idempotency-Key": keys[name]})
+
+    lost, again = (refresh(tokens.refresh, "this").json() for _ in range(2))
+    assert refused(refresh(tokens.refresh, "other"))
     assert refused(post(client, "/auth/refresh", {"refresh_token": tokens.refresh}))
     theirs = auth.sign_in(bob, "")
     auth.refresh(theirs.refresh)
-    assert refused(refresh(theirs.refresh, "random"))
-    for fresh in (lost, again.json()["refresh_token"]):
-        assert refresh(fresh, "another").status_code == 200
-        assert refused(refresh(tokens.refresh, "random")), "the session has gone on since"
+    assert refused(refresh(theirs.refresh, "this"))
+    assert post(client, "/auth/refresh", {"refresh_token": again["refresh_token"]}).status_code == 200
+    assert refused(post(client, "/auth/refresh", {"refresh_token": lost["refresh_token"]})), "both were spent"
+    assert refused(refresh(tokens.refresh, "this")), "the session has gone on since"
+
+
+def test_an_answer_that_was_lost_ends_with_its_session(client, alice, tokens):
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    post(client, "/auth/refresh", {"refresh_token": tokens.refresh}, **key)
     auth.end_session(Session.objects.get(user=alice))
-    assert refused(refresh(again.json()["refresh_token"], "another"))
+    assert refused(post(client, "/auth/refresh", {"refresh_token": tokens.refresh}, **key))
+
+
+def test_a_key_that_could_be_guessed_is_refused(client, tokens):
+    answer = post(client, "/auth/refresh", {"refresh_token": tokens.refresh}, **{"Idempotency-Key": "1"})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_message")
+    assert post(client, "/auth/refresh", {"refresh_token": tokens.refresh}).status_code == 200, "nothing was spent"
 
 
 def test_no_refresh_token_is_kept(alice, tokens):

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0006_rotation'),
+        ('chat', '0006_newest'),
     ]
 
     operations = [

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField(
             model_name='session',
-            name='rotation',
-            field=models.CharField(blank=True, db_default='', editable=False, help_text='hash: last token spent, its key', max_length=64),
+            name='newest',
+            field=models.CharField(blank=True, db_default='', editable=False, help_text='id of the refresh token last made', max_length=64),
         ),
     ]
