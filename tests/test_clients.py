@@ -68,6 +68,7 @@ def test_a_client_is_short_enough_to_read(client: str) -> None:
     assert len((ROOT / CLIENTS[client][-1]).read_text().splitlines()) <= 40
 
 
+@pytest.mark.slow
 def test_a_client_goes_on_when_its_web_process_was_killed(client: str, brisk: Site, tmp_path: Path) -> None:
     """In the middle of an answer, that ends while nobody listens: nothing twice, nothing lost, one question."""
     user, output, gate = brisk.register(), tmp_path / "output", tmp_path / "gate"
@@ -85,6 +86,7 @@ def test_a_client_goes_on_when_its_web_process_was_killed(client: str, brisk: Si
     assert said["assistant"]["content"] == "before after 1"
 
 
+@pytest.mark.slow
 def test_a_client_that_missed_more_than_one_resume_brings_gets_to_the_end(
     client: str, brisk: Site, tmp_path: Path
 ) -> None:

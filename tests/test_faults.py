@@ -39,6 +39,7 @@ def test_a_run_that_is_announced_ten_times_is_played_once(site, tmp_path):
     assert kinds.count("agent_started") == 1
 
 
+@pytest.mark.slow
 def test_an_agent_that_hangs_is_given_up(own_site):
     site = own_site(NETRA_RUN_TIMEOUT="1")
     alice = site.register("alice")
@@ -48,6 +49,7 @@ def test_an_agent_that_hangs_is_given_up(own_site):
     assert socket.answer(socket.ask("one two")["run_id"])["type"] == "agent_completed"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_agent_that_nobody_plays_any_more_is_ended(own_site):
     site = own_site(workers=0, NETRA_LEASE_SECONDS="1", NETRA_RUN_TIMEOUT="1")
     alice = site.register("alice")
@@ -61,6 +63,7 @@ def test_a_run_of_an_agent_that_nobody_plays_any_more_is_ended(own_site):
     assert socket.answer(socket.ask("one two")["run_id"])["type"] == "agent_completed"
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_the_first_worker_that_plays_its_agent(own_site):
     """While a new version comes to one worker after another, its new agents are unknown to those that are up."""
     site = own_site(workers=0, NETRA_LEASE_SECONDS="1")

@@ -147,6 +147,7 @@ def test_a_stopped_run_is_counted_where_it_was_stopped(alice, moved):
     moved("netra_run_seconds_count", 1, agent="slow")
 
 
+@pytest.mark.slow
 def test_a_last_attempt_in_a_process_of_its_own_is_counted_too(watched, alice, moved, tmp_path):
     """The second attempt is the last one here, after a lease ran out: that process tells its worker what it counts."""
     (main,) = watched.workers

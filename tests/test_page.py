@@ -213,6 +213,7 @@ def dollars(text: str) -> float:
     return float(text.replace("$", "").replace(",", ""))
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_is_shown(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("echo"))
@@ -254,6 +255,7 @@ def test_a_run_that_fails_says_so_in_the_agents_words(site, meet):
         expect(page.get_by_role("alert")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_message_sent_while_another_is_answered_waits_its_turn(site, meet, gate):
     ann = meet(site)
     page = ann.open(ann.thread("gated"))
@@ -271,6 +273,7 @@ def test_a_message_sent_while_another_is_answered_waits_its_turn(site, meet, gat
 # ---- Accounts ----
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_beside_the_form(site, meet):
     ann = meet(site, signed_in=False, provokes=UNAUTHORIZED)
     page = ann.open("/login")
@@ -281,6 +284,7 @@ def test_a_wrong_password_is_told_beside_the_form(site, meet):
     ann.sign_in(page)
 
 
+@pytest.mark.slow
 def test_a_taken_address_is_told_beside_the_form(site, meet):
     ann = meet(site, signed_in=False, provokes=CONFLICT)
     page = ann.open("/signup")
@@ -292,6 +296,7 @@ def test_a_taken_address_is_told_beside_the_form(site, meet):
     assert urlsplit(page.url).path == "/signup"
 
 
+@pytest.mark.slow
 def test_who_signs_out_and_in_again_finds_everything_there(site, meet):
     ann = meet(site)
     path = ann.thread("echo")
@@ -631,6 +636,7 @@ def replayed(page: Page) -> None:
     assert found[1] == []
 
 
+@pytest.mark.slow
 def test_what_is_queued_can_be_changed_and_taken_out(site, meet, gate):
     ann = meet(site)
     page = ann.open(ann.thread("gated"))
@@ -733,6 +739,7 @@ def test_a_usage_file_is_looked_into_answered_with_charts_and_kept(site, meet):
     replayed(page)
 
 
+@pytest.mark.slow
 def test_files_are_dropped_and_pasted(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("echo"))
@@ -759,6 +766,7 @@ def test_files_are_dropped_and_pasted(site, meet):
 # ---- Conversations ----
 
 
+@pytest.mark.slow
 def test_deleting_can_be_undone_and_is_done_when_the_page_goes(site, meet):
     ann = meet(site)
     ids = {}
@@ -794,6 +802,7 @@ def test_deleting_can_be_undone_and_is_done_when_the_page_goes(site, meet):
     assert [thread["title"] for thread in left] == ["first"]
 
 
+@pytest.mark.slow
 def test_search_export_and_copy(site, meet):
     ann = meet(site, provokes="net::ERR_FAILED")
     ann.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -839,6 +848,7 @@ def test_search_export_and_copy(site, meet):
         assert "the heron stands" in Path(saved.value.path()).read_text()
 
 
+@pytest.mark.slow
 def test_settings_name_theme_password_and_sessions(site, meet):
     ann = meet(site, provokes=r"status of 422")
     elsewhere = site.register("bob")
@@ -933,6 +943,7 @@ a_1
 end"""
 
 
+@pytest.mark.slow
 def test_markdown_is_the_same_however_it_arrives(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("mirror"))
@@ -1045,6 +1056,7 @@ def test_half_a_minute_offline_with_a_message_in_the_outbox(site, meet, gate):
     assert sorted(stored(ann.user, page)) == twice(gate)
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_what_is_unsent_and_what_is_being_written(site, meet):
     ann = meet(site)
     page = ann.context.new_page()
@@ -1067,6 +1079,7 @@ def test_a_reload_keeps_what_is_unsent_and_what_is_being_written(site, meet):
     assert [content for role, content in stored(ann.user, page) if role == "user"] == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_what_is_written_before_the_first_greeting_outlives_a_reload(site, meet):
     ann = meet(site)
     page = ann.context.new_page()
@@ -1099,6 +1112,7 @@ def test_what_is_written_before_the_first_greeting_outlives_a_reload(site, meet)
     assert bob.http("GET", "/api/threads").json()["threads"] == []
 
 
+@pytest.mark.slow
 def test_what_was_queued_and_changed_offline_is_asked_once_after_a_reload(site, meet, gate):
     ann = meet(site)
     page = ann.context.new_page()
@@ -1132,6 +1146,7 @@ def test_what_was_queued_and_changed_offline_is_asked_once_after_a_reload(site, 
     assert sorted(content for role, content in stored(ann.user, page) if role == "assistant") == ["before after 1"] * 2
 
 
+@pytest.mark.slow
 def test_a_thread_whose_log_is_gone_is_read_again_even_where_that_fails_at_first(site, meet, gate):
     ann = meet(site, provokes=r"status of 503")
     page = ann.open(ann.thread("gated"))
@@ -1324,6 +1339,7 @@ def test_the_whole_flow_with_the_keyboard_alone(site, meet):
 # ---- Keyboard and phone ----
 
 
+@pytest.mark.slow
 def test_enter_sends_and_shift_enter_starts_a_line(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("echo"))
@@ -1340,6 +1356,7 @@ def test_enter_sends_and_shift_enter_starts_a_line(site, meet):
     expect(questions(page)).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_threads_are_in_a_drawer(site, meet):
     ann = meet(site, viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
     first = ann.thread("echo")

@@ -1322,6 +1322,7 @@ def test_events_that_nobody_signalled_are_found(brisk, ann):
     assert (end["after"], end["head"], end["more"]) == (1000, len(events), True)
 
 
+@pytest.mark.slow
 def test_a_thread_with_a_run_is_compared_more_often(own_site, gate):
     site = own_site(NETRA_HEAL_SECONDS="600", NETRA_HEAL_ACTIVE_SECONDS="0.2")
     user = site.register("user")
