@@ -973,6 +973,7 @@ def test_no_bytes_make_recognition_raise(data: bytes, name: str) -> None:
     json.dumps(dataclasses.asdict(found))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(tokens, st.text(max_size=5)), max_size=60).map("".join), st.booleans())
 def test_after_a_good_beginning_anything_may_follow(text: str, in_json: bool) -> None:
@@ -1262,6 +1263,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_megabytes_of_anything_after_a_good_row_cost_little(load: Any, kind: str) -> None:
     found = load(table().encode() + HOSTILE[kind])
@@ -1272,6 +1274,7 @@ def test_megabytes_of_anything_after_a_good_row_cost_little(load: Any, kind: str
     assert len(json.dumps(found.spend_by("model"))) < 60_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["[" * 25_000_000, "[[]," * 6_000_000, '{"a":1},' * 300_000, "1," * 500_000])
 def test_megabytes_of_json_of_any_shape_cost_little(piece: str) -> None:
     good = json.dumps([LITELLM_LOG])[:-1]
