@@ -165,10 +165,7 @@ class Recorder:
         self._wake = asyncio.Event()
 
     def open(self, run: Claimed, lost: Callable[[], object]) -> Stream:
-        """The stream of a run that was just claimed; `lost` is called when it is no longer this worker's.
-
-        An earlier claim of the same run is lost by that, before its heartbeat finds out."""
-        self.lose(run.run_id)
+        """The stream of a run that was just claimed; `lost` is called when it is no longer this worker's."""
         stream = self._streams[run.run_id] = Stream(run, self._queue, lost)
         return stream
 
@@ -176,8 +173,10 @@ class Recorder:
         if self._streams.get(stream.run.run_id) is stream:
             del self._streams[stream.run.run_id]
 
-    def lose(self, run_id: uuid.UUID) -> None:
-        if stream := self._streams.get(run_id):
+    def lose(self, run_id: uuid.UUID, fence: int | None = None) -> None:
+        """Lose the run's stream; with a fence, only if it is that claim's."""
+        stream = self._streams.get(run_id)
+        if stream and fence in (None, stream.run.fence):
             stream.lose()
 
     async def run(self) -> None:

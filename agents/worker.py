@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, agents: dict[str, Agent], concurrency: int, only: Claimed | None = None) -> None:
         self.id = uuid.uuid4()
         self._agents, self._concurrency, self._only = agents, concurrency, only
-        self._apart: dict[uuid.UUID, asyncio.subprocess.Process] = {}
+        self._apart: dict[tuple[uuid.UUID, int], asyncio.subprocess.Process] = {}  # by run and fence
         self._room = asyncio.Semaphore(APART)
         self._unserved: dict[str, float] = {}  # agents that runs wait for in vain -> the monotonic clock's, since when
         self._recorder = Recorder()
@@ -147,6 +147,7 @@ class Worker:
                 pass
 
     def _start(self, run: Claimed) -> None:
+        self._recorder.lose(run.run_id)  # an earlier claim of it, before its heartbeat finds out
         apart = run.last and self._only is None
         task = asyncio.create_task(self._play_apart(run) if apart else self._play(run))
         self._playing[task] = run
@@ -188,7 +189,7 @@ class Worker:
         except OSError:
             log.exception("run %s: no process of its own can be started", run.run_id)
             return
-        self._apart[run.run_id] = process
+        self._apart[run.run_id, run.fence] = process
         try:
             if self._draining.is_set():  # while it was begun, or before its turn came
                 self._signal(process, signal.SIGTERM)
@@ -200,7 +201,7 @@ class Worker:
             await ended
             raise
         finally:
-            self._apart.pop(run.run_id)
+            self._apart.pop((run.run_id, run.fence))
             self._signal(process, signal.SIGKILL)
         log.info("run %s: its process ended with %s", run.run_id, process.returncode)
         if self._draining.is_set() and process.returncode == -signal.SIGTERM:  # it had not begun to listen
@@ -242,8 +243,8 @@ class Worker:
             return
         for run in playing:
             if run.run_id not in held:
-                self._recorder.lose(run.run_id)
-                if process := self._apart.get(run.run_id):  # one that hangs would keep its room for ever
+                self._recorder.lose(run.run_id, run.fence)  # not a claim that was made of it since
+                if process := self._apart.get((run.run_id, run.fence)):  # one that hangs would keep its room for ever
                     asyncio.get_running_loop().call_later(2 * PATIENCE, self._signal, process, signal.SIGKILL)
 
     async def _sweep(self) -> None:

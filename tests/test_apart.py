@@ -1,5 +1,5 @@
-"""A last attempt, in a process of its own: what becomes of it when that process hangs, or is stopped as it starts; and
-what becomes of any attempt that is stopped as it starts."""
+"""A last attempt, in a process of its own: what becomes of it when that process hangs, or is stopped as it starts; what
+becomes of any attempt that is stopped as it starts; and of a worker that claims anew what it was playing itself."""
 
 import asyncio
 import sys
@@ -172,3 +172,82 @@ def test_what_a_process_had_counted_when_it_was_killed_is_counted(last, tmp_path
     assert after["netra_deltas_merged_total", None] == before["netra_deltas_merged_total", None] + 7
     assert after["netra_events_total", "told"] == 2
     assert after["netra_events_total", "agent_failed"] == before["netra_events_total", "agent_failed"]
+
+
+@pytest.fixture
+def unfrozen(alice, settings):
+    """unfrozen(agent, then): a worker plays a run and is frozen past its lease; then it claims the run anew, while its
+    heartbeat asks about the claim before. `then` comes after that, with the tasks of both claims."""
+    settings.NETRA_LEASE_SECONDS = 60
+
+    def play(agent, then):
+        runs.start(alice.id, message())
+        first = claim_one()
+        gate = threading.Event()
+
+        async def frozen():
+            async with asyncio.timeout(PATIENCE):
+                playing = Worker({first.agent: agent}, 2)
+                await playing._register()
+                recorder = asyncio.create_task(playing._recorder.run())
+                playing._start(first)
+                while not playing._recorder._streams:  # noqa: ASYNC110 nobody is told
+                    await asyncio.sleep(0)
+                await in_database(Run.objects.update, lease_until=Now() - timedelta(seconds=1))
+                (old,) = playing._playing
+                claims = asyncio.create_task(playing._claim())
+                asyncio.get_running_loop().call_soon(database._writer.submit, gate.wait, PATIENCE)
+                beat = asyncio.create_task(playing._beat())
+                while not (new := [task for task, run in playing._playing.items() if run != first]):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                streams = playing._recorder._streams
+                while not playing._apart and all(stream.run == first for stream in streams.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                gate.set()
+                await beat
+                await then(playing, old, *new)
+                playing.drain()
+                await asyncio.wait([claims])
+                recorder.cancel()
+
+        asyncio.run(frozen())
+
+    return play
+
+
+def test_a_worker_that_was_frozen_plays_its_own_run_anew(unfrozen):
+    go = asyncio.Event()
+
+    async def agent(turn):
+        await go.wait()
+        return f"attempt {turn.attempt}"
+
+    async def then(playing, old, new):
+        go.set()
+        await asyncio.wait([old, new])
+
+    unfrozen(agent, then)
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.answers.get().content) == (Run.COMPLETED, 2, "attempt 2")
+
+
+def test_a_worker_that_was_frozen_leaves_its_own_new_process_alone(unfrozen, settings, monkeypatch, tmp_path):
+    settings.NETRA_MAX_ATTEMPTS = 2
+    process, gate, ended = tmp_path / "process.py", tmp_path / "gate", []
+    process.write_text(f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n")
+    monkeypatch.setattr(sys, "argv", [str(process)])
+    monkeypatch.setattr(worker, "PATIENCE", 0)
+
+    async def agent(turn):
+        await asyncio.Event().wait()
+
+    async def then(playing, old, new):
+        (started,) = playing._apart.values()
+        await asyncio.wait([old])  # its agent is stopped, though it says nothing that could not be written
+        await playing._beat()
+        gate.touch()
+        await asyncio.wait([new])
+        ended.append(started.returncode)
+
+    unfrozen(agent, then)
+    assert ended == [0]
