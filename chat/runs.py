@@ -474,18 +474,25 @@ _WAITED = {
     "sqlite": "(julianday('now') - julianday(r.created_at)) * 86400",
     "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - r.created_at)::float",
 }
-# Queued, due and first in its thread's queue with nothing running before it; or running on a lease that ran out.
+# Running on a lease that ran out; or queued, due and first in its thread's queue with nothing running before it. The
+# former come first: their time runs. The latter are read in their order by an index, no further than it must be; SQLite
+# sees that this index has them only where its own condition is repeated.
 _CLAIMABLE = """
     SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code,
         r.thread_id, r.message_id, r.user_id, r.agent, m.content, m.parent_id IS NULL AND NOT EXISTS (
             SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited}
-    FROM chat_run r JOIN chat_message m ON m.id = r.message_id JOIN chat_thread t ON t.id = r.thread_id
-    WHERE t.deleted_at IS NULL AND r.status IN ('queued', 'running') AND r.agent IN ({agents}) AND (
-        r.status = 'running' AND r.lease_until < {now} AND r.attempt < %s
-        OR r.status = 'queued' AND (r.not_before IS NULL OR r.not_before <= {now}) AND NOT EXISTS (
-            SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
-            AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id))))
-    ORDER BY r.turn, r.created_at LIMIT %s"""
+    FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
+        SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
+        WHERE t.deleted_at IS NULL AND r.status = 'running' AND r.agent IN ({agents})
+            AND r.lease_until < {now} AND r.attempt < %s
+        UNION ALL SELECT id FROM (
+            SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
+            WHERE t.deleted_at IS NULL AND r.status IN ('queued', 'running') AND r.status = 'queued'
+                AND r.agent IN ({agents}) AND (r.not_before IS NULL OR r.not_before <= {now}) AND NOT EXISTS (
+                    SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
+                    AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id)))
+            ORDER BY r.turn, r.created_at LIMIT %s) waiting)
+    ORDER BY r.status = 'queued', r.turn, r.created_at LIMIT %s"""
 _CLAIMED = """
     SET status = 'running', attempt = attempt + 1, fence = fence + 1, step = 0, lease_until = {later}, worker_id = %s,
         not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}"""
@@ -527,7 +534,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
     with connection.cursor() as cursor:
         cursor.execute(
             sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
-            [*agents, settings.NETRA_MAX_ATTEMPTS, limit],
+            [*agents, settings.NETRA_MAX_ATTEMPTS, *agents, limit, limit],
         )
         rows = {uuid_of(row[0]): row for row in cursor.fetchall()}
     if not rows:

@@ -452,6 +452,18 @@ def test_another_answer_waits_for_its_turn_too(limited, alice, bob, how):
     assert [run.user_id for run in runs.claim(new_worker(), AGENTS, 3)] == [alice.id, bob.id, alice.id]
 
 
+def test_a_run_that_lost_its_worker_waits_for_nobody(limited, alice, bob):
+    """Its time runs, whoever has had how many before it."""
+    runs.start(alice.id, message("one"))
+    lost = runs.start(alice.id, message("two")).run_id
+    assert len(runs.claim(new_worker(), AGENTS, 2)) == 2
+    one = runs.start(bob.id, message("one")).run_id
+    Run.objects.filter(id=lost).update(lease_until=Now() - timedelta(seconds=1))
+    assert [run.run_id for run in runs.claim(new_worker(), AGENTS, 1)] == [lost]
+    Run.objects.filter(id=lost).update(lease_until=Now() - timedelta(seconds=1))
+    assert {run.run_id for run in runs.claim(new_worker(), AGENTS, 9)} == {lost, one}
+
+
 def test_a_requeued_run_stays_ahead(alice):
     first = runs.start(alice.id, message("one"))
     runs.start(alice.id, message("two", thread_id=first.thread_id))
