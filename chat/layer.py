@@ -92,9 +92,10 @@ def _name(group: str) -> str:
 
 
 def _redis() -> Redis:
+    """Who uses it brings the patience: redis-py's own time-out for a write swallows a cancellation on Python 3.11."""
     return Redis.from_url(
         settings.REDIS_URL,
-        socket_timeout=PATIENCE,
+        socket_timeout=None,
         socket_connect_timeout=PATIENCE,
         retry=Retry(NoBackoff(), 0),
     )
@@ -219,7 +220,8 @@ async def _listen() -> None:
     while True:
         pubsub: Any = _redis().pubsub(ignore_subscribe_messages=True)
         try:
-            await pubsub.subscribe(_name(_ear))
+            async with asyncio.timeout(PATIENCE):
+                await pubsub.subscribe(_name(_ear))
             _pubsub = pubsub
             _subscribed.add(_ear)
             await rejoin()

@@ -126,3 +126,21 @@ def test_who_left_hears_nothing_more_and_may_come_again(redis):
         assert heard.empty()
 
     in_a_loop(work)
+
+
+def test_a_process_ends_wherever_its_sending_is(redis):
+    async def end(steps):
+        layer._loop, layer._tasks, layer._wake, layer._subscribing = None, [], asyncio.Event(), asyncio.Lock()
+        layer.attach()
+        await until(layer.hears)
+        layer.post("user.1", {"type": "x"})
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in layer._tasks:
+            task.cancel()
+        _, running = await asyncio.wait(layer._tasks, timeout=PATIENCE)
+        for task in running:
+            task.cancel()
+        return len(running)
+
+    assert [asyncio.run(end(steps)) for steps in range(12)] == [0] * 12
