@@ -245,9 +245,12 @@ async def _listen() -> None:
 
 
 async def _watch_ear() -> None:
-    """A subscription can be deaf without an error (Redis restarted, a connection half open): then make it anew."""
+    """A subscription can be deaf without an error (Redis restarted, a connection half open): then make it anew.
+    If it hears, ask again for what could not be joined."""
     while True:
         await asyncio.sleep(LOOK)
-        if not await hears() and not await hears() and _pubsub is not None and _pubsub.connection is not None:
+        if await hears() or await hears():
+            await rejoin()
+        elif _pubsub is not None and _pubsub.connection is not None:
             log.warning("redis: this process is deaf; subscribing again")
             await _pubsub.connection.disconnect(nowait=True)  # whoever reads from it is told

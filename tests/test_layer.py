@@ -3,11 +3,13 @@
 import asyncio
 import signal
 from collections import deque
+from contextlib import asynccontextmanager
 from threading import Thread
 
 import pytest
 from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from redis import Redis
 
 from chat import layer
 from tests.site import PATIENCE, Site
@@ -47,6 +49,7 @@ def redis(tmp_path, monkeypatch, settings):
     fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_subscribed": set(), "_pubsub": None, "_woken": False}
     for name, value in fresh.items():
         monkeypatch.setattr(layer, name, value)
+    site.client = lambda: Redis(unix_socket_path=str(site.redis_socket))
     yield site
     site.stop()
 
@@ -72,6 +75,33 @@ def in_a_loop(work):
 async def until(done):
     while not await done():  # noqa: ASYNC110 nobody is told
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def broken(redis):
+    """The connection has broken, and whoever reads from it is busy with a signal and has not seen it."""
+    busy, done = asyncio.Event(), asyncio.Event()
+
+    async def hear(message):
+        busy.set()
+        await done.wait()
+
+    await layer.join("user.0", hear)
+    layer.post("user.0", {"type": "x"})
+    await busy.wait()
+    with redis.client() as client:
+        assert client.client_kill_filter(_type="pubsub") == 1
+    yield
+    done.set()
+    await until(layer.hears)
+
+
+async def comes(group, heard):
+    """Signal until it is heard: what is sent before the group is joined is lost."""
+    while heard.empty():
+        layer.post(group, {"type": "x"})
+        await layer.hears()
+    return (await heard.get())["type"]
 
 
 def test_what_the_channel_layer_sends_to_a_group_is_heard(redis):
@@ -144,3 +174,14 @@ def test_a_process_ends_wherever_its_sending_is(redis):
         return len(running)
 
     assert [asyncio.run(end(steps)) for steps in range(12)] == [0] * 12
+
+
+def test_a_group_that_could_not_be_joined_is_joined_without_another_word(redis, monkeypatch):
+    async def work():
+        heard = asyncio.Queue()
+        async with broken(redis):
+            await layer.join(layer.WORKERS, heard.put)
+        assert await comes(layer.WORKERS, heard) == "x"
+
+    monkeypatch.setattr(layer, "LOOK", 0.1)
+    in_a_loop(work)
