@@ -43,7 +43,6 @@ _wake = asyncio.Event()
 _woken = False  # the loop has been told, and has not begun to look
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
-_leaving: set[asyncio.Task[None]] = set()
 _pubsub: PubSub | None = None  # None: there is no connection to listen on
 _subscribed: set[str] = set()  # the groups that it was told
 _subscribing = asyncio.Lock()  # one order of joining and leaving a group
@@ -107,23 +106,21 @@ async def join(group: str, callback: Callback) -> None:
     callbacks = _callbacks.setdefault(group, set())
     callbacks.add(callback)
     if len(callbacks) == 1:
-        await _subscribe(group)
+        await _patiently(_tell(group), f"joining {group}")
 
 
 def leave(group: str, callback: Callback) -> None:
-    """Hand it nothing more, at once; the subscription ends soon."""
+    """Hand it nothing more, at once; the subscription ends at the next look."""
     callbacks = _callbacks.get(group, set())
     callbacks.discard(callback)
-    if not callbacks and _callbacks.pop(group, None) is not None and _loop is not None:
-        task = _loop.create_task(_unsubscribe(group))
-        _leaving.add(task)
-        task.add_done_callback(_leaving.discard)
+    if not callbacks:
+        _callbacks.pop(group, None)
 
 
 async def rejoin() -> None:
-    """Ask again for every group that is wanted; those that are subscribed cost nothing."""
-    for group in list(_callbacks):
-        if not await _subscribe(group):
+    """Tell Redis of every group that is wanted, or wanted no more, and of which it has not been told."""
+    for group in _callbacks.keys() ^ _subscribed:
+        if not await _patiently(_tell(group), f"joining or leaving {group}"):
             return
 
 
@@ -154,17 +151,6 @@ async def _patiently(waiting: Awaitable[Any], what: str) -> bool:
         return False
 
 
-async def _subscribe(group: str) -> bool:
-    if group not in _callbacks or _pubsub is None:
-        return False
-    return group in _subscribed or await _patiently(_tell(group), f"joining {group}")
-
-
-async def _unsubscribe(group: str) -> None:
-    if _pubsub is not None:
-        await _patiently(_tell(group), f"leaving {group}")
-
-
 async def _tell(group: str) -> None:
     """Tell Redis whether this process wants the group, if it has been told otherwise."""
     async with _subscribing:
@@ -174,8 +160,8 @@ async def _tell(group: str) -> None:
             await _pubsub.subscribe(_name(group))
             _subscribed.add(group)
         elif group not in _callbacks and group in _subscribed:
-            _subscribed.discard(group)
             await _pubsub.unsubscribe(_name(group))
+            _subscribed.discard(group)
 
 
 async def _send() -> None:
@@ -246,7 +232,7 @@ async def _listen() -> None:
 
 async def _watch_ear() -> None:
     """A subscription can be deaf without an error (Redis restarted, a connection half open): then make it anew.
-    If it hears, ask again for what could not be joined."""
+    If it hears, join what could not be joined, and leave what nobody wants any more."""
     while True:
         await asyncio.sleep(LOOK)
         if await hears() or await hears():

@@ -185,3 +185,22 @@ def test_a_group_that_could_not_be_joined_is_joined_without_another_word(redis, 
 
     monkeypatch.setattr(layer, "LOOK", 0.1)
     in_a_loop(work)
+
+
+def test_a_group_that_could_not_be_left_is_left_all_the_same(redis, monkeypatch):
+    async def work():
+        async def hear(message):
+            """Not called."""
+
+        async def unwanted():
+            await layer.hears()
+            with redis.client() as client:
+                return not client.pubsub_channels("*user.1")
+
+        await layer.join("user.1", hear)
+        async with broken(redis):
+            layer.leave("user.1", hear)
+        await until(unwanted)
+
+    monkeypatch.setattr(layer, "LOOK", 0.1)
+    in_a_loop(work)
