@@ -44,8 +44,7 @@ _woken = False  # the loop has been told, and has not begun to look
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
 _pubsub: PubSub | None = None  # None: there is no connection to listen on
-_subscribed: set[str] = set()  # the groups that it was told
-_subscribing = asyncio.Lock()  # one order of joining and leaving a group
+_subscribing = asyncio.Lock()  # one order of joining and leaving
 
 
 def user_group(user_id: int) -> str:
@@ -119,9 +118,7 @@ def leave(group: str, callback: Callback) -> None:
 
 async def rejoin() -> None:
     """Tell Redis of every group that is wanted, or wanted no more, and of which it has not been told."""
-    for group in _callbacks.keys() ^ _subscribed:
-        if not await _patiently(_tell(group), f"joining or leaving {group}"):
-            return
+    await _patiently(_tell_all(), "joining and leaving")
 
 
 async def hears() -> bool:
@@ -152,16 +149,21 @@ async def _patiently(waiting: Awaitable[Any], what: str) -> bool:
 
 
 async def _tell(group: str) -> None:
-    """Tell Redis whether this process wants the group, if it has been told otherwise."""
     async with _subscribing:
-        if _pubsub is None:
-            return
-        if group in _callbacks and group not in _subscribed:
+        if _pubsub is not None:
             await _pubsub.subscribe(_name(group))
-            _subscribed.add(group)
-        elif group not in _callbacks and group in _subscribed:
-            await _pubsub.unsubscribe(_name(group))
-            _subscribed.discard(group)
+
+
+async def _tell_all() -> None:
+    async with _subscribing:
+        if (pubsub := _pubsub) is not None:
+            # What the connection keeps, and subscribes to again if it has to connect again, is the only record.
+            told = pubsub.channels.keys() - pubsub.pending_unsubscribe_channels
+            wanted = {_name(group).encode() for group in _callbacks}
+            if told - wanted:
+                await pubsub.unsubscribe(*(told - wanted))
+            if wanted - told:
+                await pubsub.subscribe(*(wanted - told))
 
 
 async def _send() -> None:
@@ -209,7 +211,6 @@ async def _listen() -> None:
             async with asyncio.timeout(PATIENCE):
                 await pubsub.subscribe(_name(_ear))
             _pubsub = pubsub
-            _subscribed.add(_ear)
             await rejoin()
             while True:
                 got = await pubsub.get_message(timeout=None)
@@ -225,7 +226,6 @@ async def _listen() -> None:
             log.warning("redis: the subscription failed: %s", type(error).__name__)
         finally:
             _pubsub = None
-            _subscribed.clear()
             await _patiently(pubsub.aclose(), "closing the subscription")
         await asyncio.sleep(1)
 

@@ -10,6 +10,7 @@ import pytest
 from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from redis import Redis
+from redis.asyncio.client import PubSub
 
 from chat import layer
 from tests.site import PATIENCE, Site
@@ -46,7 +47,7 @@ def redis(tmp_path, monkeypatch, settings):
     settings.REDIS_URL = f"unix://{site.redis_socket}"
     backend = RedisPubSubChannelLayer(hosts=[{"address": settings.REDIS_URL}], prefix="netra")
     monkeypatch.setattr(channel_layers, "backends", {"default": backend})
-    fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_subscribed": set(), "_pubsub": None, "_woken": False}
+    fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_pubsub": None, "_woken": False}
     for name, value in fresh.items():
         monkeypatch.setattr(layer, name, value)
     site.client = lambda: Redis(unix_socket_path=str(site.redis_socket))
@@ -203,4 +204,26 @@ def test_a_group_that_could_not_be_left_is_left_all_the_same(redis, monkeypatch)
         await until(unwanted)
 
     monkeypatch.setattr(layer, "LOOK", 0.1)
+    in_a_loop(work)
+
+
+def test_a_group_joined_as_the_connection_ended_is_joined_on_the_next(redis, monkeypatch):
+    subscribe = PubSub.subscribe
+
+    async def late(self, *names):
+        """It has succeeded, and whoever called it is told when the connection is already gone."""
+        await subscribe(self, *names)
+        if any(str(name).endswith("user.1") for name in names) and not ended:
+            ended.append(self)
+            await self.connection.disconnect(nowait=True)
+            await until(lambda: asyncio.sleep(0, layer._pubsub is not self))
+
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        assert ended
+        assert await comes("user.1", heard) == "x"
+
+    ended = []
+    monkeypatch.setattr(PubSub, "subscribe", late)
     in_a_loop(work)
