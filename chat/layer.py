@@ -102,10 +102,8 @@ def _redis() -> Redis:
 async def join(group: str, callback: Callback) -> None:
     """Hand the group's messages to `callback` from now on. Returns within half a second, subscribed or not:
     without Redis the subscription is made as soon as there is one."""
-    callbacks = _callbacks.setdefault(group, set())
-    callbacks.add(callback)
-    if len(callbacks) == 1:
-        await _patiently(_tell(group), f"joining {group}")
+    _callbacks.setdefault(group, set()).add(callback)
+    await _patiently(_tell(group), f"joining {group}")  # also where another has asked: it may still be under way
 
 
 def leave(group: str, callback: Callback) -> None:

@@ -227,3 +227,28 @@ def test_a_group_joined_as_the_connection_ended_is_joined_on_the_next(redis, mon
     ended = []
     monkeypatch.setattr(PubSub, "subscribe", late)
     in_a_loop(work)
+
+
+def test_who_comes_second_waits_for_the_subscription_too(redis, monkeypatch):
+    subscribe = PubSub.subscribe
+
+    async def slow(self, *names):
+        begun.set()
+        await go.wait()
+        await subscribe(self, *names)
+
+    async def work():
+        monkeypatch.setattr(PubSub, "subscribe", slow)
+        first = asyncio.create_task(layer.join("user.1", asyncio.Queue().put))
+        await begun.wait()
+        second = asyncio.create_task(layer.join("user.1", asyncio.Queue().put))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go.set()
+        await second
+        with redis.client() as client:
+            assert client.pubsub_channels("*user.1")
+        await first
+
+    begun, go = asyncio.Event(), asyncio.Event()
+    in_a_loop(work)
