@@ -191,12 +191,9 @@ class Run(models.Model):
             models.UniqueConstraint(fields=["thread"], condition=Q(status="running"), name="run_one_running_a_thread"),
         ]
         indexes = [
-            models.Index(
-                # In the order of claiming: begun runs first.
-                fields=["-status", "turn", "created_at"],
-                condition=Q(status__in=("queued", "running")),
-                name="run_turn",
-            ),
+            # What a worker that looks for a run reads: what waits, in its order, and what may be lost.
+            models.Index(fields=["turn", "created_at"], condition=Q(status="queued"), name="run_turn"),
+            models.Index(fields=["lease_until"], condition=Q(status="running"), name="run_lease"),
             models.Index(
                 fields=["thread", "position"], condition=Q(status__in=("queued", "running")), name="run_queue"
             ),

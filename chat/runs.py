@@ -475,19 +475,21 @@ _WAITED = {
     "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - r.created_at)::float",
 }
 # Running on a lease that ran out; or queued, due and first in its thread's queue with nothing running before it. The
-# former come first: their time runs. The latter are read in their order by an index, no further than it must be; SQLite
-# sees that this index has them only where its own condition is repeated.
+# former come first: their time runs. Each kind is read in its order by an index, no further than it must be, so that
+# looking costs the same however many runs there are.
 _CLAIMABLE = """
     SELECT r.id, r.fence, r.status, r.started_at IS NOT NULL, r.error_code,
         r.thread_id, r.message_id, r.user_id, r.agent, m.content, m.parent_id IS NULL AND NOT EXISTS (
             SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
-        SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
-        WHERE t.deleted_at IS NULL AND r.status = 'running' AND r.agent IN ({agents})
-            AND r.lease_until < {now} AND r.attempt < %s
+        SELECT id FROM (
+            SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
+            WHERE t.deleted_at IS NULL AND r.status = 'running' AND r.agent IN ({agents})
+                AND r.lease_until < {began} AND r.attempt < %s
+            ORDER BY r.lease_until LIMIT %s) lost
         UNION ALL SELECT id FROM (
             SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
-            WHERE t.deleted_at IS NULL AND r.status IN ('queued', 'running') AND r.status = 'queued'
+            WHERE t.deleted_at IS NULL AND r.status = 'queued'
                 AND r.agent IN ({agents}) AND (r.not_before IS NULL OR r.not_before <= {now}) AND NOT EXISTS (
                     SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
                     AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id)))
@@ -534,7 +536,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
     with connection.cursor() as cursor:
         cursor.execute(
             sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
-            [*agents, settings.NETRA_MAX_ATTEMPTS, *agents, limit, limit],
+            [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
         )
         rows = {uuid_of(row[0]): row for row in cursor.fetchall()}
     if not rows:

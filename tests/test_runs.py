@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import threading
 import uuid
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from django.conf import settings as netra
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -816,3 +818,17 @@ def test_resuming_a_longer_log_takes_no_more_queries(alice, django_assert_num_qu
                 events.replay(alice.id, thread, after, 1000)
         for number in range(20):
             runs.rename(alice.id, thread, str(number))
+
+
+def test_looking_for_a_run_reads_none_that_another_plays(alice):
+    """On any number of runs it goes by the two indexes; of few, PostgreSQL would read all."""
+    with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+        runs.claim(new_worker(), AGENTS, 1)
+        (looked,) = [query["sql"] for query in queries if "ORDER BY r.lease_until" in query["sql"]]
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"{'EXPLAIN QUERY PLAN' if connection.vendor == 'sqlite' else 'EXPLAIN'} {looked}")
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    assert re.search(r"(SEARCH r USING INDEX|Index Scan using) run_lease", plan)
+    assert re.search(r"run_lease \(lease_until<|Index Cond: \(lease_until <", plan)
+    assert re.search(r"(SCAN r USING INDEX|Index Scan using) run_turn", plan)

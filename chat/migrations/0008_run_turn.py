@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
     operations = [
         AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('status__in', ('queued', 'running'))), fields=['-status', 'turn', 'created_at'], name='run_turn'),
+            index=models.Index(condition=models.Q(('status', 'queued')), fields=['turn', 'created_at'], name='run_turn'),
         ),
     ]

@@ -8,12 +8,12 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('chat', '0010_message_created'),
+        ('chat', '0008_run_turn'),
     ]
 
     operations = [
         AddIndex(
             model_name='run',
-            index=models.Index(fields=['-created_at'], name='run_created'),
+            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_until'], name='run_lease'),
         ),
     ]

@@ -8,12 +8,12 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('chat', '0009_run_active'),
+        ('chat', '0011_message_created'),
     ]
 
     operations = [
         AddIndex(
-            model_name='message',
-            index=models.Index(fields=['-created_at'], name='message_created'),
+            model_name='run',
+            index=models.Index(fields=['-created_at'], name='run_created'),
         ),
     ]

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('chat', '0008_run_turn'),
+        ('chat', '0009_run_lease'),
     ]
 
     operations = [
