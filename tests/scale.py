@@ -139,7 +139,7 @@ async def measure(netra: Netra, rounds: int, watched: float, say: Callable[[str]
         say(f"| | its connections, of a web process and a worker together | {connections} |")
     say("")
     cost = {kind: turn[kind] / EVERY + opening[kind] / STAYS + staying[kind] for kind in kinds}
-    arithmetic(cost, (claims[MANY] - claims[FEW]) / (MANY - FEW), silent, loads, say)
+    arithmetic(cost, claims[MANY], silent, loads, say)
 
 
 def ceilings(
@@ -175,7 +175,7 @@ def arithmetic(
     loads: dict[str, list[Measured]],
     say: Callable[[str], None],
 ) -> None:
-    """`cost`: CPU ms a second, of one user. `look`: ms that looking for a run takes for each that is under way."""
+    """`cost`: CPU ms a second, of one user. `look`: ms that looking once for a run takes."""
     carries = {kind: 1000 * FULL / cost[kind] for kind in cost}
     say(f"| users at once | {' | '.join(f'{users:,}' for users in USERS)} | one core carries |")
     say(f"|---|{'---|' * len(USERS)}---|")
@@ -193,7 +193,7 @@ def arithmetic(
     def looking(users: int) -> float:
         """Every message rings every worker; one that looks already is not rung twice."""
         workers, turns = math.ceil(users / carries["worker"]), users / EVERY
-        return min(workers, turns * workers * look * length * turns / 1000)
+        return min(workers, turns * workers * look / 1000)
 
     row("database: cores of workers looking for runs", looking)
     row("memory of the sockets, GB", lambda users: users * silent.kilobytes / 1e6)
