@@ -36,6 +36,7 @@ log = logging.getLogger("netra.worker")
 R = TypeVar("R")
 APART = 4  # runs that have a process of their own at a time: each costs as much memory as a worker
 PATIENCE = 5  # seconds for an agent to end once its run is lost; its process, if it has one, gets twice that
+ANSWER = 2  # seconds for the database to take each last word of a worker that ends: one that hangs must not hold it
 HANDING_BACK = 1.5  # seconds for such a process to hand its run back, at the end of a drain
 
 
@@ -67,11 +68,17 @@ class Worker:
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
-        """Play runs until `drain` is called; then hand back what does not end in time, and return."""
+        """Play runs until `drain` is called; then hand back what does not end in time, and return.
+
+        Nothing here waits for the database without a bound once it drains."""
         layer.attach()
         await title.load()
-        while not await self._tried(self._register):  # noqa: ASYNC110 a database has no event
-            await asyncio.sleep(1)
+        told = asyncio.create_task(self._draining.wait())
+        registered = asyncio.create_task(self._registered())
+        await asyncio.wait((told, registered), return_when=asyncio.FIRST_COMPLETED)
+        if not registered.done():
+            registered.cancel()
+            return
         await layer.join(layer.WORKERS, self._hear)
         log.info("worker %s plays %s, %d at a time", self.id, ", ".join(self._agents), self._concurrency)
         recorder = asyncio.create_task(self._recorder.run())
@@ -80,21 +87,22 @@ class Worker:
         abandon = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._abandon))
         claims = asyncio.create_task(self._claim() if self._only is None else self._play_only(self._only))
         tasks = (claims, recorder, beat, sweep, abandon)
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((told, *tasks), return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
                 task.result()  # what ends before its time is a bug, and ends the worker: others take its runs over
         log.info("worker %s drains: %d runs", self.id, len(self._playing))
-        await self._tried(self._beat)
+        await asyncio.wait([claims], timeout=ANSWER)  # what it has claimed is played, or handed back
+        await self._tried(self._beat, ANSWER)
         if self._playing:
             await asyncio.wait(self._playing, timeout=settings.NETRA_DRAIN_SECONDS)
         for task in self._playing:
             task.cancel()
         if self._playing:  # each hands its run back as its last act
-            await asyncio.wait(self._playing, timeout=2)
-        await self._stop([abandon, sweep, beat, recorder])
+            await asyncio.wait(self._playing, timeout=ANSWER)
+        await self._stop([told, *tasks])
         layer.leave(layer.WORKERS, self._hear)
-        await self._tried(lambda: in_database(runs.unregister, self.id))
+        await self._tried(lambda: in_database(runs.unregister, self.id), ANSWER)
         metrics.keep()
         log.info("worker %s is done", self.id)
 
@@ -106,17 +114,18 @@ class Worker:
             self._signal(process, signal.SIGTERM)
 
     @staticmethod
-    async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    async def _stop(tasks: list[asyncio.Task[Any]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
 
     @staticmethod
-    async def _tried(work: Callable[[], Awaitable[None]]) -> bool:
+    async def _tried(work: Callable[[], Awaitable[None]], within: float | None = None) -> bool:
         try:
-            await work()
+            async with asyncio.timeout(within):
+                await work()
             return True
-        except Error as error:
+        except (Error, TimeoutError) as error:
             log.warning("database: %s", type(error).__name__)
             return False
 
@@ -204,7 +213,7 @@ class Worker:
             self._apart.pop((run.run_id, run.fence))
             self._signal(process, signal.SIGKILL)
         log.info("run %s: its process ended with %s", run.run_id, process.returncode)
-        if self._draining.is_set() and process.returncode == -signal.SIGTERM:  # it had not begun to listen
+        if self._draining.is_set() and process.returncode in (0, -signal.SIGTERM):  # it may not have begun
             await self._hand_back(run)
 
     async def _hand_back(self, run: Claimed) -> None:
@@ -229,6 +238,10 @@ class Worker:
 
         task.cancel()
         asyncio.get_running_loop().call_later(PATIENCE, forget)
+
+    async def _registered(self) -> None:
+        while not await self._tried(self._register):  # noqa: ASYNC110 a database has no event
+            await asyncio.sleep(1)
 
     async def _register(self) -> None:
         offered = described(self._agents) if self._only is None else {}

@@ -4,6 +4,7 @@ docs/reliability.md says which test stands for which fault.
 """
 
 import resource
+import signal
 import sqlite3
 import uuid
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.abuse import abuse, abused, asked
 from tests.chaos import log_of
-from tests.site import memory
+from tests.site import PATIENCE, memory, wait_until
 
 
 def test_a_burst_of_events_arrives_whole(site):
@@ -95,6 +96,27 @@ def test_a_locked_database_is_waited_for(site):
     assert socket.answer(accepted["run_id"])["final_response"] == "one two "
     log = log_of(alice, accepted["thread_id"])
     assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+
+
+def test_a_worker_is_stopped_though_its_database_does_not_answer(own_site):
+    site = own_site(workers=0, NETRA_DRAIN_SECONDS="0.2")
+    url = site.environment["DATABASE_URL"]
+    if not url.startswith("postgres"):
+        pytest.skip("SQLite gives every wait up by itself")
+    playing, idle = site.worker(), site.worker(NETRA_AGENTS="")
+    socket = site.register("alice").connect()
+    socket.ask("on and on", "slow")
+    socket.receive("agent_delta")
+    with psycopg.connect(url) as held:
+        held.execute("LOCK TABLE chat_worker, chat_run IN ACCESS EXCLUSIVE MODE")
+        starting = site.start("manage.py", "runagents", log="worker")
+        waiting = "SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        name = held.info.dbname
+        with psycopg.connect(url, autocommit=True) as other:
+            wait_until(lambda: other.execute(waiting, [name]).fetchone()[0] >= 3, "three workers to wait")
+        for worker in (playing, idle, starting):
+            worker.send_signal(signal.SIGTERM)
+        assert [worker.wait(PATIENCE) for worker in (playing, idle, starting)] == [0, 0, 0]
 
 
 def test_a_full_disk_acknowledges_nothing(own_site):

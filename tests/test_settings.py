@@ -94,6 +94,11 @@ def test_a_wrong_setting_is_named(read, name, value):
     assert "hunter2" not in "".join(format_exception(error.value))
 
 
+def test_a_postgresql_that_is_gone_is_given_up_unless_its_url_says_otherwise(read):
+    options = read(DATABASE_URL="postgres://u@h/n?sslmode=require&connect_timeout=3")["DATABASES"]["default"]["OPTIONS"]
+    assert (options["sslmode"], int(options["connect_timeout"]), options["tcp_user_timeout"]) == ("require", 3, 30_000)
+
+
 @pytest.mark.parametrize(
     ("value", "meant"), [("on", True), ("1", True), ("TRUE", True), ("off", False), ("0", False), ("false", False)]
 )
