@@ -268,8 +268,11 @@ class Worker:
         workers may be starting anew, or be the last that a new version comes to."""
         if self._draining.is_set() or self._only is not None:  # whether others are at work is not its to judge
             return
-        now = time.monotonic()
-        self._unserved = {agent: self._unserved.get(agent, now) for agent in await from_database(runs.unserved)}
+        now, before = time.monotonic(), self._unserved
+        self._unserved = {}  # a look that fails is a break
+        if not await from_database(runs.live_workers().filter(id=self.id).exists):
+            return  # who was not heard of itself cannot say it of others
+        self._unserved = {agent: before.get(agent, now) for agent in await from_database(runs.unserved)}
         late = [agent for agent, since in self._unserved.items() if now - since > settings.NETRA_RUN_TIMEOUT]
         if late:
             await in_database(runs.abandon, late)

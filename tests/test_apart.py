@@ -1,5 +1,6 @@
 """A last attempt, in a process of its own: what becomes of it when that process hangs, or is stopped as it starts; what
-becomes of any attempt that is stopped as it starts; and of a worker that claims anew what it was playing itself."""
+becomes of any attempt that is stopped as it starts; of a worker that claims anew what it was playing itself; and what
+it takes for one to end the runs that nobody plays."""
 
 import asyncio
 import sys
@@ -7,6 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,6 +18,7 @@ from agents.worker import Worker
 from chat import database, metrics, runs
 from chat.database import in_database
 from chat.models import Run
+from chat.models import Worker as WorkerRow
 from tests.site import PATIENCE
 from tests.test_runs import claim_one, message
 
@@ -251,3 +254,43 @@ def test_a_worker_that_was_frozen_leaves_its_own_new_process_alone(unfrozen, set
 
     unfrozen(agent, then)
     assert ended == [0]
+
+
+def looks(alice, settings, broken, mended):
+    """The status of a run that nobody plays: after a look, one while it is `broken`, one once it is `mended`; and after
+    one more."""
+    settings.NETRA_RUN_TIMEOUT = 0
+    runs.start(alice.id, message())
+
+    async def look():
+        looking, found = Worker({}, 1), []
+        await looking._register()
+        await looking._abandon()
+        await in_database(broken)
+        await looking._tried(looking._abandon)
+        await in_database(mended)
+        for _ in range(2):
+            await looking._abandon()
+            found.append((await in_database(Run.objects.get)).status)
+        return found
+
+    return asyncio.run(look())
+
+
+def test_what_nobody_plays_is_not_ended_over_a_look_that_failed(alice, settings):
+    def rename(old, new):
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    found = looks(alice, settings, lambda: rename("chat_worker", "gone"), lambda: rename("gone", "chat_worker"))
+    assert found == [Run.QUEUED, Run.FAILED]
+
+
+def test_a_worker_that_is_silent_itself_does_not_judge(alice, settings):
+    found = looks(
+        alice,
+        settings,
+        lambda: WorkerRow.objects.update(heartbeat_at=Now() - timedelta(hours=1)),
+        lambda: WorkerRow.objects.update(heartbeat_at=Now()),
+    )
+    assert found == [Run.QUEUED, Run.FAILED]
