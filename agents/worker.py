@@ -61,6 +61,7 @@ class Worker:
         self._agents, self._concurrency, self._only = agents, concurrency, only
         self._apart: dict[tuple[uuid.UUID, int], asyncio.subprocess.Process] = {}  # by run and fence
         self._room = asyncio.Semaphore(APART)
+        self._waiting: set[asyncio.Task[None]] = set()  # for room
         self._unserved: dict[str, float] = {}  # agents that runs wait for in vain -> the monotonic clock's, since when
         self._recorder = Recorder()
         self._playing: dict[asyncio.Task[None], Claimed] = {}
@@ -120,7 +121,7 @@ class Worker:
         await asyncio.wait(tasks)
 
     @staticmethod
-    async def _tried(work: Callable[[], Awaitable[None]], within: float | None = None) -> bool:
+    async def _tried(work: Callable[[], Awaitable[object]], within: float | None = None) -> bool:
         try:
             async with asyncio.timeout(within):
                 await work()
@@ -173,17 +174,30 @@ class Worker:
 
         Meanwhile this process keeps its lease. A process that dies, or cannot be started, leaves the rest to the sweep.
         """
+        task = asyncio.current_task()
+        assert task is not None
         waits = self._room.locked()
         try:
             if waits:  # the time that it may take has not begun
+                self._waiting.add(task)
                 await self._tried(lambda: in_database(runs.clock, run, False))
             async with self._room:
-                while waits and not await self._tried(lambda: in_database(runs.clock, run, True)):  # noqa: ASYNC110
-                    await asyncio.sleep(1)
-                await self._in_a_process(run)
-        except asyncio.CancelledError:  # drained before its turn came, or before its process handed it back
+                if not waits or await self._begins(run):
+                    self._waiting.discard(task)
+                    await self._in_a_process(run)
+        except asyncio.CancelledError:  # drained, or lost before its turn came: then this changes nothing
             await self._hand_back(run)
             raise
+        finally:
+            self._waiting.discard(task)
+
+    async def _begins(self, run: Claimed) -> bool:
+        while True:
+            try:
+                return await in_database(runs.clock, run, True)
+            except Error as error:
+                log.warning("database: %s; trying again", type(error).__name__)
+                await asyncio.sleep(1)
 
     async def _in_a_process(self, run: Claimed) -> None:
         with TemporaryFile() as figures:
@@ -248,17 +262,19 @@ class Worker:
         await in_database(runs.register, self.id, socket.gethostname(), os.getpid(), offered)
 
     async def _beat(self) -> None:
-        playing = list(self._playing.values())
+        playing = dict(self._playing)
         try:
-            held = await in_database(runs.heartbeat, self.id, self._draining.is_set(), playing)
+            held = await in_database(runs.heartbeat, self.id, self._draining.is_set(), list(playing.values()))
         except WorkerRow.DoesNotExist:
             await self._register()  # it was silent for so long that it was forgotten
             return
-        for run in playing:
+        for task, run in playing.items():
             if run.run_id not in held:
                 self._recorder.lose(run.run_id, run.fence)  # not a claim that was made of it since
                 if process := self._apart.get((run.run_id, run.fence)):  # one that hangs would keep its room for ever
                     asyncio.get_running_loop().call_later(2 * PATIENCE, self._signal, process, signal.SIGKILL)
+                elif task in self._waiting:
+                    task.cancel()
 
     async def _sweep(self) -> None:
         await in_database(runs.sweep)

@@ -766,10 +766,11 @@ def untitled(run: Claimed) -> bool:
     return still.exists() and not Event.objects.filter(thread=run.thread_id, type="thread_updated").exists()
 
 
-def clock(run: Claimed, going: bool) -> None:
-    """Stop the time that NETRA_RUN_TIMEOUT limits, or begin it anew: what waits for room has not begun."""
+def clock(run: Claimed, going: bool) -> bool:
+    """Stop the time that NETRA_RUN_TIMEOUT limits, or begin it anew: what waits for room has not begun. False: the run
+    has ended, or is another's."""
     held = Run.objects.filter(id=run.run_id, fence=run.fence, status=Run.RUNNING)
-    held.update(claimed_at=Now() if going else None)
+    return held.update(claimed_at=Now() if going else None) > 0
 
 
 def used(run: Claimed, usage: dict[str, Any]) -> None:

@@ -112,6 +112,34 @@ def test_the_time_in_which_it_waits_for_room_is_not_its_own(last, settings, monk
     assert Run.objects.get().error_code == "timeout"
 
 
+@pytest.mark.parametrize("noticed", [True, False])
+def test_what_ended_while_it_waited_for_room_is_not_started(alice, last, monkeypatch, tmp_path, noticed):
+    """It gives its slot back as soon as the heartbeat tells; no process is started even before that."""
+    monkeypatch.setattr(worker, "APART", 0)
+    begun = tmp_path / "begun"
+    (tmp_path / "process.py").write_text(f"open({str(begun)!r}, 'w')\n")
+
+    async def play():
+        async with asyncio.timeout(PATIENCE / 4):
+            playing = Worker({}, 1)
+            await playing._register()
+            playing._start(last)
+            (task,) = playing._playing
+            while await in_database(Run.objects.filter(claimed_at__isnull=False).exists):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await in_database(runs.cancel, alice.id)
+            if noticed:
+                await playing._beat()
+            else:
+                playing._room.release()
+            await asyncio.wait([task])
+            return list(playing._playing)
+
+    assert asyncio.run(play()) == []
+    assert not begun.exists()
+    assert Run.objects.get().status == Run.CANCELLED
+
+
 def test_a_process_that_cannot_be_started_is_told_of(last, monkeypatch, caplog):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
