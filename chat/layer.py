@@ -95,7 +95,7 @@ def _redis() -> Redis:
         settings.REDIS_URL,
         socket_timeout=None,
         socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 0, ()),  # no errors to try again after: two tasks would connect one connection at once
     )
 
 
@@ -224,7 +224,8 @@ async def _listen() -> None:
             log.warning("redis: the subscription failed: %s", type(error).__name__)
         finally:
             _pubsub = None
-            await _patiently(pubsub.aclose(), "closing the subscription")
+            async with _subscribing:  # who is joining on it may be connecting it again
+                await _patiently(pubsub.aclose(), "closing the subscription")
         await asyncio.sleep(1)
 
 
