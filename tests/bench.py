@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +40,11 @@ LOADS = {  # runs at once, tokens each, tokens a second (0: as fast as it can)
     "W1": (20, 200, 50),
     "W2": (20, 1000, 0),
     "W3": (100, 200, 50),
+    "W4": (200, 200, 50),
 }
-SOCKETS, TABS, LONG = 200, 10, 10_000
+SOCKETS, TABS, LONG, OLD = 200, 10, 10_000, 5
+# How the cost of an event grows: with the sockets that are open beside it, and with the events of its thread.
+BESIDE, BEHIND = (10, 100, 1000), (1_000, 10_000, 100_000)
 SETTINGS = {"NETRA_LIMITS": "off", "NETRA_CONCURRENCY": "200", "NETRA_ACCESS_TOKEN_SECONDS": "86400"}
 
 
@@ -80,8 +83,8 @@ class Netra:
         async with connected(self.users[number]) as socket:
             yield socket
 
-    def ask(self, text: str) -> str:
-        thread = str(uuid.uuid4())
+    def ask(self, text: str, thread: str = "") -> str:
+        thread = thread or str(uuid.uuid4())
         return json.dumps({"type": "user_message", "content": text, "agent": "ticking", "thread_id": thread})
 
     @property
@@ -117,7 +120,7 @@ class Relay:
             await socket.recv()
             yield socket
 
-    def ask(self, text: str) -> str:
+    def ask(self, text: str, thread: str = "") -> str:
         return text
 
     @property
@@ -203,13 +206,14 @@ def since(before: dict[str, float], subject: "Netra | Relay") -> dict[str, float
     return {kind: used - before[kind] for kind, used in cpu_seconds(subject.processes).items()}
 
 
-async def load(subject: Netra | Relay, runs: int, tokens: int, rate: int) -> Result:
+async def load(subject: Netra | Relay, runs: int, tokens: int, rate: int, threads: Sequence[str] = ()) -> Result:
+    """So many runs at once, each of a user of its own, in a thread of its own: one of `threads`, else a new one."""
     result, go = Result(), asyncio.Event()
 
-    async def one(socket: ClientConnection) -> None:
+    async def one(socket: ClientConnection, thread: str) -> None:
         await go.wait()
         began, seen = time.time(), False
-        await socket.send(subject.ask(f"{tokens} {rate}"))
+        await socket.send(subject.ask(f"{tokens} {rate}", thread))
         while True:
             frame = json.loads(await socket.recv())
             now = time.time()
@@ -228,8 +232,8 @@ async def load(subject: Netra | Relay, runs: int, tokens: int, rate: int) -> Res
         sockets = [await stack.enter_async_context(subject.socket(number)) for number in range(runs)]
         before = cpu_seconds(subject.processes)
         async with asyncio.TaskGroup() as group:
-            for socket in sockets:
-                group.create_task(one(socket))
+            for number, socket in enumerate(sockets):
+                group.create_task(one(socket, threads[number] if threads else ""))
             await asyncio.sleep(0.3)
             began = time.perf_counter()
             go.set()
@@ -250,33 +254,37 @@ class Idle:
     processes: dict[str, float]  # what these used in as long
 
 
-async def idle(netra: Netra, watched: float = 0) -> Idle:
-    """Watch the site for so many seconds without a socket, then open SOCKETS and watch them for as long."""
+async def idle(netra: Netra, watched: float = 0, sockets: int = SOCKETS) -> Idle:
+    """Watch the site for so many seconds without a socket, then open `sockets` and watch them for as long."""
     (web,) = netra.processes["web"]
     then = cpu_seconds(netra.processes)
     await asyncio.sleep(watched)
     alone, before, began_with = since(then, netra), memory(web), cpu_seconds(netra.processes)
     async with AsyncExitStack() as stack:
         began = time.perf_counter()
-        for number in range(SOCKETS):
+        for number in range(sockets):
             await stack.enter_async_context(netra.socket(number % len(netra.users)))
         seconds, opening = time.perf_counter() - began, since(began_with, netra)
-        kilobytes, then = (memory(web) - before) / SOCKETS / 1024, cpu_seconds(netra.processes)
+        kilobytes, then = (memory(web) - before) / sockets / 1024, cpu_seconds(netra.processes)
         await asyncio.sleep(watched)
         staying = {kind: max(0.0, used - alone[kind]) for kind, used in since(then, netra).items()}
-        return Idle(SOCKETS / seconds, kilobytes, opening, staying, alone)
+        return Idle(sockets / seconds, kilobytes, opening, staying, alone)
 
 
-async def resume(netra: Netra, events: int) -> tuple[float, float]:
-    """ms from `resume` to the first and to the last of so many events."""
+async def begun(netra: Netra, number: int) -> str:
+    """A new thread of this user, with one run."""
     thread = str(uuid.uuid4())
-    async with netra.socket(0) as socket:
-        await socket.send(json.dumps({**json.loads(netra.ask("1 0")), "thread_id": thread}))
+    async with netra.socket(number) as socket:
+        await socket.send(netra.ask("1 0", thread))
         while json.loads(await socket.recv())["type"] != "agent_completed":
             pass
-    lengthen(netra.site, thread, events)
+    return thread
+
+
+async def resume(netra: Netra, thread: str, after: int, events: int) -> tuple[float, float]:
+    """ms from `resume` to the first and to the last of the events behind `after`, in a thread of the first user."""
     async with netra.socket(0) as socket:
-        began, after, first = time.perf_counter(), 0, 0.0
+        began, first = time.perf_counter(), 0.0
         while after < events:
             await socket.send(json.dumps({"type": "resume", "thread_id": thread, "after": after}))
             while True:
@@ -288,18 +296,67 @@ async def resume(netra: Netra, events: int) -> tuple[float, float]:
         return first, 1000 * (time.perf_counter() - began)
 
 
-def lengthen(site: Site, thread: str, events: int) -> None:
-    """Write a log of so many events, as an old thread has one."""
+def lengthen(site: Site, threads: Sequence[str], events: int) -> None:
+    """Write logs of so many events, as old threads have them."""
     site.shell(
         "import json\n"
         "from chat.models import Event, Thread\n"
-        f"thread = Thread.objects.get(id='{thread}')\n"
-        f"event = dict(type='agent_delta', thread_id='{thread}', run_id=None, attempt=1, agent_name='ticking',"
+        f"for thread in Thread.objects.filter(id__in={list(threads)}):\n"
+        "    event = dict(type='agent_delta', thread_id=str(thread.id), run_id=None, attempt=1, agent_name='ticking',"
         " delta='word ', timestamp='2026-01-01T00:00:00.000Z')\n"
-        "Event.objects.bulk_create([Event(thread=thread, seq=n, attempt=1, type='agent_delta',"
-        f" frame=json.dumps(dict(event, seq=n))) for n in range(thread.last_seq + 1, {events} + 1)], batch_size=500)\n"
-        f"Thread.objects.filter(id=thread.id).update(last_seq={events})\n"
+        "    Event.objects.bulk_create((Event(thread=thread, seq=n, attempt=1, type='agent_delta',"
+        f" frame=json.dumps(dict(event, seq=n))) for n in range(thread.last_seq + 1, {events} + 1)), batch_size=500)\n"
+        f"    Thread.objects.filter(id=thread.id).update(last_seq={events})\n"
     )
+
+
+async def growth(netra: Netra, rounds: int, say: Callable[[str], None]) -> None:
+    """What an event and a silent socket cost, with more of everything beside them."""
+
+    async def event(threads: Sequence[str] = ()) -> tuple[float, float]:
+        """CPU in microseconds, and p50 in ms."""
+        runs, tokens, rate = LOADS["W1"]
+        found = [await load(netra, len(threads) or runs, tokens, rate, threads) for _ in range(rounds)]
+        cpu = statistics.median(1e6 * sum(one.cpu.values()) / len(one.delays) for one in found)
+        return cpu, statistics.median(statistics.median(one.delays) for one in found)
+
+    say("| sockets open | CPU µs an event, W1 | p50 ms | CPU ms a second of 1,000 silent ones | KB each |")
+    say("|---|---|---|---|---|")
+    costs = []
+    for sockets in BESIDE:
+        silent = await idle(netra, 10, sockets)
+        async with AsyncExitStack() as stack:
+            for number in range(sockets):
+                await stack.enter_async_context(netra.socket(number % len(netra.users)))
+            cpu, p50 = await event()
+        staying = 1e6 * sum(silent.staying.values()) / sockets / 10
+        say(f"| {sockets:,} | {cpu:.0f} | {p50:.1f} | {staying:.1f} | {silent.kilobytes:.0f} |")
+        costs.append(cpu)
+    say("")
+    plot("sockets open", BESIDE, costs, say)
+
+    say(f"| events in each of {OLD} threads | CPU µs an event | p50 ms | resumed from near its end, ms |")
+    say("|---|---|---|---|")
+    costs = []
+    for events in BEHIND:
+        threads = [await begun(netra, number) for number in range(OLD)]
+        lengthen(netra.site, threads, events)
+        cpu, p50 = await event(threads)
+        resumed = [await resume(netra, threads[0], events - 100, events) for _ in range(rounds)]
+        say(f"| {events:,} | {cpu:.0f} | {p50:.1f} | {statistics.median(last for _, last in resumed):.1f} |")
+        costs.append(cpu)
+    say("")
+    plot("events in each thread", BEHIND, costs, say)
+
+
+def plot(of: str, values: Sequence[int], costs: Sequence[float], say: Callable[[str], None]) -> None:
+    say("```mermaid")
+    say("xychart-beta")
+    say(f'    x-axis "{of}" [{", ".join(f"{value:,}".replace(",", " ") for value in values)}]')
+    say(f'    y-axis "CPU of an event, µs" 0 --> {1.5 * max(costs):.0f}')
+    say(f"    line [{', '.join(f'{cost:.0f}' for cost in costs)}]")
+    say("```")
+    say("")
 
 
 async def tabs(netra: Netra) -> Result:
@@ -326,6 +383,7 @@ async def tabs(netra: Netra) -> Result:
 
 
 async def measure(netra: Netra, relay: Relay, rounds: int, say: Callable[[str], None]) -> None:
+    """Every load on both, then what one socket and one thread cost, then how that grows."""
     for subject in (netra, relay):
         await load(subject, 20, 20, 0)  # connections, imports and caches
     say("| load | of | first frame ms | p50 ms | p99 ms | tokens/s | CPU-s/10k |")
@@ -339,9 +397,13 @@ async def measure(netra: Netra, relay: Relay, rounds: int, say: Callable[[str], 
     say(f"| {TABS} tabs | Netra | | {' | '.join(cells[1:])} |")
     say("")
     silent = await idle(netra)
-    first, last = await resume(netra, LONG)
+    thread = await begun(netra, 0)
+    lengthen(netra.site, [thread], LONG)
+    first, last = await resume(netra, thread, 0, LONG)
     say(f"{silent.per_second:,.0f} connections a second, one after the other; {silent.kilobytes:.0f} KB for each; ")
     say(f"{LONG:,} events resumed: the first after {first:.1f} ms, the last after {last:.0f} ms.")
+    say("")
+    await growth(netra, rounds, say)
 
 
 def middle_of(column: tuple[str, ...]) -> str:
@@ -370,7 +432,7 @@ def main() -> None:
     say(f"### {here()}\n")
     with tempfile.TemporaryDirectory() as folder, sites.running(Path(folder), **SETTINGS) as site:
         with relaying(site) as bare:
-            netra = Netra(site, [site.register(f"bench{number}") for number in range(LOADS["W3"][0])])
+            netra = Netra(site, [site.register(f"bench{number}") for number in range(LOADS["W4"][0])])
             asyncio.run(measure(netra, bare, given.rounds, say))
     if given.keep:
         before, mark, after = HISTORY.read_text().partition(MARK)
