@@ -254,21 +254,28 @@ class Idle:
     processes: dict[str, float]  # what these used in as long
 
 
-async def idle(netra: Netra, watched: float = 0, sockets: int = SOCKETS) -> Idle:
-    """Watch the site for so many seconds without a socket, then open `sockets` and watch them for as long."""
+async def used(netra: Netra, watched: float) -> float:
+    """CPU seconds of all processes in so many seconds."""
+    before = cpu_seconds(netra.processes)
+    await asyncio.sleep(watched)
+    return sum(since(before, netra).values())
+
+
+async def idle(netra: Netra, watched: float = 0) -> Idle:
+    """Watch the site for so many seconds without a socket, then open SOCKETS and watch them for as long."""
     (web,) = netra.processes["web"]
     then = cpu_seconds(netra.processes)
     await asyncio.sleep(watched)
     alone, before, began_with = since(then, netra), memory(web), cpu_seconds(netra.processes)
     async with AsyncExitStack() as stack:
         began = time.perf_counter()
-        for number in range(sockets):
+        for number in range(SOCKETS):
             await stack.enter_async_context(netra.socket(number % len(netra.users)))
         seconds, opening = time.perf_counter() - began, since(began_with, netra)
-        kilobytes, then = (memory(web) - before) / sockets / 1024, cpu_seconds(netra.processes)
+        kilobytes, then = (memory(web) - before) / SOCKETS / 1024, cpu_seconds(netra.processes)
         await asyncio.sleep(watched)
         staying = {kind: max(0.0, used - alone[kind]) for kind, used in since(then, netra).items()}
-        return Idle(sockets / seconds, kilobytes, opening, staying, alone)
+        return Idle(SOCKETS / seconds, kilobytes, opening, staying, alone)
 
 
 async def begun(netra: Netra, number: int) -> str:
@@ -310,38 +317,46 @@ def lengthen(site: Site, threads: Sequence[str], events: int) -> None:
     )
 
 
-async def growth(netra: Netra, rounds: int, say: Callable[[str], None]) -> None:
-    """What an event and a silent socket cost, with more of everything beside them."""
+async def event(netra: Netra, rounds: int, threads: Sequence[str] = ()) -> tuple[float, float]:
+    """CPU of an event under W1 in microseconds, and its p50 in ms; where threads are given, of one run in each."""
+    at_once, tokens, rate = LOADS["W1"]
+    found = [await load(netra, len(threads) or at_once, tokens, rate, threads) for _ in range(rounds)]
+    cpu = statistics.median(1e6 * sum(one.cpu.values()) / len(one.delays) for one in found)
+    return cpu, statistics.median(statistics.median(one.delays) for one in found)
 
-    async def event(threads: Sequence[str] = ()) -> tuple[float, float]:
-        """CPU in microseconds, and p50 in ms."""
-        runs, tokens, rate = LOADS["W1"]
-        found = [await load(netra, len(threads) or runs, tokens, rate, threads) for _ in range(rounds)]
-        cpu = statistics.median(1e6 * sum(one.cpu.values()) / len(one.delays) for one in found)
-        return cpu, statistics.median(statistics.median(one.delays) for one in found)
 
-    say("| sockets open | CPU µs an event, W1 | p50 ms | CPU ms a second of 1,000 silent ones | KB each |")
-    say("|---|---|---|---|---|")
-    costs = []
-    for sockets in BESIDE:
-        silent = await idle(netra, 10, sockets)
-        async with AsyncExitStack() as stack:
-            for number in range(sockets):
-                await stack.enter_async_context(netra.socket(number % len(netra.users)))
-            cpu, p50 = await event()
-        staying = 1e6 * sum(silent.staying.values()) / sockets / 10
-        say(f"| {sockets:,} | {cpu:.0f} | {p50:.1f} | {staying:.1f} | {silent.kilobytes:.0f} |")
-        costs.append(cpu)
+async def beside(netra: Netra, rounds: int, say: Callable[[str], None]) -> None:
+    """What silent sockets cost, and events beside them."""
+    runs = LOADS["W1"][0]
+    (web,) = netra.processes["web"]
+    alone = await used(netra, 10)
+    before, costs = memory(web), []
+    say("| sockets open | opened a second | KB each | CPU ms a second of 1,000 | CPU µs an event, W1 | p50 ms |")
+    say("|---|---|---|---|---|---|")
+    async with AsyncExitStack() as stack:
+        for opened, sockets in zip((0, *BESIDE), BESIDE, strict=False):
+            began = time.perf_counter()
+            for number in range(opened, sockets):  # of users who ask nothing: no event is for them
+                await stack.enter_async_context(netra.socket(runs + number % (len(netra.users) - runs)))
+            cells = [f"{(sockets - opened) / (time.perf_counter() - began):.0f}"]
+            cells.append(f"{(memory(web) - before) / sockets / 1024:.0f}")
+            cells.append(f"{max(0, 1e6 * (await used(netra, 10) - alone) / sockets / 10):.0f}")
+            cpu, p50 = await event(netra, rounds)
+            say(f"| {sockets:,} | {' | '.join(cells)} | {cpu:.0f} | {p50:.1f} |")
+            costs.append(cpu)
     say("")
     plot("sockets open", BESIDE, costs, say)
 
-    say(f"| events in each of {OLD} threads | CPU µs an event | p50 ms | resumed from near its end, ms |")
+
+async def behind(netra: Netra, rounds: int, say: Callable[[str], None]) -> None:
+    """What events cost, and resuming, in threads that are long already."""
+    say(f"| events in each of {OLD} threads | CPU µs an event | p50 ms | the last 100 resumed, ms |")
     say("|---|---|---|---|")
     costs = []
     for events in BEHIND:
         threads = [await begun(netra, number) for number in range(OLD)]
         lengthen(netra.site, threads, events)
-        cpu, p50 = await event(threads)
+        cpu, p50 = await event(netra, rounds, threads)
         resumed = [await resume(netra, threads[0], events - 100, events) for _ in range(rounds)]
         say(f"| {events:,} | {cpu:.0f} | {p50:.1f} | {statistics.median(last for _, last in resumed):.1f} |")
         costs.append(cpu)
@@ -383,9 +398,9 @@ async def tabs(netra: Netra) -> Result:
 
 
 async def measure(netra: Netra, relay: Relay, rounds: int, say: Callable[[str], None]) -> None:
-    """Every load on both, then what one socket and one thread cost, then how that grows."""
     for subject in (netra, relay):
         await load(subject, 20, 20, 0)  # connections, imports and caches
+    await beside(netra, rounds, say)  # first: later the sockets find memory that the loads have left
     say("| load | of | first frame ms | p50 ms | p99 ms | tokens/s | CPU-s/10k |")
     say("|---|---|---|---|---|---|---|")
     for name, (runs, tokens, rate) in LOADS.items():
@@ -396,14 +411,12 @@ async def measure(netra: Netra, relay: Relay, rounds: int, say: Callable[[str], 
     cells = (await tabs(netra)).cells()
     say(f"| {TABS} tabs | Netra | | {' | '.join(cells[1:])} |")
     say("")
-    silent = await idle(netra)
     thread = await begun(netra, 0)
     lengthen(netra.site, [thread], LONG)
     first, last = await resume(netra, thread, 0, LONG)
-    say(f"{silent.per_second:,.0f} connections a second, one after the other; {silent.kilobytes:.0f} KB for each; ")
     say(f"{LONG:,} events resumed: the first after {first:.1f} ms, the last after {last:.0f} ms.")
     say("")
-    await growth(netra, rounds, say)
+    await behind(netra, rounds, say)
 
 
 def middle_of(column: tuple[str, ...]) -> str:
