@@ -95,7 +95,7 @@ def _redis() -> Redis:
         settings.REDIS_URL,
         socket_timeout=None,
         socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0, ()),  # no errors to try again after: two tasks would connect one connection at once
+        retry=Retry(NoBackoff(), 0, ()),  # after no error: it would connect again even without a try left
     )
 
 
@@ -148,13 +148,13 @@ async def _patiently(waiting: Awaitable[Any], what: str) -> bool:
 
 async def _tell(group: str) -> None:
     async with _subscribing:
-        if _pubsub is not None:
+        if _pubsub is not None and _connected(_pubsub):
             await _pubsub.subscribe(_name(group))
 
 
 async def _tell_all() -> None:
     async with _subscribing:
-        if (pubsub := _pubsub) is not None:
+        if (pubsub := _pubsub) is not None and _connected(pubsub):
             # What the connection keeps, and subscribes to again if it has to connect again, is the only record.
             told = pubsub.channels.keys() - pubsub.pending_unsubscribe_channels
             wanted = {_name(group).encode() for group in _callbacks}
@@ -162,6 +162,12 @@ async def _tell_all() -> None:
                 await pubsub.unsubscribe(*(told - wanted))
             if wanted - told:
                 await pubsub.subscribe(*(wanted - told))
+
+
+def _connected(pubsub: PubSub) -> bool:
+    """redis-py would connect again for whoever asks, for two at once too, and lose one of the two connections: only
+    `_listen` connects."""
+    return pubsub.connection is not None and bool(pubsub.connection.is_connected)
 
 
 async def _send() -> None:
@@ -211,6 +217,8 @@ async def _listen() -> None:
             _pubsub = pubsub
             await rejoin()
             while True:
+                if not _connected(pubsub):
+                    raise ConnectionError
                 got = await pubsub.get_message(timeout=None)
                 if got is None:
                     continue
