@@ -79,7 +79,9 @@ class Worker:
         await asyncio.wait((told, registered), return_when=asyncio.FIRST_COMPLETED)
         if not registered.done():
             registered.cancel()
+            await self._tried(lambda: in_database(runs.unregister, self.id), ANSWER)  # it may stand there all the same
             return
+        registered.result()
         await layer.join(layer.WORKERS, self._hear)
         log.info("worker %s plays %s, %d at a time", self.id, ", ".join(self._agents), self._concurrency)
         recorder = asyncio.create_task(self._recorder.run())
@@ -186,7 +188,7 @@ class Worker:
                     self._waiting.discard(task)
                     await self._in_a_process(run)
         except asyncio.CancelledError:  # drained, or lost before its turn came: then this changes nothing
-            await self._hand_back(run)
+            await self._tried(lambda: self._hand_back(run))
             raise
         finally:
             self._waiting.discard(task)
@@ -228,7 +230,7 @@ class Worker:
             self._signal(process, signal.SIGKILL)
         log.info("run %s: its process ended with %s", run.run_id, process.returncode)
         if self._draining.is_set() and process.returncode in (0, -signal.SIGTERM):  # it may not have begun
-            await self._hand_back(run)
+            await self._tried(lambda: self._hand_back(run))
 
     async def _hand_back(self, run: Claimed) -> None:
         await in_database(runs.record, [Entry(run, end=End(Run.QUEUED, usage=run.usage, refund=True))])
