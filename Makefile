@@ -8,7 +8,7 @@ export PATH := $(PATH):$(CURDIR)/.venv/bin
 run: install ## Start Netra here and print the address to open (PORT=8000)
 	@.venv/bin/python manage.py up
 
-test: install-dev ## Run all tests; ARGS="-k stop" chooses some
+test: install-dev ## Run the tests; ARGS="-k stop" chooses some
 	npm test --silent
 	.venv/bin/python -m pytest $(ARGS)
 
