@@ -1380,3 +1380,8 @@ def test_on_a_phone_the_threads_are_in_a_drawer(site, meet):
     page.locator("#search-found li").first.tap()
     expect(page.locator("#searching")).to_be_hidden()
     expect(page.locator("#sidebar")).not_to_be_in_viewport()
+    page.tap("#menu")
+    page.tap("#show-search")
+    expect(page.locator("#searching kbd")).to_be_hidden()
+    page.get_by_role("button", name="Close the search").tap()
+    expect(page.locator("#searching")).to_be_hidden()
