@@ -816,8 +816,9 @@ def cancel(user_id: int, run_id: uuid.UUID | None = None, thread_id: uuid.UUID |
         runs = runs.filter(thread=thread_id)
         if not Thread.objects.for_user(user_id).filter(id=thread_id).exists():
             raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    active = sorted(runs.filter(status__in=Run.ACTIVE).values_list("id", flat=True))
-    return [id for id in active if _cancel(id)]
+    active = runs.filter(status__in=Run.ACTIVE).order_by("-position", "-created_at", "-id")
+    # The last in a thread's queue first: the end of one before it would let it begin.
+    return [id for id in list(active.values_list("id", flat=True)) if _cancel(id)]
 
 
 def _cancel(run_id: uuid.UUID) -> bool:

@@ -820,6 +820,20 @@ def test_resuming_a_longer_log_takes_no_more_queries(alice, django_assert_num_qu
             runs.rename(alice.id, thread, str(number))
 
 
+@pytest.mark.django_db(transaction=True)
+def test_stopping_all_lets_nothing_of_it_begin(alice, monkeypatch):
+    """The end of one rings the workers, who look for the next in its thread."""
+    for _ in range(5):
+        thread_id = runs.start(alice.id, message()).thread_id
+        runs.start(alice.id, message(thread_id=thread_id))
+        runs.start(alice.id, message(thread_id=thread_id))
+    worker_id, begun = new_worker(), []
+    assert len(runs.claim(worker_id, AGENTS, 5)) == 5
+    monkeypatch.setattr(layer, "post", lambda group, told: begun.extend(runs.claim(worker_id, AGENTS, 20)))
+    assert len(runs.cancel(alice.id)) == 15
+    assert begun == []
+
+
 def test_looking_for_a_run_reads_none_that_another_plays(alice):
     """On any number of runs it goes by the two indexes; of few, PostgreSQL would read all."""
     with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
