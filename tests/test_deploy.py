@@ -220,6 +220,7 @@ async def rolled(victim: chaos.Victim, front: Site) -> chaos.Report:
     await chaos.until(lambda: all(a.shown == b.shown for a, b in zip(senders, watchers, strict=True)), PATIENCE)
     for task in clients:
         task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)  # or their sockets stay open
     report = chaos.Report("behind nginx", 7, runs=len(texts))
     for sender, watcher in zip(senders, watchers, strict=True):
         chaos.check(sender, watcher, texts, report)
