@@ -6,12 +6,12 @@ log. So nothing here waits longer than half a second, and nothing raises.
 On Redis a signal is what the layer's `group_send` makes of it, and a group what `group_add` subscribes to. The two
 connections are ours: one sends all that waits in one go, one listens for the whole process and hands a group's messages
 straight to the callbacks that joined it. With the layer's own, a queue and a task between, either costs twice as much.
+redis-py opens them; what it does around each reply costs more than the reply, so they are read here.
 """
 
 import asyncio
 import contextlib
 import logging
-import math
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -21,8 +21,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from channels.layers import channel_layers
 from django.conf import settings
+from hiredis import Reader, pack_command
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -33,6 +33,7 @@ WORKERS = "workers"
 PATIENCE = 0.5  # seconds that a signal may take
 BACKLOG = 10_000  # signals that wait at most; older ones are dropped
 TOGETHER = 500  # signals that are sent in one go at most
+BYTES = 16_384  # read at once: after so much of it the process looks at what else there is
 LOOK = 5.0  # seconds between two tries whether this process hears anything
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -43,7 +44,7 @@ _wake = asyncio.Event()
 _woken = False  # the loop has been told, and has not begun to look
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
-_pubsub: PubSub | None = None  # None: there is no connection to listen on
+_line: "_Line | None" = None  # on which it listens; None: there is no connection
 _subscribing = asyncio.Lock()  # one order of joining and leaving
 
 
@@ -148,33 +149,66 @@ async def _patiently(waiting: Awaitable[Any], what: str) -> bool:
 
 async def _tell(group: str) -> None:
     async with _subscribing:
-        if _pubsub is not None and _connected(_pubsub):
-            await _pubsub.subscribe(_name(group))
+        if _line is not None:
+            await _line.subscribe({_name(group)})
 
 
 async def _tell_all() -> None:
     async with _subscribing:
-        if (pubsub := _pubsub) is not None and _connected(pubsub):
-            # What the connection keeps, and subscribes to again if it has to connect again, is the only record.
-            told = pubsub.channels.keys() - pubsub.pending_unsubscribe_channels
-            wanted = {_name(group).encode() for group in _callbacks}
-            if told - wanted:
-                await pubsub.unsubscribe(*(told - wanted))
-            if wanted - told:
-                await pubsub.subscribe(*(wanted - told))
+        if _line is not None:
+            wanted = {_name(group) for group in _callbacks}
+            await _line.unsubscribe(_line.told - wanted)
+            await _line.subscribe(wanted - _line.told)
 
 
-def _connected(pubsub: PubSub) -> bool:
-    """redis-py would connect again for whoever asks, for two at once too, and lose one of the two connections: only
-    `_listen` connects."""
-    return pubsub.connection is not None and bool(pubsub.connection.is_connected)
+class _Line:
+    """A connection to Redis, and what it was told to subscribe to. It is opened once: who writes to one that has broken
+    gets an error, and never another connection."""
+
+    def __init__(self) -> None:
+        pool: Any = _redis().connection_pool
+        self._connection = pool.make_connection()
+        self._replies = Reader()
+        self.told: set[str] = set()
+
+    async def open(self) -> None:
+        await self._connection.connect()
+
+    async def write(self, *commands: Any) -> None:
+        if not self._connection.is_connected:
+            raise ConnectionError
+        self._connection._writer.write(b"".join([pack_command(command) for command in commands]))
+        await self._connection._writer.drain()
+
+    async def read(self) -> list[Any]:
+        """What Redis says next: one or more replies, some of which may be errors."""
+        replies: list[Any] = []
+        while not replies:
+            if not self._connection.is_connected or not (data := await self._connection._reader.read(BYTES)):
+                raise ConnectionError
+            self._replies.feed(data)
+            while (reply := self._replies.gets()) is not False:
+                replies.append(reply)
+        return replies
+
+    async def subscribe(self, names: set[str]) -> None:
+        if names:
+            await self.write(("SUBSCRIBE", *names))
+            self.told |= names
+
+    async def unsubscribe(self, names: set[str]) -> None:
+        if names:
+            self.told -= names  # what is not heard of comes to nobody's harm, and nobody waits for it
+            await self.write(("UNSUBSCRIBE", *names))
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
 
 
 async def _send() -> None:
     """On a connection of its own: a Redis which does not answer never delays what is received."""
     global _woken
-    pool: Any = _redis().connection_pool
-    connection = pool.make_connection()
+    line: _Line | None = None
     try:
         while True:
             await _wake.wait()
@@ -182,26 +216,31 @@ async def _send() -> None:
             _woken = False  # before it looks: what is appended after this wakes it again
             while _outbox:
                 together = [_outbox.popleft() for _ in range(min(len(_outbox), TOGETHER))]
-                if not await _patiently(_publish_all(connection, together), "signalling"):
-                    await connection.disconnect(nowait=True)  # answers may be on their way that nobody waits for
+                line = line or _Line()
+                if not await _patiently(_publish_all(line, together), "signalling"):
+                    await line.close()  # answers may be on their way that nobody waits for
+                    line = None
                     _outbox.clear()
     finally:
-        await connection.disconnect(nowait=True)
+        if line is not None:
+            await line.close()
 
 
-async def _publish_all(connection: Any, signals: list[tuple[str, dict[str, Any]]]) -> None:
+async def _publish_all(line: _Line, signals: list[tuple[str, dict[str, Any]]]) -> None:
     serialize = _layer().serialize
-    await connection.connect()
-    await connection.send_packed_command(
-        connection.pack_commands([("PUBLISH", _name(group), serialize(message)) for group, message in signals]),
-        check_health=False,
-    )
-    for _ in signals:
-        await connection.read_response(timeout=math.inf)  # who calls this has a time-out for all of it
+    await line.open()
+    await line.write(*[("PUBLISH", _name(group), serialize(message)) for group, message in signals])
+    left = len(signals)
+    while left > 0:
+        replies = await line.read()
+        left -= len(replies)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
 
 
 async def _listen() -> None:
-    global _pubsub
+    global _line
     deserialize = _layer().deserialize
 
     async def hear_ear(message: dict[str, Any]) -> None:
@@ -210,30 +249,29 @@ async def _listen() -> None:
 
     _callbacks[_ear] = {hear_ear}
     while True:
-        pubsub: Any = _redis().pubsub(ignore_subscribe_messages=True)
+        line = _Line()
         try:
             async with asyncio.timeout(PATIENCE):
-                await pubsub.subscribe(_name(_ear))
-            _pubsub = pubsub
+                await line.open()
+            _line = line
             await rejoin()
             while True:
-                if not _connected(pubsub):
-                    raise ConnectionError
-                got = await pubsub.get_message(timeout=None)
-                if got is None:
-                    continue
-                message = deserialize(got["data"])
-                for callback in tuple(_callbacks.get(message["group"], ())):
-                    try:
-                        await callback(message)
-                    except Exception:
-                        log.exception("a callback of %s failed", message["group"])
+                for reply in await line.read():
+                    if isinstance(reply, Exception):
+                        raise reply
+                    if reply[0] != b"message":
+                        continue
+                    message = deserialize(reply[2])
+                    for callback in tuple(_callbacks.get(message["group"], ())):
+                        try:
+                            await callback(message)
+                        except Exception:
+                            log.exception("a callback of %s failed", message["group"])
         except Exception as error:
             log.warning("redis: the subscription failed: %s", type(error).__name__)
         finally:
-            _pubsub = None
-            async with _subscribing:  # who is joining on it may be connecting it again
-                await _patiently(pubsub.aclose(), "closing the subscription")
+            _line = None
+            await line.close()
         await asyncio.sleep(1)
 
 
@@ -244,6 +282,6 @@ async def _watch_ear() -> None:
         await asyncio.sleep(LOOK)
         if await hears() or await hears():
             await rejoin()
-        elif _pubsub is not None and _pubsub.connection is not None:
+        elif _line is not None:
             log.warning("redis: this process is deaf; subscribing again")
-            await _pubsub.connection.disconnect(nowait=True)  # whoever reads from it is told
+            await _line.close()  # whoever reads from it is told
