@@ -18,7 +18,7 @@ from channels.routing import ProtocolTypeRouter
 from django.core.checks import ERROR, run_checks
 from django.core.checks.registry import registry
 
-from chat import layer
+from chat import layer, writing
 from chat.consumers import ChatConsumer
 
 # daphne runs no system checks by itself. Agents are checked where they are played.
@@ -26,6 +26,7 @@ problems = [p for p in run_checks(tags=sorted(registry.tags_available() - {"agen
 if problems:
     sys.exit("Netra cannot start:\n" + "\n".join(str(problem) for problem in problems))
 
+writing.install()
 _router = ProtocolTypeRouter({"http": django_application, "websocket": ChatConsumer.as_asgi()})
 
 
