@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -160,7 +159,7 @@ class Stream:
 
 class Recorder:
     def __init__(self) -> None:
-        self._streams: dict[uuid.UUID, Stream] = {}
+        self._streams: dict[str, Stream] = {}
         self._queued: deque[Stream] = deque()  # those with something pending, the longest waiting first
         self._wake = asyncio.Event()
 
@@ -173,7 +172,7 @@ class Recorder:
         if self._streams.get(stream.run.run_id) is stream:
             del self._streams[stream.run.run_id]
 
-    def lose(self, run_id: uuid.UUID, fence: int | None = None) -> None:
+    def lose(self, run_id: str, fence: int | None = None) -> None:
         """Lose the run's stream; with a fence, only if it is that claim's."""
         stream = self._streams.get(run_id)
         if stream and fence in (None, stream.run.fence):
@@ -231,7 +230,7 @@ class Recorder:
             else:
                 stream.lose()
 
-    async def _record(self, entries: list[Entry]) -> set[uuid.UUID]:
+    async def _record(self, entries: list[Entry]) -> set[str]:
         """A database that is away is waited for: meanwhile leases run out and fences decide, not this process."""
         pause = 0.1
         while True:

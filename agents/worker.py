@@ -59,7 +59,7 @@ class Worker:
     def __init__(self, agents: dict[str, Agent], concurrency: int, only: Claimed | None = None) -> None:
         self.id = uuid.uuid4()
         self._agents, self._concurrency, self._only = agents, concurrency, only
-        self._apart: dict[tuple[uuid.UUID, int], asyncio.subprocess.Process] = {}  # by run and fence
+        self._apart: dict[tuple[str, int], asyncio.subprocess.Process] = {}  # by run and fence
         self._room = asyncio.Semaphore(APART)
         self._waiting: set[asyncio.Task[None]] = set()  # for room
         self._unserved: dict[str, float] = {}  # agents that runs wait for in vain -> the monotonic clock's, since when
@@ -139,7 +139,7 @@ class Worker:
 
     async def _hear(self, message: dict[str, Any]) -> None:
         if message["type"] == "stop":
-            self._recorder.lose(uuid.UUID(message["run"]))
+            self._recorder.lose(message["run"])
         self._bell.set()
 
     async def _claim(self) -> None:
@@ -386,9 +386,7 @@ class Worker:
 
 def claimed(text: str) -> Claimed:
     """A claim as `_play_apart` hands it over. Raises ValueError, TypeError."""
-    fields = json.loads(text)
-    ids = {name: uuid.UUID(fields[name]) for name in ("run_id", "thread_id", "message_id")}
-    return Claimed(**{**fields, **ids})
+    return Claimed(**json.loads(text))
 
 
 def _kept(run: Claimed, usage: dict[str, Any]) -> dict[str, Any]:

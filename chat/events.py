@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
@@ -19,15 +20,15 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import key, sql, uuid_of
+from chat.sql import key, sql
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """An event before it has its number: its frame is head + seq + tail. `result`: see Event."""
 
-    thread_id: uuid.UUID
-    run_id: uuid.UUID | None
+    thread_id: str
+    run_id: str | None
     attempt: int
     type: str
     head: str
@@ -52,21 +53,19 @@ class Page:
 
 _ADVANCE = {
     "sqlite": """
-        UPDATE chat_thread SET last_seq = last_seq + v.n, updated_at = {now}
+        UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
         FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
         WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq""",
     "postgresql": """
-        UPDATE chat_thread t SET last_seq = t.last_seq + v.n, updated_at = {now}
+        UPDATE chat_thread t SET last_seq = t.last_seq + v.n{touched}
         FROM unnest(%s::uuid[], %s::bigint[]) AS v(id, n) WHERE t.id = v.id RETURNING t.id, t.last_seq""",
 }
-_INSERT = """
-    INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, {now})"""
+_LOCK = "SELECT 1 FROM chat_thread WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
+_INSERT = "INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result, created_at) VALUES {rows}"
+_AT_ONCE = 100  # rows of one INSERT: a statement for each number of them is kept prepared
 
 
-def body(
-    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, event: dict[str, Any], result: str | None = None
-) -> Body:
+def body(thread_id: str, run_id: str | None, attempt: int, event: dict[str, Any], result: str | None = None) -> Body:
     """An event as an agent emits it (type, agent_name and its own fields), made ready to be numbered.
 
     Raises ValueError or TypeError for what is no JSON, ProtocolError too_large."""
@@ -74,8 +73,8 @@ def body(
     kind, agent = fields.pop("type"), fields.pop("agent_name")
     head, tail = protocol.event(
         kind,
-        thread_id=str(thread_id),
-        run_id=str(run_id) if run_id else None,
+        thread_id=thread_id,
+        run_id=run_id,
         attempt=attempt,
         agent_name=agent,
         timestamp=protocol.timestamp(datetime.now(UTC)),
@@ -84,50 +83,62 @@ def body(
     return Body(thread_id, run_id, attempt, kind, head, tail, result)
 
 
-def body_of(
-    thread_id: uuid.UUID, run_id: uuid.UUID | None, attempt: int, kind: str, agent: str | None, **fields: Any
-) -> Body:
+def body_of(thread_id: str, run_id: str | None, attempt: int, kind: str, agent: str | None, **fields: Any) -> Body:
     return body(thread_id, run_id, attempt, {"type": kind, "agent_name": agent, **fields})
 
 
-def append(users: Mapping[uuid.UUID, int], bodies: Sequence[Body]) -> list[tuple[int, str]]:
+def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, str]]:
     """Number and insert these events, in order, and tell the `users` of their threads on commit; returns (seq, frame)
     of each. The one place where a seq is made.
 
     Inside the caller's transaction, which holds the runs' rows: the threads' rows are locked from here to its end."""
     if not bodies:
         return []
-    counts = sorted(Counter(body.thread_id for body in bodies).items())
+    counts = Counter([body.thread_id for body in bodies])
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            ids, numbers = [id for id, _ in counts], [n for _, n in counts]
-            if len(ids) > 1:
-                cursor.execute("SELECT 1 FROM chat_thread WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
-            cursor.execute(sql(_ADVANCE), [ids, numbers])
-        else:
-            cursor.execute(sql(_ADVANCE), [json.dumps([(id.hex, n) for id, n in counts])])
-        heads = {uuid_of(id): head for id, head in cursor.fetchall()}
-        following = {id: heads[id] - n + 1 for id, n in counts}
+        following = _advance(cursor, counts, any(body.type != "agent_delta" for body in bodies))
         numbered, rows = [], []
         signals: dict[int, list[list[Any]]] = {}
         for b in bodies:
-            seq = following[b.thread_id]
-            following[b.thread_id] = seq + 1
+            thread = b.thread_id
+            seq = following[thread]
+            following[thread] = seq + 1
             frame = f"{b.head}{seq}{b.tail}"
             numbered.append((seq, frame))
-            signals.setdefault(users[b.thread_id], []).append(_row(b, seq, frame))
-            run = key(b.run_id) if b.run_id else None
-            rows.append((key(b.thread_id), seq, run, b.attempt, b.type, frame, b.result))
-        cursor.executemany(sql(_INSERT), rows)
+            # Nobody who gets it needs to decode the frame.
+            signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
+            rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            cursor.execute(_insert(connection.vendor, len(some)), list(chain.from_iterable(some)))
     transaction.on_commit(partial(metrics.committed, [b.type for b in bodies]))
     for user_id, told in signals.items():
         tell(user_id, {"type": "events", "events": told})
     return numbered
 
 
-def _row(body: Body, seq: int, frame: str) -> list[Any]:
-    """An event in a signal: thread, seq, run, whether it ends the run, frame. Nobody needs to decode the frame."""
-    return [str(body.thread_id), seq, str(body.run_id) if body.run_id else "", body.type in TERMINAL, frame]
+def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, int]:
+    """Raise `last_seq` of these threads; returns the first of the new numbers of each.
+
+    What a run only says does not `touch` them: `updated_at` is indexed, and every change would be written there too."""
+    statement = sql(_ADVANCE, touched=sql(", updated_at = {now}") if touch else "")
+    threads = {key(thread): thread for thread in sorted(counts)}
+    numbers = [counts[thread] for thread in threads.values()]
+    if connection.vendor == "postgresql":
+        if len(threads) > 1:
+            cursor.execute(
+                "SELECT 1 FROM chat_thread WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE", [list(threads)]
+            )
+        cursor.execute(statement, [list(threads), numbers])
+    else:
+        cursor.execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])
+    heads = {threads[key(id)]: head for id, head in cursor.fetchall()}
+    return {thread: heads[thread] - n + 1 for thread, n in counts.items()}
+
+
+@lru_cache(maxsize=2 * _AT_ONCE)
+def _insert(vendor: str, rows: int) -> str:
+    return sql(_INSERT, rows=", ".join([sql("(%s, %s, %s, %s, %s, %s, %s, {now})")] * rows))
 
 
 # ---- Telling ---------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ COMMIT_SECONDS = Histogram("netra_commit_seconds", "How long a commit of the rec
 
 def committed(types: Iterable[str]) -> None:
     """Events of these types were."""
-    for name in types:
-        _EVENTS[name].inc()
+    for name, n in Sum(types).items():
+        _EVENTS[name].inc(n)
 
 
 def started(agent: str) -> None:

@@ -584,14 +584,10 @@ def event(
     if taken := ENVELOPE & fields.keys():
         raise ValueError(f"{type} fields named like the envelope's: {', '.join(sorted(taken))}")
     head = f'{{"type":"{type}","seq":'
-    envelope = {
-        "thread_id": thread_id,
-        "run_id": run_id,
-        "attempt": attempt,
-        "agent_name": agent_name,
-        "timestamp": timestamp,
-    }
-    tail = "," + _dumps({**envelope, **fields})[1:]
+    tail = (
+        f',"thread_id":{_dumps(thread_id)},"run_id":{_dumps(run_id)},"attempt":{attempt}'
+        f',"agent_name":{_dumps(agent_name)},"timestamp":{_dumps(timestamp)}'
+    ) + (f",{_dumps(fields)[1:]}" if fields else "}")
     if len(head) + len(str(_MAX_INT)) + len(tail.encode()) > MAX_EVENT:
         raise ProtocolError("too_large", f"{type} is over {MAX_EVENT} bytes")
     return head, tail
@@ -673,8 +669,7 @@ def legacy(text: str) -> str:
     return text
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _size(value: Any) -> int:

@@ -29,7 +29,7 @@ from chat import events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.sql import key, sql, uuid_of
+from chat.sql import key, sql
 from chat.title import title_of
 
 log = logging.getLogger("netra.runs")
@@ -56,9 +56,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    run_id: uuid.UUID
-    thread_id: uuid.UUID
-    message_id: uuid.UUID
+    run_id: str
+    thread_id: str
+    message_id: str
     user_id: int
     agent: str
     text: str
@@ -289,8 +289,8 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
             Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
     bodies = [
         events.body_of(
-            one.thread.id,
-            one.run_id,
+            str(one.thread.id),
+            str(one.run_id),
             0,
             "message_created",
             one.agent,
@@ -303,7 +303,7 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
         )
         for one in starts
     ]
-    numbered = events.append({one.thread.id: one.asked.user_id for one in starts}, bodies)
+    numbered = events.append({str(one.thread.id): one.asked.user_id for one in starts}, bodies)
     rows = Message.objects.bulk_create(
         Message(
             id=one.message_id,
@@ -394,7 +394,7 @@ def _count_queued(runs: Sequence[Run]) -> None:
         log.info("run queued", extra=_ids(run.user_id, run.thread_id, run.id, run.agent))
 
 
-def _ids(user_id: int, thread_id: uuid.UUID, run_id: uuid.UUID, agent: str, **more: Any) -> dict[str, Any]:
+def _ids(user_id: int, thread_id: uuid.UUID | str, run_id: uuid.UUID | str, agent: str, **more: Any) -> dict[str, Any]:
     """What a line of the log says of a run."""
     return {"user_id": user_id, "thread_id": str(thread_id), "run_id": str(run_id), "agent": agent, **more}
 
@@ -441,8 +441,8 @@ def create_thread(user_id: int, thread_id: uuid.UUID | None, title: str, agent: 
 def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
     """Give the thread its title and write `thread_updated`. Raises not_found."""
     thread = _thread(user_id, thread_id)
-    body = events.body_of(thread.id, None, 0, "thread_updated", None, title=title)
-    events.append({thread.id: user_id}, [body])
+    body = events.body_of(str(thread.id), None, 0, "thread_updated", None, title=title)
+    events.append({str(thread.id): user_id}, [body])
     Thread.objects.filter(id=thread.id).update(title=title)
     return Thread.objects.get(id=thread.id)
 
@@ -511,22 +511,24 @@ _CLAIM = {
             WHERE r.status = 'queued' OR r.status = 'running' AND r.lease_until < {now} ORDER BY r.id FOR UPDATE OF r)
         UPDATE chat_run {claimed} FROM free WHERE id = free_id RETURNING id, attempt, fence""",
 }
-# The lease is extended and the fence is checked by one statement that holds the rows to the commit.
+# The fence is checked by a statement that holds the rows to the commit. Only a heartbeat writes the lease: it is
+# indexed, and every change of it would be written there too, for every piece that a run says.
 _HOLD = {
     "sqlite": """
-        UPDATE chat_run SET lease_until = {later}, step = COALESCE(v.step, chat_run.step) FROM
+        UPDATE chat_run AS r SET {held} FROM
             (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS fence,
                 json_extract(value, '$[2]') AS step FROM json_each(%s)) AS v
-        WHERE status = 'running' AND chat_run.id = v.id AND chat_run.fence = v.fence
-            AND (v.step IS NULL OR chat_run.step = v.step - 1) RETURNING chat_run.id""",
+        WHERE r.status = 'running' AND r.id = v.id AND r.fence = v.fence AND (v.step IS NULL OR r.step = v.step - 1)
+        RETURNING id""",
     "postgresql": """
-        WITH held AS (
-            SELECT r.id, COALESCE(v.step, r.step) AS step FROM chat_run r
+        WITH v AS (
+            SELECT r.id, v.step FROM chat_run r
             JOIN unnest(%s::uuid[], %s::bigint[], %s::bigint[]) AS v(id, fence, step)
                 ON r.id = v.id AND r.fence = v.fence AND (v.step IS NULL OR r.step = v.step - 1)
             WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r)
-        UPDATE chat_run r SET lease_until = {later}, step = held.step FROM held WHERE r.id = held.id RETURNING r.id""",
+        UPDATE chat_run r SET {held} FROM v WHERE r.id = v.id RETURNING r.id""",
 }
+_STEP, _LEASE = "step = COALESCE(v.step, r.step)", "lease_until = {later}"
 
 
 def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claimed]:
@@ -538,7 +540,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
             sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
             [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
         )
-        rows = {uuid_of(row[0]): row for row in cursor.fetchall()}
+        rows = {_id(row[0]): row for row in cursor.fetchall()}
     if not rows:
         return []
     claimed, bodies, users = [], [], {}
@@ -564,8 +566,8 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
             attempt, fence = taken[run_id]
             run = Claimed(
                 run_id,
-                uuid_of(thread_id),
-                uuid_of(message_id),
+                _id(thread_id),
+                _id(message_id),
                 user_id,
                 agent,
                 content,
@@ -593,7 +595,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
                     task=_task(content),
                     status="started",
                     parent_agent=None,
-                    message_id=str(run.message_id),
+                    message_id=run.message_id,
                 )
             )
             users[run.thread_id] = user_id
@@ -609,7 +611,7 @@ def _count_claim(run: Claimed, why: str) -> None:
     log.info("run claimed", extra={**ids, "reason": why, "waited": round(run.waited, 3)})
 
 
-def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, int]]) -> dict[uuid.UUID, tuple[int, int]]:
+def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
     """Claim those of these (run, fence) that are still free; returns (attempt, fence) of each."""
     lease, worker = settings.NETRA_LEASE_SECONDS, key(worker_id)
     statement = sql(_CLAIM, claimed=sql(_CLAIMED))
@@ -618,11 +620,16 @@ def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, int]]) -> dict[
             ids, fences = [id for id, _ in pairs], [fence for _, fence in pairs]
             cursor.execute(statement, [ids, fences, lease, worker])
         else:
-            cursor.execute(statement, [lease, worker, json.dumps([(id.hex, fence) for id, fence in pairs])])
-        return {uuid_of(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
+            cursor.execute(statement, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
+        return {_id(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
 
 
-def record(entries: Sequence[Entry]) -> set[uuid.UUID]:
+def _id(read: Any) -> str:
+    """An id that raw SQL has read."""
+    return str(read if isinstance(read, uuid.UUID) else uuid.UUID(read))
+
+
+def record(entries: Sequence[Entry]) -> set[str]:
     """Commit what these runs said, and their ends. Returns the ids of the runs whose fence still holds; of the others
     nothing was written. Each run may stand in one entry only."""
     with transaction.atomic():
@@ -637,14 +644,14 @@ def record(entries: Sequence[Entry]) -> set[uuid.UUID]:
     return held | done
 
 
-def _done(entries: Sequence[Entry]) -> set[uuid.UUID]:
+def _done(entries: Sequence[Entry]) -> set[str]:
     """Those of these runs of which this very step has been written."""
     steps = [(entry.run.run_id, entry.run.fence, entry.step) for entry in entries if entry.step is not None]
     found = Run.objects.filter(id__in=[id for id, _, _ in steps]).values_list("id", "fence", "step") if steps else []
-    return {id for id, fence, step in found if (id, fence, step) in steps}
+    return {str(id) for id, fence, step in found if (str(id), fence, step) in steps}
 
 
-def _titled(entries: Sequence[Entry]) -> dict[uuid.UUID, Body]:
+def _titled(entries: Sequence[Entry]) -> dict[str, Body]:
     """Give the threads the titles that these runs end with; run id -> `thread_updated`, where the thread took it."""
     titles = {entry.run.run_id: entry.end.title for entry in entries if entry.end is not None and entry.end.title}
     if not titles:
@@ -663,7 +670,7 @@ def _titled(entries: Sequence[Entry]) -> dict[uuid.UUID, Body]:
     return found
 
 
-def _in_order(entry: Entry, titled: dict[uuid.UUID, Body]) -> list[Body]:
+def _in_order(entry: Entry, titled: dict[str, Body]) -> list[Body]:
     """The events of the entry; a title comes right before the run's last event."""
     if title := titled.get(entry.run.run_id):
         return [*entry.events[:-1], title, *entry.events[-1:]]
@@ -729,14 +736,12 @@ def history(run: Claimed) -> History:
 
     A message that was sent while another was being answered follows that other message; what had been answered by now
     stands between the two."""
-    rows = (
-        Message.objects.filter(thread=run.thread_id).order_by("seq").values_list("id", "parent_id", "role", "content")
-    )
-    messages = {row[0]: row for row in rows}
+    said = Message.objects.filter(thread_id=run.thread_id).order_by("seq")
+    messages = {row[0]: row for row in said.values_list("id", "parent_id", "role", "content")}
     answers = {parent: content for _, parent, role, content in messages.values() if role == "assistant"}
     path: list[tuple[str, str]] = []
     ids: list[uuid.UUID] = []
-    current, follower = run.message_id, None
+    current, follower = uuid.UUID(run.message_id), None
     while current is not None:
         id, parent, role, content = messages[current]
         if role == follower == "user" and current in answers:
@@ -750,7 +755,7 @@ def history(run: Claimed) -> History:
 def calls(run: Claimed) -> dict[str, tuple[bool, Any]]:
     """The tool calls of the run's earlier attempts, by tool_call_id: (completed, result)."""
     found: dict[str, tuple[bool, Any]] = {}
-    rows = Event.objects.filter(run=run.run_id, type__in=("tool_executing", "tool_completed")).order_by("seq")
+    rows = Event.objects.filter(run_id=run.run_id, type__in=("tool_executing", "tool_completed")).order_by("seq")
     for kind, frame, whole in rows.values_list("type", "frame", "result"):
         event = json.loads(frame)
         if kind == "tool_executing":
@@ -763,7 +768,7 @@ def calls(run: Claimed) -> dict[str, tuple[bool, Any]]:
 def untitled(run: Claimed) -> bool:
     """Whether the run's thread has only the title that this run's message gave it: none of a person or a run."""
     still = Thread.objects.filter(id=run.thread_id, title=title_of(run.text))
-    return still.exists() and not Event.objects.filter(thread=run.thread_id, type="thread_updated").exists()
+    return still.exists() and not Event.objects.filter(thread_id=run.thread_id, type="thread_updated").exists()
 
 
 def clock(run: Claimed, going: bool) -> bool:
@@ -789,11 +794,11 @@ def unregister(worker_id: uuid.UUID) -> None:
 
 
 @transaction.atomic
-def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> set[uuid.UUID]:
+def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> set[str]:
     """Extend the leases of these runs; returns the ids of those that are still this worker's.
 
     Forgets the workers that have been silent for an hour. Raises Worker.DoesNotExist if this is one of them."""
-    held = _hold([(run.run_id, run.fence, None) for run in runs])
+    held = _hold([(run.run_id, run.fence, None) for run in runs], settings.NETRA_LEASE_SECONDS)
     if not Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining):
         raise Worker.DoesNotExist
     Worker.objects.filter(heartbeat_at__lt=Now() - timedelta(hours=1)).delete()
@@ -894,8 +899,9 @@ def _terminate(
     message_id = uuid.uuid4()
     if status == Run.CANCELLED and (said := _said(run)):
         extra["message_id"] = str(message_id)
-    body = events.body_of(run.thread_id, run.id, run.attempt, kind, run.agent, **extra)
-    ((seq, _),) = events.append({run.thread_id: run.user_id}, [body])
+    thread_id = str(run.thread_id)
+    body = events.body_of(thread_id, str(run.id), run.attempt, kind, run.agent, **extra)
+    ((seq, _),) = events.append({thread_id: run.user_id}, [body])
     if said:
         Message.objects.create(
             id=message_id,
@@ -945,16 +951,19 @@ def active(user_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _hold(wanted: Sequence[tuple[uuid.UUID, int, int | None]]) -> set[uuid.UUID]:
-    """Lock the runs whose (fence, step) is next, in id order, and extend their leases; returns their ids."""
+def _hold(wanted: Sequence[tuple[str, int, int | None]], lease: float | None = None) -> set[str]:
+    """Lock the runs whose (fence, step) is next, in id order, and extend their leases by so many seconds, or count the
+    step; returns their ids."""
     if not wanted:
         return set()
+    runs = {key(id): id for id, _, _ in wanted}
+    later = [] if lease is None else [lease]
+    statement = sql(_HOLD, held=_STEP if lease is None else sql(_LEASE))
     with connection.cursor() as cursor:
-        lease = settings.NETRA_LEASE_SECONDS
         if connection.vendor == "postgresql":
-            ids, fences, steps = (list(column) for column in zip(*wanted, strict=True))
-            cursor.execute(sql(_HOLD), [ids, fences, steps, lease])
+            fences, steps = [fence for _, fence, _ in wanted], [step for _, _, step in wanted]
+            cursor.execute(statement, [list(runs), fences, steps, *later])
         else:
-            keys = json.dumps([(id.hex, fence, step) for id, fence, step in wanted])
-            cursor.execute(sql(_HOLD), [lease, keys])
-        return {uuid_of(row[0]) for row in cursor.fetchall()}
+            rows = [(id, fence, step) for id, (_, fence, step) in zip(runs, wanted, strict=True)]
+            cursor.execute(statement, [*later, json.dumps(rows)])
+        return {runs[key(id)] for (id,) in cursor.fetchall()}

@@ -1,7 +1,6 @@
 """The two dialects of the record's raw SQL, SQLite's and PostgreSQL's."""
 
 import uuid
-from typing import Any
 
 from django.db import connection
 
@@ -15,16 +14,12 @@ LATER = {
 
 
 def sql(statement: str | dict[str, str], **parts: str) -> str:
+    vendor = connection.vendor
     if isinstance(statement, dict):
-        statement = statement[connection.vendor]
-    return statement.format(
-        now=NOW[connection.vendor], began=BEGAN[connection.vendor], later=LATER[connection.vendor], **parts
-    )
+        statement = statement[vendor]
+    return statement.format(now=NOW[vendor], began=BEGAN[vendor], later=LATER[vendor], **parts)
 
 
-def key(id: uuid.UUID) -> Any:
-    return id if connection.vendor == "postgresql" else id.hex
-
-
-def uuid_of(value: Any) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+def key(id: str | uuid.UUID) -> str:
+    """An id as SQLite keeps it and as PostgreSQL takes it, too; also of one that was read from either."""
+    return id.replace("-", "") if isinstance(id, str) else id.hex

@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), limit=st.integers(1, 3))
     def claim(self, worker, limit):
-        before = {run.id: run for run in self.active(Run.QUEUED) + self.active()}
+        before = {str(run.id): run for run in self.active(Run.QUEUED) + self.active()}
         for run in runs.claim(self.workers[worker], AGENTS, limit):
             old = before[run.run_id]
             assert (run.attempt, run.fence) == (old.attempt + 1, old.fence + 1)
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         row = Run.objects.get(id=entry.run.run_id)
         holds = row.status == Run.RUNNING and row.fence == entry.run.fence
         before = Event.objects.filter(run=row).count()
-        assert runs.record([entry]) == ({row.id} if holds else set())
+        assert runs.record([entry]) == ({str(row.id)} if holds else set())
         assert Event.objects.filter(run=row).count() == before + (len(entry.events) if holds else 0)
 
     @precondition(lambda self: self.claims)
@@ -414,10 +414,10 @@ def test_a_thread_s_runs_are_played_one_after_the_other(alice):
     other = runs.start(alice.id, message("elsewhere"))
     worker = new_worker()
     claimed = runs.claim(worker, AGENTS, 10)
-    assert {run.run_id for run in claimed} == {first.run_id, other.run_id}
+    assert {run.run_id for run in claimed} == {str(first.run_id), str(other.run_id)}
     assert runs.claim(worker, AGENTS, 10) == []
     runs.record([completed(run) for run in claimed])
-    assert claim_one(worker).run_id == second.run_id
+    assert claim_one(worker).run_id == str(second.run_id)
 
 
 @pytest.fixture
@@ -427,8 +427,8 @@ def limited(settings):
 
 def test_users_take_turns(limited, alice, bob):
     """Whoever has many runs in the queue does not make all others wait for them."""
-    many = [runs.start(alice.id, message(str(number))).run_id for number in range(5)]
-    one = runs.start(bob.id, message("one")).run_id
+    many = [str(runs.start(alice.id, message(str(number))).run_id) for number in range(5)]
+    one = str(runs.start(bob.id, message("one")).run_id)
     worker = new_worker()
     assert [run.run_id for run in runs.claim(worker, AGENTS, 2)] == [many[0], one]
     assert [run.run_id for run in runs.claim(worker, AGENTS, 9)] == many[1:]
@@ -457,9 +457,9 @@ def test_another_answer_waits_for_its_turn_too(limited, alice, bob, how):
 def test_a_run_that_lost_its_worker_waits_for_nobody(limited, alice, bob):
     """Its time runs, whoever has had how many before it."""
     runs.start(alice.id, message("one"))
-    lost = runs.start(alice.id, message("two")).run_id
+    lost = str(runs.start(alice.id, message("two")).run_id)
     assert len(runs.claim(new_worker(), AGENTS, 2)) == 2
-    one = runs.start(bob.id, message("one")).run_id
+    one = str(runs.start(bob.id, message("one")).run_id)
     Run.objects.filter(id=lost).update(lease_until=Now() - timedelta(seconds=1))
     assert [run.run_id for run in runs.claim(new_worker(), AGENTS, 1)] == [lost]
     Run.objects.filter(id=lost).update(lease_until=Now() - timedelta(seconds=1))
@@ -473,7 +473,7 @@ def test_a_requeued_run_stays_ahead(alice):
     runs.record([Entry(run, [], End(Run.QUEUED, delay=3600, error_code="x"))])
     assert runs.claim(new_worker(), AGENTS, 10) == []
     Run.objects.filter(id=run.run_id).update(not_before=Now())
-    assert claim_one().run_id == first.run_id
+    assert claim_one().run_id == str(first.run_id)
 
 
 def test_a_claim_takes_only_the_agents_that_it_can_play(alice):
@@ -612,7 +612,7 @@ def test_the_database_takes_one_end_of_a_run(alice, kind):
 def test_one_stale_run_costs_the_others_nothing(alice):
     accepted = [runs.start(alice.id, message(str(number))) for number in range(3)]
     claimed = {run.run_id: run for run in runs.claim(new_worker(), AGENTS, 3)}
-    stale = claimed[accepted[1].run_id]
+    stale = claimed[str(accepted[1].run_id)]
     runs.cancel(alice.id, run_id=stale.run_id)
     assert runs.record([Entry(run, [delta(run)]) for run in claimed.values()]) == claimed.keys() - {stale.run_id}
     assert "agent_delta" not in types(stale.thread_id)
@@ -639,7 +639,7 @@ def test_what_was_said_before_a_stop_is_kept(alice):
     Run.objects.update(lease_until=Now() - timedelta(seconds=1))
     second = claim_one()
     runs.record([Entry(second, [delta(second, "so "), delta(second, "far")])])
-    assert runs.cancel(alice.id) == [second.run_id]
+    assert runs.cancel(alice.id) == [uuid.UUID(second.run_id)]
     end = frames(accepted.thread_id)[-1]
     answer = Message.objects.get(role="assistant")
     assert (end["type"], end["message_id"], answer.content) == ("agent_cancelled", str(answer.id), "so far")
