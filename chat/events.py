@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from itertools import chain
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -20,7 +19,7 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import key, sql
+from chat.sql import insert, key, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ _ADVANCE = {
         FROM unnest(%s::uuid[], %s::bigint[]) AS v(id, n) WHERE t.id = v.id RETURNING t.id, t.last_seq""",
 }
 _LOCK = "SELECT 1 FROM chat_thread WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
-_INSERT = "INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result, created_at) VALUES {rows}"
-_AT_ONCE = 100  # rows of one INSERT: a statement for each number of them is kept prepared
+_EVENT = "chat_event (thread_id, seq, run_id, attempt, type, frame, result)"
 
 
 def body(thread_id: str, run_id: str | None, attempt: int, event: dict[str, Any], result: str | None = None) -> Body:
@@ -108,9 +106,7 @@ def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, 
             # Nobody who gets it needs to decode the frame.
             signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
             rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            cursor.execute(_insert(connection.vendor, len(some)), list(chain.from_iterable(some)))
+        insert(cursor, _EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
     transaction.on_commit(partial(metrics.committed, [b.type for b in bodies]))
     for user_id, told in signals.items():
         tell(user_id, {"type": "events", "events": told})
@@ -134,11 +130,6 @@ def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, i
         cursor.execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])
     heads = {threads[key(id)]: head for id, head in cursor.fetchall()}
     return {thread: heads[thread] - n + 1 for thread, n in counts.items()}
-
-
-@lru_cache(maxsize=2 * _AT_ONCE)
-def _insert(vendor: str, rows: int) -> str:
-    return sql(_INSERT, rows=", ".join([sql("(%s, %s, %s, %s, %s, %s, %s, {now})")] * rows))
 
 
 # ---- Telling ---------------------------------------------------------------------------------------------

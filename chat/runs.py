@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -29,11 +30,12 @@ from chat import events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.sql import key, sql
+from chat.sql import insert, key, sql
 from chat.title import title_of
 
 log = logging.getLogger("netra.runs")
 TASK_LENGTH = 80
+_encode = json.JSONEncoder(default=str).encode
 R = TypeVar("R")
 History = tuple[list[tuple[str, str]], list[Attachment]]
 
@@ -153,7 +155,7 @@ def _once(begin: Callable[[], R], retries: int) -> R:
 
 
 def _request(*asked: object) -> str:
-    return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()
+    return hashlib.sha256(_encode(asked).encode()).hexdigest()
 
 
 def _requests(message: UserMessage) -> tuple[str, ...]:
@@ -176,8 +178,9 @@ def _again(run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None) -> Acce
 def _start_all(asked: Sequence[Asked]) -> list[Accepted | ProtocolError]:
     known = _known([(one.user_id, one.message.client_msg_id) for one in asked])
     ids = [one.message.thread_id or one.fresh_thread for one in asked]
-    wanted = [id for id in ids if id is not None]
-    found = Thread.objects.select_for_update().filter(id__in=wanted).order_by("id") if wanted else []
+    wanted = [key(id) for id in ids if id is not None]
+    there = _found("chat_thread WHERE id IN ({0})", wanted) if wanted else []
+    found = Thread.objects.select_for_update().filter(id__in=there).order_by("id") if there else []
     threads = {thread.id: thread for thread in found}
     follows = [id for one, id in zip(asked, ids, strict=True) if id in threads and not one.message.parent_given]
     newest = _newest(follows)
@@ -204,9 +207,19 @@ def _known(ids: Sequence[tuple[int, str | None]]) -> dict[tuple[int, str], Run]:
     given = [(user_id, id) for user_id, id in ids if id is not None]
     if not given:
         return {}
-    users, names = zip(*given, strict=True)
-    runs = Run.objects.filter(user__in=set(users), client_msg_id__in=names).select_related("thread")
+    # Nearly always there is none, and the ORM takes longer to ask than the database to answer.
+    users, names = {user_id for user_id, _ in given}, [name for _, name in given]
+    found = _found("chat_run WHERE user_id IN ({0}) AND client_msg_id IN ({1})", users, names)
+    runs = Run.objects.filter(id__in=found).select_related("thread") if found else []
     return {(run.user_id, run.client_msg_id or ""): run for run in runs}
+
+
+def _found(where: str, *values: Collection[Any]) -> list[Any]:
+    """The ids that are found there; {0}, {1} … stand for the values."""
+    marks = [", ".join(["%s"] * len(some)) for some in values]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM " + where.format(*marks), list(chain.from_iterable(values)))  # noqa: S608 no text of a user's
+        return [id for (id,) in cursor.fetchall()]
 
 
 def _active(user_ids: Collection[int]) -> Counter[int]:
@@ -223,13 +236,6 @@ def _one_more(active: Counter[int], user_id: int) -> int:
         raise ProtocolError("rate_limited", "Too many of your messages wait for an answer.", retry_after=5)
     active[user_id] += 1
     return active[user_id] - 1
-
-
-def _turn(ahead: int) -> Any:
-    """When it is the turn of a run whose user has so many active ones: users take turns.
-
-    Nobody who comes later waits for it, unless what is ahead of it could have ended by then, one after the other."""
-    return Now() + timedelta(seconds=ahead * settings.NETRA_RUN_TIMEOUT)
 
 
 def _newest(thread_ids: Sequence[uuid.UUID | None]) -> dict[uuid.UUID | None, uuid.UUID]:
@@ -283,7 +289,10 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
     if not starts:
         return []
     # In one order everywhere: two processes that insert the same keys in opposite orders would wait for each other.
-    Thread.objects.bulk_create(sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id))
+    new = sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id)
+    with connection.cursor() as cursor:
+        threads = [(key(thread.id), thread.user_id, thread.title, thread.agent) for thread in new]
+        insert(cursor, _THREAD, "(%s, %s, %s, %s, 0)", threads)
     for one in starts:
         if not one.thread.title:
             Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
@@ -304,31 +313,27 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
         for one in starts
     ]
     numbered = events.append({str(one.thread.id): one.asked.user_id for one in starts}, bodies)
-    rows = Message.objects.bulk_create(
-        Message(
-            id=one.message_id,
-            thread_id=one.thread.id,
-            parent_id=one.parent_id,
-            role="user",
-            content=one.asked.message.content,
-            seq=seq,
-        )
+    _say(
+        (one.message_id, one.thread.id, one.parent_id, None, "user", one.asked.message.content, seq)
         for one, (seq, _) in zip(starts, numbered, strict=True)
     )
-    for one, row in zip(starts, rows, strict=True):
-        if one.attachments:
-            row.attachments.set(one.attachments)
+    Attached = Message.attachments.through  # noqa: N806 a class
+    Attached.objects.bulk_create(
+        Attached(message_id=one.message_id, attachment_id=attachment.id)
+        for one in starts
+        for attachment in one.attachments
+    )
     _queue(
-        Run(
-            id=one.run_id,
-            user_id=one.asked.user_id,
-            thread_id=one.thread.id,
-            message_id=one.message_id,
-            client_msg_id=one.asked.message.client_msg_id,
-            request=_requests(one.asked.message)[0],
-            agent=one.agent,
-            position=seq,
-            turn=_turn(one.ahead),
+        _Queued(
+            one.run_id,
+            one.asked.user_id,
+            one.thread.id,
+            one.message_id,
+            one.asked.message.client_msg_id,
+            _requests(one.asked.message)[0],
+            one.agent,
+            seq,
+            one.ahead,
         )
         for one, (seq, _) in zip(starts, numbered, strict=True)
     )
@@ -336,6 +341,21 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
         Accepted(one.thread.id, one.message_id, one.run_id, seq, one.asked.message.client_msg_id, created=(seq, frame))
         for one, (seq, frame) in zip(starts, numbered, strict=True)
     ]
+
+
+_THREAD = "chat_thread (id, user_id, title, agent, last_seq)"
+_MESSAGE = "chat_message (id, thread_id, parent_id, run_id, role, content, seq)"
+_Id = uuid.UUID | str
+
+
+def _say(messages: Iterable[tuple[_Id, _Id, _Id | None, _Id | None, str, str, int]]) -> None:
+    """Write messages, whose events have been: id, thread, parent, run, role, content, seq."""
+    rows = [
+        (*(id and key(id) for id in (message, thread, parent, run)), role, content, seq)
+        for message, thread, parent, run, role, content, seq in messages
+    ]
+    with connection.cursor() as cursor:
+        insert(cursor, _MESSAGE, "(%s, %s, %s, %s, %s, %s, %s)", rows)
 
 
 def _regenerate(user_id: int, frame: Regenerate) -> Accepted:
@@ -367,28 +387,58 @@ def _another(
     thread: Thread, message_id: uuid.UUID, agent: str, asked: str, client_msg_id: str | None, ahead: int
 ) -> Accepted:
     """One more run for a message of this thread, which is locked."""
-    run = Run(
-        id=uuid.uuid4(),
-        user_id=thread.user_id,
-        thread=thread,
-        message_id=message_id,
-        client_msg_id=client_msg_id,
-        request=asked,
-        agent=agent,
-        position=thread.last_seq,
-        turn=_turn(ahead),
+    run = _Queued(
+        uuid.uuid4(), thread.user_id, thread.id, message_id, client_msg_id, asked, agent, thread.last_seq, ahead
     )
     _queue([run])
     return Accepted(thread.id, message_id, run.id, thread.last_seq, client_msg_id)
 
 
-def _queue(runs: Iterable[Run]) -> None:
-    queued = Run.objects.bulk_create(sorted(runs, key=lambda run: (run.user_id, run.client_msg_id or "")))
+_RUN = """chat_run (id, user_id, thread_id, message_id, client_msg_id, request, agent, position, turn,
+    status, attempt, fence, step, error_code, usage)"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A run that is to be written; its user has so many active ones `ahead` of it."""
+
+    id: uuid.UUID
+    user_id: int
+    thread_id: uuid.UUID
+    message_id: uuid.UUID
+    client_msg_id: str | None
+    request: str
+    agent: str
+    position: int
+    ahead: int
+
+
+def _queue(runs: Iterable[_Queued]) -> None:
+    """Queue these runs. It is a user's turn later by NETRA_RUN_TIMEOUT for each run ahead: who comes after that does
+    not wait for it, unless what is ahead of it could have ended by then, one after the other."""
+    queued = sorted(runs, key=lambda run: (run.user_id, run.client_msg_id or ""))
+    rows = [
+        (
+            key(run.id),
+            run.user_id,
+            key(run.thread_id),
+            key(run.message_id),
+            run.client_msg_id,
+            run.request,
+            run.agent,
+            run.position,
+            run.ahead * settings.NETRA_RUN_TIMEOUT,
+        )
+        for run in queued
+    ]
+    with connection.cursor() as cursor:
+        row = "(%s, %s, %s, %s, %s, %s, %s, %s, {later}, 'queued', 0, 0, 0, '', '{{}}')"
+        insert(cursor, _RUN, row, rows)
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
     transaction.on_commit(partial(_count_queued, queued))
 
 
-def _count_queued(runs: Sequence[Run]) -> None:
+def _count_queued(runs: Sequence[_Queued]) -> None:
     for run in runs:
         metrics.started(run.agent)
         log.info("run queued", extra=_ids(run.user_id, run.thread_id, run.id, run.agent))
@@ -705,18 +755,10 @@ def _end(ends: Sequence[tuple[Claimed, End, int]]) -> None:
         if requeued:
             cursor.executemany(sql(_REQUEUE), requeued)
             transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
-    Message.objects.bulk_create(
-        Message(
-            id=end.message_id,
-            thread_id=run.thread_id,
-            parent_id=run.message_id,
-            run_id=run.run_id,
-            role="assistant",
-            content=end.answer,
-            seq=seq,
-        )
+    _say(
+        (end.message_id, run.thread_id, run.message_id, run.run_id, "assistant", end.answer, seq)
         for run, end, seq in ends
-        if end.answer is not None
+        if end.answer is not None and end.message_id is not None
     )
     for run, end, _ in ends:
         if end.status != Run.QUEUED:

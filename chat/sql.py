@@ -1,6 +1,10 @@
 """The two dialects of the record's raw SQL, SQLite's and PostgreSQL's."""
 
 import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 from django.db import connection
 
@@ -18,6 +22,21 @@ def sql(statement: str | dict[str, str], **parts: str) -> str:
     if isinstance(statement, dict):
         statement = statement[vendor]
     return statement.format(now=NOW[vendor], began=BEGAN[vendor], later=LATER[vendor], **parts)
+
+
+AT_ONCE = 100  # rows of one INSERT: a statement for each number of them is kept prepared
+
+
+def insert(cursor: Any, into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert these rows, in order. What the ORM does for it takes several times as long as the database does."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        cursor.execute(_insert(into, sql(row), len(some)), list(chain.from_iterable(some)))
+
+
+@lru_cache(maxsize=10 * AT_ONCE)
+def _insert(into: str, row: str, rows: int) -> str:
+    return f"INSERT INTO {into} VALUES {', '.join([row] * rows)}"  # noqa: S608 no text of a user's
 
 
 def key(id: str | uuid.UUID) -> str:

@@ -154,13 +154,13 @@ class Machine(RuleBasedStateMachine):
     def record_a_batch(self):
         """The latest claim of every run at once, the stale among them."""
         latest = {run.run_id: run for run in self.claims}
-        holding = {row.id for row in self.active() if row.fence == latest[row.id].fence}
+        holding = {str(row.id) for row in self.active() if row.fence == latest[str(row.id)].fence}
         assert runs.record([Entry(run, [delta(run)]) for run in latest.values()]) == holding
 
     @rule(worker=st.integers(0, 1))
     def heartbeat(self, worker):
         latest = {run.run_id: run for run in self.claims}
-        holding = {row.id for row in self.active() if row.fence == latest[row.id].fence}
+        holding = {str(row.id) for row in self.active() if row.fence == latest[str(row.id)].fence}
         assert runs.heartbeat(self.workers[worker], False, latest.values()) == holding
 
     # ---- what time does ----
