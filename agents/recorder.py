@@ -24,8 +24,8 @@ log = logging.getLogger("netra.recorder")
 
 PIECE = 16_384  # characters: a longer delta is not joined to, and is cut into several
 BUFFER = 65_536  # characters pending of a run before its agent waits
-FRAMES_A_SECOND = 3500  # what a daphne can send: what comes faster is joined instead
-REST = 0.004  # seconds at most after a commit; as long as it took, if that is less
+FRAMES_A_SECOND = 7000  # what a daphne can send: what comes faster is joined instead
+REST = 0.008  # seconds at most after a commit; twice as long as it took, if that is less
 TOGETHER = 32  # events in one commit, about: the rest after it is short, and what is sent comes evenly
 SHARE = 10  # events of one run in one commit: a flooding run leaves room for the others
 
@@ -190,7 +190,7 @@ class Recorder:
                 metrics.COMMIT_SECONDS.observe(spent)
                 metrics.COMMIT_EVENTS.observe(frames)
                 metrics.keep()
-                await asyncio.sleep(max(min(spent, REST), frames / FRAMES_A_SECOND - spent))
+                await asyncio.sleep(max(min(2 * spent, REST), frames / FRAMES_A_SECOND - spent))
             if self._queued:
                 self._wake.set()
 
