@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -43,6 +44,8 @@ class Command(BaseCommand):
 
     async def _run(self, concurrency: int, only: Claimed | None) -> None:
         worker = Worker(load(), concurrency, only)
+        gc.collect()
+        gc.freeze()  # as in netra/asgi.py
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.drain)
         await worker.run()
