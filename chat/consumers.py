@@ -145,7 +145,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             log.warning("database: %s; a socket is not served", type(error).__name__)
             await self._close(protocol.CLOSE_NOT_READY)
             return
-        self.delivery = Delivery(self.mode, {str(thread): head for thread, head in heads.items()})
+        self.delivery = Delivery(self.mode, heads)
         self._watch_expiry(identity)
         await self._send(
             protocol.connection_established(

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import insert, key, sql
+from chat.sql import id_of, insert, key, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,11 @@ def read(
     return list(events.values_list("seq", "run_id", "type", "frame")[:limit])
 
 
-def heads(user_id: int) -> dict[uuid.UUID, int]:
+def heads(user_id: int) -> dict[str, int]:
     """The last seq of each of the user's threads."""
-    return dict(Thread.objects.for_user(user_id).values_list("id", "last_seq"))
+    with connection.cursor() as cursor:  # of every connection, for every thread: the ORM would take four times as long
+        cursor.execute("SELECT id, last_seq FROM chat_thread WHERE user_id = %s AND deleted_at IS NULL", [user_id])
+        return {id_of(id): head for id, head in cursor.fetchall()}
 
 
 def heads_of(thread_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:

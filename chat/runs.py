@@ -30,7 +30,7 @@ from chat import events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.sql import insert, key, sql
+from chat.sql import id_of, insert, key, sql
 from chat.title import title_of
 
 log = logging.getLogger("netra.runs")
@@ -590,7 +590,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
             sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
             [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
         )
-        rows = {_id(row[0]): row for row in cursor.fetchall()}
+        rows = {id_of(row[0]): row for row in cursor.fetchall()}
     if not rows:
         return []
     claimed, bodies, users = [], [], {}
@@ -616,8 +616,8 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
             attempt, fence = taken[run_id]
             run = Claimed(
                 run_id,
-                _id(thread_id),
-                _id(message_id),
+                id_of(thread_id),
+                id_of(message_id),
                 user_id,
                 agent,
                 content,
@@ -671,12 +671,7 @@ def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[str, int]]) -> dict[str, t
             cursor.execute(statement, [ids, fences, lease, worker])
         else:
             cursor.execute(statement, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
-        return {_id(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
-
-
-def _id(read: Any) -> str:
-    """An id that raw SQL has read."""
-    return str(read if isinstance(read, uuid.UUID) else uuid.UUID(read))
+        return {id_of(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
 
 
 def record(entries: Sequence[Entry]) -> set[str]:

@@ -42,3 +42,10 @@ def _insert(into: str, row: str, rows: int) -> str:
 def key(id: str | uuid.UUID) -> str:
     """An id as SQLite keeps it and as PostgreSQL takes it, too; also of one that was read from either."""
     return id.replace("-", "") if isinstance(id, str) else id.hex
+
+
+def id_of(read: Any) -> str:
+    """An id that was read, as the wire shows it."""
+    if isinstance(read, uuid.UUID):
+        return str(read)
+    return f"{read[:8]}-{read[8:12]}-{read[12:16]}-{read[16:20]}-{read[20:]}"

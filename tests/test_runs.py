@@ -801,7 +801,7 @@ def test_a_deleted_thread_ends_its_runs_and_keeps_its_id(alice, bob):
 
 def test_what_a_socket_compares(alice, bob):
     accepted = runs.start(alice.id, message())
-    assert events.heads(alice.id) == {accepted.thread_id: 1}
+    assert events.heads(alice.id) == {str(accepted.thread_id): 1}
     assert events.heads(bob.id) == {}
     assert events.heads_of([accepted.thread_id]) == {accepted.thread_id: 1}
     assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 1)]
