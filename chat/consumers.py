@@ -333,9 +333,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _resume(self, frame: Resume) -> None:
         delivery, thread = self._delivery, str(frame.thread_id)
         own = delivery.own_runs(thread)
-        own_ids = None if own is None else [uuid.UUID(run) for run in own]
         page = await from_database(
-            events.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own_ids
+            events.replay, self.user_id, frame.thread_id, frame.after, min(frame.limit, FIRST_PAGE), own
         )
         delivery.named(thread)
         if page.rows and not self.window.fits(page.rows[0][3]):
@@ -357,15 +356,15 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 if bytes_sent > PAGE_BYTES or not self.window.fits(text):
                     left = 0
                     break
-                await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
+                await self._send_event(thread, seq, run, kind in protocol.TERMINAL, text)
                 bytes_sent += len(text)
                 left -= 1
             if left <= 0 or len(rows) < asked:
                 break
             asked = min(left, PAGE)
-            rows = await from_database(events.read, frame.thread_id, delivery.cursor(thread), asked, own_ids)
+            rows = await from_database(events.read, frame.thread_id, delivery.cursor(thread), asked, own)
         after = delivery.cursor(thread)
-        more = left <= 0 and bool(await from_database(events.read, frame.thread_id, after, 1, own_ids))
+        more = left <= 0 and bool(await from_database(events.read, frame.thread_id, after, 1, own))
         if more:
             delivery.paused.add(thread)
         head = max(page.head, after)
@@ -384,9 +383,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 return
             thread = delivery.behind.pop()
             own = delivery.own_runs(thread)
-            own_ids = None if own is None else [uuid.UUID(run) for run in own]
             try:
-                rows = await from_database(events.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own_ids)
+                rows = await from_database(events.read, uuid.UUID(thread), delivery.cursor(thread), PAGE, own)
             except Error as error:
                 log.warning("database: %s; a socket is compared later", type(error).__name__)
                 delivery.behind.add(thread)
@@ -397,7 +395,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 if not self.window.fits(text):  # until the next ack
                     delivery.behind.add(thread)
                     return
-                await self._send_event(thread, seq, str(run) if run else None, kind in protocol.TERMINAL, text)
+                await self._send_event(thread, seq, run, kind in protocol.TERMINAL, text)
             if len(rows) == PAGE:
                 delivery.behind.add(thread)
 
@@ -483,7 +481,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     # ---- to the client ----
 
-    async def _send_event(self, thread: str, seq: int, run: str | None, ends: bool, text: str) -> None:
+    async def _send_event(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
         self._delivery.sent(thread, seq, run, ends)
         await self._send(protocol.legacy(text) if self.mode == "legacy" else text)
 

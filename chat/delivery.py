@@ -69,7 +69,8 @@ class Delivery:
             return False
         return True
 
-    def sent(self, thread: str, seq: int, run: str | None, ends: bool) -> None:
+    def sent(self, thread: str, seq: int, run: str, ends: bool) -> None:
+        """An event was; `run` is empty for one that belongs to none."""
         self._cursors[thread] = seq
         if run:
             runs = self.live.setdefault(thread, set())

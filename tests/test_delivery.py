@@ -108,7 +108,7 @@ def test_a_run_is_compared_until_its_end_was_sent():
     delivery.sent(THREAD, 3, RUN, ends=True)
     assert delivery.live == {THREAD: {FOREIGN}}
     delivery.sent(THREAD, 4, FOREIGN, ends=True)
-    delivery.sent(THREAD, 5, None, ends=False)
+    delivery.sent(THREAD, 5, "", ends=False)
     assert delivery.live == {}
 
 
