@@ -17,7 +17,7 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from chat import layer, metrics, protocol
-from chat.models import Event, Thread
+from chat.models import Event, Run, Thread
 from chat.protocol import TERMINAL, ProtocolError
 from chat.sql import id_of, insert, key, sql
 
@@ -188,6 +188,11 @@ def heads_of(thread_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
 
 
 def changed(user_ids: Iterable[int], since: timedelta) -> list[tuple[int, uuid.UUID, int]]:
-    """(user, thread, last seq) of the threads of these users that changed within the last `since`."""
-    threads = Thread.objects.filter(user__in=list(user_ids), deleted_at=None, updated_at__gte=Now() - since)
-    return list(threads.values_list("user_id", "id", "last_seq"))
+    """(user, thread, last seq) of the threads of these users that changed within the last `since`, or in which a run
+    is speaking, which touches no thread."""
+    users = list(user_ids)
+    threads = Thread.objects.filter(user__in=users, deleted_at=None, updated_at__gte=Now() - since)
+    speaking = Run.objects.filter(user__in=users, status=Run.RUNNING, thread__deleted_at=None)
+    found = {row[1]: row for row in threads.values_list("user_id", "id", "last_seq")}
+    found |= {row[1]: row for row in speaking.values_list("user_id", "thread_id", "thread__last_seq")}
+    return list(found.values())

@@ -172,7 +172,8 @@ class _Line:
         self.told: set[str] = set()
 
     async def open(self) -> None:
-        await self._connection.connect()
+        if not self._connection.is_connected:
+            await self._connection.connect()
 
     async def write(self, *commands: Any) -> None:
         if not self._connection.is_connected:

@@ -807,6 +807,14 @@ def test_what_a_socket_compares(alice, bob):
     assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 1)]
     Thread.objects.update(updated_at=Now() - timedelta(seconds=90))
     assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == []
+    run = claim_one()
+    long_ago = Thread.objects.annotate(then=Now() - timedelta(seconds=90)).get().then
+    Thread.objects.update(updated_at=long_ago)
+    runs.record([Entry(run, [delta(run)])])
+    assert events.changed([alice.id, bob.id], timedelta(seconds=60)) == [(alice.id, accepted.thread_id, 3)]
+    assert Thread.objects.get().updated_at == long_ago  # what a run merely says writes no index
+    runs.record([completed(run)])
+    assert Thread.objects.get().updated_at > long_ago
 
 
 def test_resuming_a_longer_log_takes_no_more_queries(alice, django_assert_num_queries):
