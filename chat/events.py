@@ -107,10 +107,14 @@ def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, 
             signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
             rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
         insert(cursor, _EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
-    transaction.on_commit(partial(metrics.committed, [b.type for b in bodies]))
-    for user_id, told in signals.items():
-        tell(user_id, {"type": "events", "events": told})
+    transaction.on_commit(partial(_committed, [b.type for b in bodies], signals))
     return numbered
+
+
+def _committed(types: Sequence[str], signals: Mapping[int, list[list[Any]]]) -> None:
+    metrics.committed(types)
+    for user_id, told in signals.items():
+        layer.post(layer.user_group(user_id), {"type": "events", "events": told})
 
 
 def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, int]:
