@@ -126,9 +126,7 @@ def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, i
     numbers = [counts[thread] for thread in threads.values()]
     if connection.vendor == "postgresql":
         if len(threads) > 1:
-            cursor.execute(
-                "SELECT 1 FROM chat_thread WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE", [list(threads)]
-            )
+            cursor.execute(_LOCK, [list(threads)])
         cursor.execute(statement, [list(threads), numbers])
     else:
         cursor.execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])

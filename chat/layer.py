@@ -33,7 +33,7 @@ WORKERS = "workers"
 PATIENCE = 0.5  # seconds that a signal may take
 BACKLOG = 10_000  # signals that wait at most; older ones are dropped
 TOGETHER = 500  # signals that are sent in one go at most
-BYTES = 16_384  # read at once: after so much of it the process looks at what else there is
+BYTES = 16_384  # read at once: after so much of it the sockets are written to
 LOOK = 5.0  # seconds between two tries whether this process hears anything
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -203,6 +203,8 @@ class _Line:
             await self.write(("UNSUBSCRIBE", *names))
 
     async def close(self) -> None:
+        if self._connection.is_connected:
+            self._connection._writer.transport.abort()  # whoever reads is told, though not all could be written
         await self._connection.disconnect(nowait=True)
 
 
@@ -268,6 +270,7 @@ async def _listen() -> None:
                             await callback(message)
                         except Exception:
                             log.exception("a callback of %s failed", message["group"])
+                await asyncio.sleep(0)  # reading does not wait while there is more: the sockets want to be written to
         except Exception as error:
             log.warning("redis: the subscription failed: %s", type(error).__name__)
         finally:

@@ -993,14 +993,14 @@ def _hold(wanted: Sequence[tuple[str, int, int | None]], lease: float | None = N
     step; returns their ids."""
     if not wanted:
         return set()
-    runs = {key(id): id for id, _, _ in wanted}
+    ids = [key(id) for id, _, _ in wanted]  # one run may stand there twice: of two claims, the older one not yet ended
     later = [] if lease is None else [lease]
     statement = sql(_HOLD, held=_STEP if lease is None else sql(_LEASE))
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             fences, steps = [fence for _, fence, _ in wanted], [step for _, _, step in wanted]
-            cursor.execute(statement, [list(runs), fences, steps, *later])
+            cursor.execute(statement, [ids, fences, steps, *later])
         else:
-            rows = [(id, fence, step) for id, (_, fence, step) in zip(runs, wanted, strict=True)]
+            rows = [(id, fence, step) for id, (_, fence, step) in zip(ids, wanted, strict=True)]
             cursor.execute(statement, [*later, json.dumps(rows)])
-        return {runs[key(id)] for (id,) in cursor.fetchall()}
+        return {id_of(id) for (id,) in cursor.fetchall()}

@@ -7,12 +7,14 @@ then goes Twisted's way, in its order.
 """
 
 import asyncio
+import logging
 import struct
 from typing import Any
 
 from daphne import ws_protocol
 from twisted.internet.tcp import Connection
 
+log = logging.getLogger("netra.writing")
 _TEXT = 0x81  # FIN and the opcode of a text frame, RFC 6455 section 5.2
 _collecting: list["Protocol"] = []
 
@@ -78,7 +80,10 @@ def _write_all() -> None:
     protocols = _collecting.copy()
     _collecting.clear()
     for protocol in protocols:
-        protocol.write_collected()
+        try:
+            protocol.write_collected()
+        except Exception:  # whatever is wrong with one socket, the others get theirs
+            log.exception("a socket could not be written to")
 
 
 def _is_idle(transport: Any) -> bool:

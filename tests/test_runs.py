@@ -159,9 +159,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1))
     def heartbeat(self, worker):
-        latest = {run.run_id: run for run in self.claims}
-        holding = {str(row.id) for row in self.active() if row.fence == latest[str(row.id)].fence}
-        assert runs.heartbeat(self.workers[worker], False, latest.values()) == holding
+        """For every claim there was: a worker may play an older one of a run beside its own newer one."""
+        holding = {str(row.id) for row in self.active() if (str(row.id), row.fence) in self.fences()}
+        assert runs.heartbeat(self.workers[worker], False, self.claims) == holding
+
+    def fences(self):
+        return {(run.run_id, run.fence) for run in self.claims}
 
     # ---- what time does ----
 
@@ -854,3 +857,18 @@ def test_looking_for_a_run_reads_none_that_another_plays(alice):
     assert re.search(r"(SEARCH r USING INDEX|Index Scan using) run_lease", plan)
     assert re.search(r"run_lease \(lease_until<|Index Cond: \(lease_until <", plan)
     assert re.search(r"(SCAN r USING INDEX|Index Scan using) run_turn", plan)
+
+
+def test_a_heartbeat_may_hold_two_claims_of_one_run(alice, bob):
+    """The older one's agent has not ended yet: the newer one and the runs behind it are held all the same."""
+    worker = new_worker()
+    runs.start(alice.id, message("one"))
+    older = claim_one(worker)
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    newer = claim_one(worker)
+    runs.start(bob.id, message("two"))
+    other = claim_one(worker)
+    soon = Now() + timedelta(seconds=1)
+    Run.objects.update(lease_until=soon)
+    assert runs.heartbeat(worker, False, [older, newer, other]) == {newer.run_id, other.run_id}
+    assert not Run.objects.filter(lease_until__lte=soon).exists()
