@@ -199,7 +199,7 @@ class _Line:
 
     async def unsubscribe(self, names: set[str]) -> None:
         if names:
-            self.told -= names  # what is not heard of comes to nobody's harm, and nobody waits for it
+            self.told -= names  # first: what comes all the same is handed to nobody
             await self.write(("UNSUBSCRIBE", *names))
 
     async def close(self) -> None:

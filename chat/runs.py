@@ -940,15 +940,7 @@ def _terminate(
     body = events.body_of(thread_id, str(run.id), run.attempt, kind, run.agent, **extra)
     ((seq, _),) = events.append({thread_id: run.user_id}, [body])
     if said:
-        Message.objects.create(
-            id=message_id,
-            thread_id=run.thread_id,
-            parent_id=run.message_id,
-            run=run,
-            role="assistant",
-            content=said,
-            seq=seq,
-        )
+        _say([(message_id, thread_id, run.message_id, run.id, "assistant", said, seq)])
     Run.objects.filter(id=run.id).update(
         status=status, fence=F("fence") + 1, error_code=error_code, lease_until=None, worker=None, finished_at=Now()
     )

@@ -31,6 +31,7 @@ def sockets():
     pairs = [socket.socketpair() for _ in range(3)]
     found = []
     for ours, theirs in pairs:
+        theirs.setblocking(False)  # what has not come by now is missing
         protocol = Protocol()
         protocol.transport, protocol.state, protocol._perMessageCompress = Wire(ours), Protocol.STATE_OPEN, None
         protocol.client_addr, protocol.peer = None, "peer"
