@@ -39,7 +39,8 @@ class Stream:
         self.is_lost = self.is_queued = self._is_closed = False
         self._queue, self._lost = queue, lost
         self._pending: list[Body | dict[str, Any]] = []
-        self._size = self._said = self._emitted = self._written = self._step = self._merged = 0
+        self._size = self._said = self._emitted = self._written = self._merged = 0
+        self.seq = run.seq  # of its last event that is known to be committed
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -87,13 +88,13 @@ class Stream:
         taken, self._pending = self._pending[:SHARE], self._pending[SHARE:]
         self._size = sum(len(item["delta"]) if isinstance(item, dict) else len(item.tail) for item in self._pending)
         bodies = [self._body(item) if isinstance(item, dict) else item for item in taken]
-        return Entry(self.run, bodies, None if self._pending else self.end, self._step + 1)
+        return Entry(self.run, bodies, None if self._pending else self.end)
 
-    def wrote(self, entry: Entry) -> None:
+    def wrote(self, entry: Entry, seq: int) -> None:
         if self._written == 0 < len(entry.events) and not self.run.restarted:
             metrics.first_event(self.run.agent, self.run.waited + time.monotonic() - self.run.since)
         self._written += len(entry.events)
-        self._step += 1
+        self.seq = seq or self.seq
         if entry.end is not None:
             self.end = None
         self._resume()
@@ -216,27 +217,28 @@ class Recorder:
 
     async def _commit(self, taken: list[tuple[Stream, Entry]]) -> None:
         try:
-            held = await self._record([entry for _, entry in taken])
+            held = await self._record(taken)
         except Exception:
             if len(taken) > 1:  # one of them cannot be written; the others must not suffer
                 for one in taken:
                     await self._commit([one])
                 return
             log.exception("run %s cannot be recorded", taken[0][1].run.run_id)
-            held = set()
+            held = {}
         for stream, entry in taken:
             if entry.run.run_id in held:
-                stream.wrote(entry)
+                stream.wrote(entry, held[entry.run.run_id])
             else:
                 stream.lose()
 
-    async def _record(self, entries: list[Entry]) -> set[str]:
+    async def _record(self, taken: list[tuple[Stream, Entry]]) -> dict[str, int]:
         """A database that is away is waited for: meanwhile leases run out and fences decide, not this process."""
-        pause = 0.1
+        entries, after, pause = [entry for _, entry in taken], None, 0.1
         while True:
             try:
-                return await in_database(runs.record, entries)
+                return await in_database(runs.record, entries, after)
             except (OperationalError, InterfaceError) as error:
                 log.warning("database: %s; trying again", type(error).__name__)
+                after = {stream.run.run_id: stream.seq for stream, _ in taken}
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 2)

@@ -195,10 +195,13 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         except ValueError:
             id = None
         if id is not None and self.ids:
-            return queryset.filter(Q(*((name, id) for name in self.ids), _connector=Q.OR)), False
+            return queryset.filter(self.named(id)), False
         if search_term and self.search_fields == self.ids:
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
+
+    def named(self, id: UUID) -> Q:
+        return Q(*((name, id) for name in self.ids), _connector=Q.OR)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -312,6 +315,10 @@ class EventAdmin(ReadOnly):
     search_fields = ids  # by nothing else: to look into a million rows takes too long
     search_help_text = "The id of a thread or a run"
     ordering = ("-id",)
+
+    def named(self, id: UUID) -> Q:
+        """A run's events have no index of their own: they are looked for in its thread."""
+        return Q(thread=id) | Q(thread__in=Run.objects.filter(id=id).values("thread"), run=id)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         return super().get_queryset(request).defer("frame", "result")  # each may have a mebibyte

@@ -269,7 +269,7 @@ class Execute(View):
         done = runs.start(speaker(request), message)
         wishes = re.split(r"[,;\s]+", request.headers.get("Prefer", "").lower())
         patience = 0.0 if "respond-async" in wishes else settings.NETRA_RUN_TIMEOUT
-        end = self.end_of(done.run_id, patience)
+        end = self.end_of(done, patience)
         ids = {"run_id": str(done.run_id), "thread_id": str(done.thread_id)}
         if end is None:
             status = Run.objects.values_list("status", flat=True).get(pk=done.run_id)
@@ -278,11 +278,12 @@ class Execute(View):
         answer = {name: end.get(name) for name in ("status", "final_response", "result")}
         return Response({**ids, **answer, **failure})
 
-    def end_of(self, run_id: UUID, patience: float) -> dict[str, Any] | None:
+    def end_of(self, done: runs.Accepted, patience: float) -> dict[str, Any] | None:
         """The event that ended the run, waiting `patience` seconds for it; None too if it was pruned since."""
-        ends = Event.objects.filter(run=run_id, type__in=TERMINAL).values_list("frame", flat=True)
+        log = Event.objects.filter(thread=done.thread_id, seq__gt=done.seq)
+        ends = log.filter(run=done.run_id, type__in=TERMINAL).values_list("frame", flat=True)
         deadline, pause = time.monotonic() + patience, 0.02
-        going = Run.objects.filter(pk=run_id, status__in=Run.ACTIVE)
+        going = Run.objects.filter(pk=done.run_id, status__in=Run.ACTIVE)
         while (was_going := going.exists(), frame := ends.first())[1] is None and time.monotonic() < deadline:
             if not was_going:
                 break

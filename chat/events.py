@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Run, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import id_of, insert, key, sql
+from chat.sql import execute, id_of, insert, key, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +93,19 @@ def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, 
     if not bodies:
         return []
     counts = Counter([body.thread_id for body in bodies])
-    with connection.cursor() as cursor:
-        following = _advance(cursor, counts, any(body.type != "agent_delta" for body in bodies))
-        numbered, rows = [], []
-        signals: dict[int, list[list[Any]]] = {}
-        for b in bodies:
-            thread = b.thread_id
-            seq = following[thread]
-            following[thread] = seq + 1
-            frame = f"{b.head}{seq}{b.tail}"
-            numbered.append((seq, frame))
-            # Nobody who gets it needs to decode the frame.
-            signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
-            rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
-        insert(cursor, _EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
+    following = _advance(counts, any(body.type != "agent_delta" for body in bodies))
+    numbered, rows = [], []
+    signals: dict[int, list[list[Any]]] = {}
+    for b in bodies:
+        thread = b.thread_id
+        seq = following[thread]
+        following[thread] = seq + 1
+        frame = f"{b.head}{seq}{b.tail}"
+        numbered.append((seq, frame))
+        # Nobody who gets it needs to decode the frame.
+        signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
+        rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
+    insert(_EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
     transaction.on_commit(partial(_committed, [b.type for b in bodies], signals))
     return numbered
 
@@ -117,7 +116,7 @@ def _committed(types: Sequence[str], signals: Mapping[int, list[list[Any]]]) -> 
         layer.post(layer.user_group(user_id), {"type": "events", "events": told})
 
 
-def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, int]:
+def _advance(counts: Mapping[str, int], touch: bool) -> dict[str, int]:
     """Raise `last_seq` of these threads; returns the first of the new numbers of each.
 
     What a run only says does not `touch` them: `updated_at` is indexed, and every change would be written there too."""
@@ -126,11 +125,11 @@ def _advance(cursor: Any, counts: Mapping[str, int], touch: bool) -> dict[str, i
     numbers = [counts[thread] for thread in threads.values()]
     if connection.vendor == "postgresql":
         if len(threads) > 1:
-            cursor.execute(_LOCK, [list(threads)])
-        cursor.execute(statement, [list(threads), numbers])
+            execute(_LOCK, [list(threads)])
+        rows = execute(statement, [list(threads), numbers])
     else:
-        cursor.execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])
-    heads = {threads[key(id)]: head for id, head in cursor.fetchall()}
+        rows = execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])
+    heads = {threads[key(id)]: head for id, head in rows}
     return {thread: heads[thread] - n + 1 for thread, n in counts.items()}
 
 

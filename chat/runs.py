@@ -14,11 +14,10 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -30,7 +29,7 @@ from chat import events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.sql import id_of, insert, key, sql
+from chat.sql import among, execute, id_of, insert, key, many, sql, written
 from chat.title import title_of
 
 log = logging.getLogger("netra.runs")
@@ -68,6 +67,7 @@ class Claimed:
     fence: int
     restarted: bool
     alone: bool  # its message is all the history there is, and has no attachments
+    seq: int = 0  # of its last event: that it was started
     last: bool = False  # the last attempt, after its workers were lost: whatever killed them may kill this one, too
     usage: dict[str, Any] = field(default_factory=dict)  # what its earlier attempts used up
     waited: float = 0.0  # seconds from the message to this claim
@@ -94,15 +94,11 @@ class End:
 
 @dataclass(slots=True)
 class Entry:
-    """What one run adds in one commit of the recorder: its events, in order, and its end, if this is it.
-
-    `step` is 1, 2, 3 … for the commits of a claim. A database that goes away in a COMMIT does not say whether it was
-    made: the same step is written once, however often it is tried."""
+    """What one run adds in one commit of the recorder: its events, in order, and its end, if this is it."""
 
     run: Claimed
     events: list[Body] = field(default_factory=list)
     end: End | None = None
-    step: int | None = None
 
 
 # ---- Starting --------------------------------------------------------------------------------------------
@@ -146,7 +142,7 @@ def _once(begin: Callable[[], R], retries: int) -> R:
     """Two that come at once with one id, or make one thread, meet at a constraint; the later one looks again."""
     while True:
         try:
-            with transaction.atomic():
+            with written():
                 return begin()
         except IntegrityError:
             if not retries:
@@ -179,7 +175,7 @@ def _start_all(asked: Sequence[Asked]) -> list[Accepted | ProtocolError]:
     known = _known([(one.user_id, one.message.client_msg_id) for one in asked])
     ids = [one.message.thread_id or one.fresh_thread for one in asked]
     wanted = [key(id) for id in ids if id is not None]
-    there = _found("chat_thread WHERE id IN ({0})", wanted) if wanted else []
+    there = _ids_of(f"chat_thread WHERE id {among('uuid')}", wanted) if wanted else []
     found = Thread.objects.select_for_update().filter(id__in=there).order_by("id") if there else []
     threads = {thread.id: thread for thread in found}
     follows = [id for one, id in zip(asked, ids, strict=True) if id in threads and not one.message.parent_given]
@@ -209,17 +205,13 @@ def _known(ids: Sequence[tuple[int, str | None]]) -> dict[tuple[int, str], Run]:
         return {}
     # Nearly always there is none, and the ORM takes longer to ask than the database to answer.
     users, names = {user_id for user_id, _ in given}, [name for _, name in given]
-    found = _found("chat_run WHERE user_id IN ({0}) AND client_msg_id IN ({1})", users, names)
+    found = _ids_of(f"chat_run WHERE user_id {among('bigint')} AND client_msg_id {among('text')}", users, names)
     runs = Run.objects.filter(id__in=found).select_related("thread") if found else []
     return {(run.user_id, run.client_msg_id or ""): run for run in runs}
 
 
-def _found(where: str, *values: Collection[Any]) -> list[Any]:
-    """The ids that are found there; {0}, {1} … stand for the values."""
-    marks = [", ".join(["%s"] * len(some)) for some in values]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM " + where.format(*marks), list(chain.from_iterable(values)))  # noqa: S608 no text of a user's
-        return [id for (id,) in cursor.fetchall()]
+def _ids_of(where: str, *values: Collection[Any]) -> list[Any]:
+    return [id for (id,) in execute(f"SELECT id FROM {where}", [many(some) for some in values])]  # noqa: S608 no text of a user's
 
 
 def _active(user_ids: Collection[int]) -> Counter[int]:
@@ -290,9 +282,11 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
         return []
     # In one order everywhere: two processes that insert the same keys in opposite orders would wait for each other.
     new = sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id)
-    with connection.cursor() as cursor:
-        threads = [(key(thread.id), thread.user_id, thread.title, thread.agent) for thread in new]
-        insert(cursor, _THREAD, "(%s, %s, %s, %s, 0)", threads)
+    insert(
+        _THREAD,
+        "(%s, %s, %s, %s, 0)",
+        [(key(thread.id), thread.user_id, thread.title, thread.agent) for thread in new],
+    )
     for one in starts:
         if not one.thread.title:
             Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
@@ -354,8 +348,7 @@ def _say(messages: Iterable[tuple[_Id, _Id, _Id | None, _Id | None, str, str, in
         (*(id and key(id) for id in (message, thread, parent, run)), role, content, seq)
         for message, thread, parent, run, role, content, seq in messages
     ]
-    with connection.cursor() as cursor:
-        insert(cursor, _MESSAGE, "(%s, %s, %s, %s, %s, %s, %s)", rows)
+    insert(_MESSAGE, "(%s, %s, %s, %s, %s, %s, %s)", rows)
 
 
 def _regenerate(user_id: int, frame: Regenerate) -> Accepted:
@@ -395,7 +388,7 @@ def _another(
 
 
 _RUN = """chat_run (id, user_id, thread_id, message_id, client_msg_id, request, agent, position, turn,
-    status, attempt, fence, step, error_code, usage)"""
+    status, attempt, fence, error_code, usage)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,9 +424,7 @@ def _queue(runs: Iterable[_Queued]) -> None:
         )
         for run in queued
     ]
-    with connection.cursor() as cursor:
-        row = "(%s, %s, %s, %s, %s, %s, %s, %s, {later}, 'queued', 0, 0, 0, '', '{{}}')"
-        insert(cursor, _RUN, row, rows)
+    insert(_RUN, "(%s, %s, %s, %s, %s, %s, %s, %s, {later}, 'queued', 0, 0, '', '{{}}')", rows)
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
     transaction.on_commit(partial(_count_queued, queued))
 
@@ -546,7 +537,7 @@ _CLAIMABLE = """
             ORDER BY r.turn, r.created_at LIMIT %s) waiting)
     ORDER BY r.status = 'queued', r.turn, r.created_at LIMIT %s"""
 _CLAIMED = """
-    SET status = 'running', attempt = attempt + 1, fence = fence + 1, step = 0, lease_until = {later}, worker_id = %s,
+    SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later}, worker_id = %s,
         not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}"""
 _CLAIM = {
     "sqlite": """
@@ -561,98 +552,84 @@ _CLAIM = {
             WHERE r.status = 'queued' OR r.status = 'running' AND r.lease_until < {now} ORDER BY r.id FOR UPDATE OF r)
         UPDATE chat_run {claimed} FROM free WHERE id = free_id RETURNING id, attempt, fence""",
 }
-# The fence is checked by a statement that holds the rows to the commit. Only a heartbeat writes the lease: it is
-# indexed, and every change of it would be written there too, for every piece that a run says.
+# Those of (id, fence) that are running with this fence, held to the end of the transaction: of SQLite's there is one at
+# a time. Nothing is written: every piece that a run says would change its row, too.
 _HOLD = {
     "sqlite": """
-        UPDATE chat_run AS r SET {held} FROM
-            (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS fence,
-                json_extract(value, '$[2]') AS step FROM json_each(%s)) AS v
-        WHERE r.status = 'running' AND r.id = v.id AND r.fence = v.fence AND (v.step IS NULL OR r.step = v.step - 1)
-        RETURNING id""",
+        SELECT r.id FROM (
+            SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS fence FROM json_each(%s)) AS v
+        CROSS JOIN chat_run r WHERE r.id = v.id AND r.fence = v.fence AND r.status = 'running'""",
     "postgresql": """
-        WITH v AS (
-            SELECT r.id, v.step FROM chat_run r
-            JOIN unnest(%s::uuid[], %s::bigint[], %s::bigint[]) AS v(id, fence, step)
-                ON r.id = v.id AND r.fence = v.fence AND (v.step IS NULL OR r.step = v.step - 1)
-            WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r)
-        UPDATE chat_run r SET {held} FROM v WHERE r.id = v.id RETURNING r.id""",
+        SELECT r.id FROM chat_run r
+        JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
+        WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r""",
 }
-_STEP, _LEASE = "step = COALESCE(v.step, r.step)", "lease_until = {later}"
+_LEASE = {
+    "sqlite": "UPDATE chat_run SET lease_until = {later} WHERE id IN (SELECT value FROM json_each(%s))",
+    "postgresql": "UPDATE chat_run SET lease_until = {later} WHERE id = ANY(%s::uuid[])",
+}
 
 
 def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claimed]:
     """Take up to `limit` runs for this worker; each gets its `agent_started`, after `run_restarted` if it had begun."""
     if not agents or limit < 1:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
-            [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
-        )
-        rows = {id_of(row[0]): row for row in cursor.fetchall()}
+    found = execute(
+        sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
+        [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
+    )
+    rows = {id_of(row[0]): row for row in found}
     if not rows:
         return []
-    claimed, bodies, users = [], [], {}
-    with transaction.atomic():
+    with written():
         taken = _take(worker_id, [(id, row[1]) for id, row in rows.items()])
-        for run_id, (
-            _,
-            _,
-            status,
-            begun,
-            error_code,
-            thread_id,
-            message_id,
-            user_id,
-            agent,
-            content,
-            alone,
-            usage,
-            waited,
-        ) in rows.items():
-            if run_id not in taken:
-                continue
-            attempt, fence = taken[run_id]
-            run = Claimed(
-                run_id,
-                id_of(thread_id),
-                id_of(message_id),
-                user_id,
-                agent,
-                content,
-                attempt,
-                fence,
-                bool(begun),
-                bool(alone),
-                # Also where it was handed back by who drained: what had lost its workers before has not changed.
-                bool(begun) and not error_code and 1 < attempt == settings.NETRA_MAX_ATTEMPTS,
-                json.loads(usage),
-                max(0.0, waited),
-            )
-            why = "first"
-            if begun:
-                why = "worker_lost" if status == Run.RUNNING else "retry" if error_code else "worker_stopped"
-                # `attempt` is a field of the envelope, too: one and the same.
-                bodies.append(events.body_of(run.thread_id, run_id, attempt, "run_restarted", agent, reason=why))
-            bodies.append(
-                events.body_of(
-                    run.thread_id,
-                    run_id,
-                    attempt,
-                    "agent_started",
-                    agent,
-                    task=_task(content),
-                    status="started",
-                    parent_agent=None,
-                    message_id=run.message_id,
-                )
-            )
-            users[run.thread_id] = user_id
-            claimed.append(run)
+        claimed = [_claimed(run_id, row, *taken[run_id]) for run_id, row in rows.items() if run_id in taken]
+        bodies = [body for run, why in claimed for body in _beginning(run, why)]
+        numbered = events.append({run.thread_id: run.user_id for run, _ in claimed}, bodies)
+        started = dict(zip((body.run_id for body in bodies), (seq for seq, _ in numbered), strict=True))
+        for run, why in claimed:
             transaction.on_commit(partial(_count_claim, run, why))
-        events.append(users, bodies)
-    return claimed
+    return [replace(run, seq=started[run.run_id]) for run, _ in claimed]
+
+
+def _claimed(run_id: str, row: Sequence[Any], attempt: int, fence: int) -> tuple[Claimed, str]:
+    """What was claimed, of a row of `_CLAIMABLE`, and why there is another attempt; "first" for the first."""
+    _, _, status, begun, error_code, thread_id, message_id, user_id, agent, content, alone, usage, waited = row
+    run = Claimed(
+        run_id,
+        id_of(thread_id),
+        id_of(message_id),
+        user_id,
+        agent,
+        content,
+        attempt,
+        fence,
+        bool(begun),
+        bool(alone),
+        # Also where it was handed back by who drained: what had lost its workers before has not changed.
+        last=bool(begun) and not error_code and 1 < attempt == settings.NETRA_MAX_ATTEMPTS,
+        usage=json.loads(usage) if isinstance(usage, str) else usage,
+        waited=max(0.0, waited),
+    )
+    if not begun:
+        return run, "first"
+    return run, "worker_lost" if status == Run.RUNNING else "retry" if error_code else "worker_stopped"
+
+
+def _beginning(run: Claimed, why: str) -> Iterator[Body]:
+    if run.restarted:  # `attempt` is a field of the envelope, too: one and the same
+        yield events.body_of(run.thread_id, run.run_id, run.attempt, "run_restarted", run.agent, reason=why)
+    yield events.body_of(
+        run.thread_id,
+        run.run_id,
+        run.attempt,
+        "agent_started",
+        run.agent,
+        task=_task(run.text),
+        status="started",
+        parent_agent=None,
+        message_id=run.message_id,
+    )
 
 
 def _count_claim(run: Claimed, why: str) -> None:
@@ -665,35 +642,41 @@ def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[str, int]]) -> dict[str, t
     """Claim those of these (run, fence) that are still free; returns (attempt, fence) of each."""
     lease, worker = settings.NETRA_LEASE_SECONDS, key(worker_id)
     statement = sql(_CLAIM, claimed=sql(_CLAIMED))
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            ids, fences = [id for id, _ in pairs], [fence for _, fence in pairs]
-            cursor.execute(statement, [ids, fences, lease, worker])
-        else:
-            cursor.execute(statement, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
-        return {id_of(id): (attempt, fence) for id, attempt, fence in cursor.fetchall()}
+    if connection.vendor == "postgresql":
+        taken = execute(statement, [[id for id, _ in pairs], [fence for _, fence in pairs], lease, worker])
+    else:
+        taken = execute(statement, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
+    return {id_of(id): (attempt, fence) for id, attempt, fence in taken}
 
 
-def record(entries: Sequence[Entry]) -> set[str]:
-    """Commit what these runs said, and their ends. Returns the ids of the runs whose fence still holds; of the others
-    nothing was written. Each run may stand in one entry only."""
-    with transaction.atomic():
-        held = _hold([(entry.run.run_id, entry.run.fence, entry.step) for entry in entries])
-        done = _done([entry for entry in entries if entry.run.run_id not in held])
-        entries = [entry for entry in entries if entry.run.run_id in held]
+def record(entries: Sequence[Entry], after: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Commit what these runs said, and their ends. Returns the runs whose fence still holds, and of each the number of
+    its last event here (0: there was none); of the others nothing was written. Each run may stand in one entry only.
+
+    A database that goes away in a COMMIT does not say whether it was made. Who tries again gives the numbers of the
+    last events of these runs that it knows of: what stands `after` them is not written twice."""
+    with written():
+        held = _hold([entry.run for entry in entries])  # waits for such a commit, if it is still under way
+        done = _done(entries, after) if after else {}
+        entries = [entry for entry in entries if entry.run.run_id in held and entry.run.run_id not in done]
         titled = _titled(entries)
         bodies = [body for entry in entries for body in _in_order(entry, titled)]
         numbered = events.append({entry.run.thread_id: entry.run.user_id for entry in entries}, bodies)
-        last = dict(zip((body.run_id for body in bodies), (seq for seq, _ in numbered), strict=True))
-        _end([(entry.run, entry.end, last.get(entry.run.run_id, 0)) for entry in entries if entry.end is not None])
-    return held | done
+        last = dict.fromkeys((entry.run.run_id for entry in entries), 0)
+        last |= zip((str(body.run_id) for body in bodies), (seq for seq, _ in numbered), strict=True)
+        _end([(entry.run, entry.end, last[entry.run.run_id]) for entry in entries if entry.end is not None])
+    return last | done
 
 
-def _done(entries: Sequence[Entry]) -> set[str]:
-    """Those of these runs of which this very step has been written."""
-    steps = [(entry.run.run_id, entry.run.fence, entry.step) for entry in entries if entry.step is not None]
-    found = Run.objects.filter(id__in=[id for id, _, _ in steps]).values_list("id", "fence", "step") if steps else []
-    return {str(id) for id, fence, step in found if (str(id), fence, step) in steps}
+def _done(entries: Sequence[Entry], after: Mapping[str, int]) -> dict[str, int]:
+    """Those of these entries that had been written, with the numbers of their last events."""
+    done = {}
+    for run, said in ((entry.run, entry.events) for entry in entries if entry.events):
+        log = Event.objects.filter(thread_id=run.thread_id, run_id=run.run_id, seq__gt=after[run.run_id])
+        newest = log.order_by("-seq").values_list("seq", "frame").first()
+        if newest is not None and newest[1].endswith(said[-1].tail):
+            done[run.run_id] = newest[0]
+    return done
 
 
 def _titled(entries: Sequence[Entry]) -> dict[str, Body]:
@@ -792,7 +775,10 @@ def history(run: Claimed) -> History:
 def calls(run: Claimed) -> dict[str, tuple[bool, Any]]:
     """The tool calls of the run's earlier attempts, by tool_call_id: (completed, result)."""
     found: dict[str, tuple[bool, Any]] = {}
-    rows = Event.objects.filter(run_id=run.run_id, type__in=("tool_executing", "tool_completed")).order_by("seq")
+    log = Event.objects.filter(
+        thread_id=run.thread_id, run_id=run.run_id, type__in=("tool_executing", "tool_completed")
+    )
+    rows = log.order_by("seq")
     for kind, frame, whole in rows.values_list("type", "frame", "result"):
         event = json.loads(frame)
         if kind == "tool_executing":
@@ -835,7 +821,9 @@ def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> 
     """Extend the leases of these runs; returns the ids of those that are still this worker's.
 
     Forgets the workers that have been silent for an hour. Raises Worker.DoesNotExist if this is one of them."""
-    held = _hold([(run.run_id, run.fence, None) for run in runs], settings.NETRA_LEASE_SECONDS)
+    held = _hold(runs)
+    if held:
+        execute(sql(_LEASE), [settings.NETRA_LEASE_SECONDS, many([key(id) for id in held])])
     if not Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining):
         raise Worker.DoesNotExist
     Worker.objects.filter(heartbeat_at__lt=Now() - timedelta(hours=1)).delete()
@@ -955,7 +943,7 @@ def _terminate(
 
 def _said(run: Run) -> str:
     """What the run has said and committed since it was last started."""
-    events = Event.objects.filter(run=run.id).order_by("seq")
+    events = Event.objects.filter(thread=run.thread_id, run=run.id, seq__gt=run.position).order_by("seq")
     start = events.filter(type="run_restarted").values_list("seq", flat=True).last() or 0
     frames = events.filter(type="agent_delta", seq__gt=start).values_list("frame", flat=True)
     return "".join(json.loads(frame)["delta"] for frame in frames)
@@ -980,19 +968,15 @@ def active(user_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _hold(wanted: Sequence[tuple[str, int, int | None]], lease: float | None = None) -> set[str]:
-    """Lock the runs whose (fence, step) is next, in id order, and extend their leases by so many seconds, or count the
-    step; returns their ids."""
+def _hold(runs: Iterable[Claimed]) -> set[str]:
+    """Lock those of these claims that are their run's latest, while it runs, in id order; returns the runs' ids.
+
+    One run may stand there twice: of two claims, the older one not yet ended."""
+    wanted = [(key(run.run_id), run.fence) for run in runs]
     if not wanted:
         return set()
-    ids = [key(id) for id, _, _ in wanted]  # one run may stand there twice: of two claims, the older one not yet ended
-    later = [] if lease is None else [lease]
-    statement = sql(_HOLD, held=_STEP if lease is None else sql(_LEASE))
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            fences, steps = [fence for _, fence, _ in wanted], [step for _, _, step in wanted]
-            cursor.execute(statement, [ids, fences, steps, *later])
-        else:
-            rows = [(id, fence, step) for id, (_, fence, step) in zip(ids, wanted, strict=True)]
-            cursor.execute(statement, [*later, json.dumps(rows)])
-        return {id_of(id) for (id,) in cursor.fetchall()}
+    if connection.vendor == "postgresql":
+        held = execute(sql(_HOLD), [[id for id, _ in wanted], [fence for _, fence in wanted]])
+    else:
+        held = execute(sql(_HOLD), [json.dumps(wanted)])
+    return {id_of(id) for (id,) in held}

@@ -1,12 +1,19 @@
-"""The two dialects of the record's raw SQL, SQLite's and PostgreSQL's."""
+"""The record's raw SQL: its two dialects, SQLite's and PostgreSQL's, and its way to the database.
 
+On the way of an event what Django's cursors and `atomic` do takes as long as the database itself: hence `execute`,
+`insert` and `written`, which go to the driver. Errors are Django's, as everywhere.
+"""
+
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from django.db import connection
+import psycopg
+from django.db import Error, connection, transaction
 
 NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
 # The same until the statement ends, so that PostgreSQL can look it up in an index.
@@ -24,14 +31,84 @@ def sql(statement: str | dict[str, str], **parts: str) -> str:
     return statement.format(now=NOW[vendor], began=BEGAN[vendor], later=LATER[vendor], **parts)
 
 
-AT_ONCE = 100  # rows of one INSERT: a statement for each number of them is kept prepared
+@contextmanager
+def written() -> Iterator[None]:
+    """What `transaction.atomic` is: one transaction, committed at the end or rolled back, and then what was to be done
+    on commit. Within another one it is a savepoint."""
+    if connection.in_atomic_block:
+        with transaction.atomic():
+            yield
+        return
+    connection.ensure_connection()
+    execute("BEGIN IMMEDIATE" if connection.vendor == "sqlite" else "BEGIN")
+    # What Django goes by: so that `on_commit` waits, and an `atomic` in between is a savepoint.
+    connection.in_atomic_block, connection.autocommit = True, False
+    try:
+        yield
+        connection.in_atomic_block = False
+        connection.commit()
+    except BaseException:
+        connection.in_atomic_block = False
+        try:
+            connection.rollback()
+        except Error:
+            connection.close()
+        raise
+    finally:
+        connection.autocommit = True
+    connection.run_and_clear_commit_hooks()
 
 
-def insert(cursor: Any, into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
+def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few."""
+    if connection.queries_logged:  # by whom a test or DEBUG asks for
+        return _logged(statement, parameters)
+    if connection.connection is None:
+        connection.ensure_connection()
+    with connection.wrap_database_errors:
+        if connection.vendor == "sqlite":
+            cursor = connection.connection.execute(_of_sqlite(statement), parameters)
+        else:
+            cursor = psycopg.Cursor(connection.connection).execute(statement, parameters, prepare=True)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _logged(statement: str, parameters: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def among(type: str) -> str:
+    """The condition that a value of this type of PostgreSQL's is one of `many`, in a text that is the same for any
+    number of them."""
+    return "IN (SELECT value FROM json_each(%s))" if connection.vendor == "sqlite" else f"= ANY(%s::{type}[])"
+
+
+def many(values: Collection[Any]) -> Any:
+    return json.dumps(list(values)) if connection.vendor == "sqlite" else list(values)
+
+
+@lru_cache(maxsize=2048)
+def _of_sqlite(statement: str) -> str:
+    return statement.replace("%s", "?").replace("%%", "%")
+
+
+AT_ONCE = 100  # rows of one INSERT: SQLite keeps a statement for each number of them
+
+
+def insert(into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
     """Insert these rows, in order. What the ORM does for it takes several times as long as the database does."""
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        cursor.execute(_insert(into, sql(row), len(some)), list(chain.from_iterable(some)))
+        statement, parameters = _insert(into, sql(row), len(some)), list(chain.from_iterable(some))
+        if connection.queries_logged:
+            _logged(statement, parameters)
+        elif connection.vendor == "sqlite":
+            execute(statement, parameters)
+        else:  # nothing to plan, but a hundred texts of each: not kept there
+            with connection.wrap_database_errors:
+                connection.connection.execute(statement, parameters)
 
 
 @lru_cache(maxsize=10 * AT_ONCE)

@@ -156,11 +156,17 @@ def test_units_and_image_start_what_the_readme_names() -> None:
     assert all((ROOT / name).exists() for names in copied for name in names.split())
 
 
+# Old processes work without the index and the constraint of an event's run; nobody ever ran a release with the step.
+TAKES_AWAY = {"0013_event_run", "0014_no_step"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "chat/migrations").glob("0*.py")), ids=lambda path: path.stem)
 def test_a_migration_only_adds_what_old_processes_can_do_without(path: Path) -> None:
     """They go on beside it. One that takes away what the release before does not use any more is named here."""
     migration = import_module(f"chat.migrations.{path.stem}").Migration
-    for operation in migration.operations if not migration.initial else ():
+    if migration.initial or path.stem in TAKES_AWAY:
+        return
+    for operation in migration.operations:
         match operation:
             case migrations.CreateModel():
                 pass

@@ -1,6 +1,5 @@
 """The record against its invariants: by a state machine that tries everything in any order, and one by one."""
 
-import dataclasses
 import json
 import re
 import threading
@@ -131,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         row = Run.objects.get(id=entry.run.run_id)
         holds = row.status == Run.RUNNING and row.fence == entry.run.fence
         before = Event.objects.filter(run=row).count()
-        assert runs.record([entry]) == ({str(row.id)} if holds else set())
+        assert runs.record([entry]).keys() == ({str(row.id)} if holds else set())
         assert Event.objects.filter(run=row).count() == before + (len(entry.events) if holds else 0)
 
     @precondition(lambda self: self.claims)
@@ -155,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         """The latest claim of every run at once, the stale among them."""
         latest = {run.run_id: run for run in self.claims}
         holding = {str(row.id) for row in self.active() if row.fence == latest[str(row.id)].fence}
-        assert runs.record([Entry(run, [delta(run)]) for run in latest.values()]) == holding
+        assert runs.record([Entry(run, [delta(run)]) for run in latest.values()]).keys() == holding
 
     @rule(worker=st.integers(0, 1))
     def heartbeat(self, worker):
@@ -544,17 +543,34 @@ def test_many_workers_never_claim_the_same(alice):
     assert set(Run.objects.values_list("attempt", flat=True)) == {1}
 
 
-def test_a_step_is_written_once_however_often_it_is_tried(alice):
+def test_a_commit_is_made_once_however_often_it_is_tried(alice):
     """As after a connection that broke in its COMMIT."""
     accepted = runs.start(alice.id, message())
     run = claim_one()
-    first = Entry(run, [delta(run, "one ")], step=1)
-    last = dataclasses.replace(completed(run, "one two"), step=2)
-    for entry in (first, first, last, last):
-        assert runs.record([entry]) == {run.run_id}
+    first, second = Entry(run, [delta(run, "one ")]), completed(run, "one")
+    known = {run.run_id: run.seq}
+    for after in (known, known, None):  # tried before it was made, made, and not tried again
+        assert runs.record([first], after) == {run.run_id: 4 if after is None else 3}
+    known = {run.run_id: 4}
+    for _ in range(2):
+        assert runs.record([second], known) == {run.run_id: 5}
     kinds = [frame["type"] for frame in frames(accepted.thread_id)]
-    assert kinds == ["message_created", "agent_started", "agent_delta", "agent_completed"]
-    assert runs.record([first]) == set()
+    assert kinds == ["message_created", "agent_started", "agent_delta", "agent_delta", "agent_completed"]
+    assert runs.record([first]) == {}
+
+
+def test_what_another_wrote_since_is_not_taken_for_ones_own(alice):
+    """The commit was not made, and meanwhile the run was lost, or stopped."""
+    accepted = runs.start(alice.id, message())
+    first = claim_one()
+    Run.objects.update(lease_until=Now() - timedelta(seconds=1))
+    second = claim_one()
+    assert runs.record([Entry(first, [delta(first)])], {first.run_id: first.seq}) == {}
+    runs.record([Entry(second, [delta(second)])])
+    runs.cancel(alice.id)
+    last = frames(accepted.thread_id)[-1]["seq"]
+    assert runs.record([completed(second)], {second.run_id: last - 1}) == {}
+    assert frames(accepted.thread_id)[-1]["seq"] == last
 
 
 @pytest.mark.parametrize(
@@ -596,11 +612,11 @@ def test_who_has_lost_a_run_writes_nothing_of_it(alice):
     Run.objects.update(lease_until=Now() - timedelta(seconds=1))
     second = claim_one()
     before = types(accepted.thread_id)
-    assert runs.record([Entry(first, [delta(first)])]) == set()
-    assert runs.record([completed(first)]) == set()
+    assert runs.record([Entry(first, [delta(first)])]) == {}
+    assert runs.record([completed(first)]) == {}
     assert runs.heartbeat(frozen, False, [first]) == set()
     assert types(accepted.thread_id) == before
-    assert runs.record([completed(second)]) == {second.run_id}
+    assert runs.record([completed(second)]).keys() == {second.run_id}
 
 
 @pytest.mark.parametrize("kind", sorted(TERMINAL))
@@ -617,7 +633,7 @@ def test_one_stale_run_costs_the_others_nothing(alice):
     claimed = {run.run_id: run for run in runs.claim(new_worker(), AGENTS, 3)}
     stale = claimed[str(accepted[1].run_id)]
     runs.cancel(alice.id, run_id=stale.run_id)
-    assert runs.record([Entry(run, [delta(run)]) for run in claimed.values()]) == claimed.keys() - {stale.run_id}
+    assert runs.record([Entry(run, [delta(run)]) for run in claimed.values()]).keys() == claimed.keys() - {stale.run_id}
     assert "agent_delta" not in types(stale.thread_id)
 
 
@@ -646,7 +662,7 @@ def test_what_was_said_before_a_stop_is_kept(alice):
     end = frames(accepted.thread_id)[-1]
     answer = Message.objects.get(role="assistant")
     assert (end["type"], end["message_id"], answer.content) == ("agent_cancelled", str(answer.id), "so far")
-    assert runs.record([completed(second)]) == set()
+    assert runs.record([completed(second)]) == {}
 
 
 def test_usage_comes_late_only_from_whom_the_run_was_taken(alice):
