@@ -1,7 +1,7 @@
 """From what agents emit to the record: group commit.
 
-The loop takes what is pending of the runs that have waited longest, commits it in one transaction, rests for as long as
-that took and goes round again. Idle, an event is out after one commit; under load a run's adjacent deltas are joined.
+The loop takes what is pending of the runs that have waited longest, commits it in one transaction, rests a little and
+goes round again. Idle, an event is out after one commit; under load a run's adjacent deltas are joined.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ log = logging.getLogger("netra.recorder")
 PIECE = 16_384  # characters: a longer delta is not joined to, and is cut into several
 BUFFER = 65_536  # characters pending of a run before its agent waits
 FRAMES_A_SECOND = 7000  # what a daphne can send: what comes faster is joined instead
-REST = 0.008  # seconds at most after a commit; twice as long as it took, if that is less
-TOGETHER = 32  # events in one commit, about: the rest after it is short, and what is sent comes evenly
+REST = 0.005  # seconds after a commit: what comes meanwhile shares the next one, whose cost is mostly its own
+TOGETHER = 64  # events in one commit, about: what is sent comes evenly
 SHARE = 10  # events of one run in one commit: a flooding run leaves room for the others
 
 
@@ -191,7 +191,7 @@ class Recorder:
                 metrics.COMMIT_SECONDS.observe(spent)
                 metrics.COMMIT_EVENTS.observe(frames)
                 metrics.keep()
-                await asyncio.sleep(max(min(2 * spent, REST), frames / FRAMES_A_SECOND - spent))
+                await asyncio.sleep(max(REST, frames / FRAMES_A_SECOND - spent))
             if self._queued:
                 self._wake.set()
 

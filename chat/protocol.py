@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -584,13 +585,20 @@ def event(
     if taken := ENVELOPE & fields.keys():
         raise ValueError(f"{type} fields named like the envelope's: {', '.join(sorted(taken))}")
     head = f'{{"type":"{type}","seq":'
-    tail = (
-        f',"thread_id":{_dumps(thread_id)},"run_id":{_dumps(run_id)},"attempt":{attempt}'
-        f',"agent_name":{_dumps(agent_name)},"timestamp":{_dumps(timestamp)}'
-    ) + (f",{_dumps(fields)[1:]}" if fields else "}")
+    envelope = _envelope(thread_id, run_id, attempt, agent_name)
+    tail = f'{envelope}"{timestamp}"' + (f",{_dumps(fields)[1:]}" if fields else "}")
     if len(head) + len(str(_MAX_INT)) + len(tail.encode()) > MAX_EVENT:
         raise ProtocolError("too_large", f"{type} is over {MAX_EVENT} bytes")
     return head, tail
+
+
+@lru_cache(maxsize=1024)
+def _envelope(thread_id: str, run_id: str | None, attempt: int, agent_name: str | None) -> str:
+    """What is the same for all that a run says; the time follows."""
+    return (
+        f',"thread_id":{_dumps(thread_id)},"run_id":{_dumps(run_id)},"attempt":{attempt}'
+        f',"agent_name":{_dumps(agent_name)},"timestamp":'
+    )
 
 
 def control(type: str, **fields: Any) -> str:
