@@ -61,7 +61,7 @@ def written() -> Iterator[None]:
 
 def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
     """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few."""
-    if connection.queries_logged:  # by whom a test or DEBUG asks for
+    if connection.queries_logged:  # a test counts them, or DEBUG is on: only Django's cursor keeps them
         return _logged(statement, parameters)
     if connection.connection is None:
         connection.ensure_connection()
