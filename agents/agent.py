@@ -75,7 +75,7 @@ class Sink(Protocol):
     """Where a run's events go. Events are wire.md's, without seq, thread_id, run_id, attempt and timestamp."""
 
     async def emit(self, event: dict[str, Any]) -> None:
-        """Take one event; wait only when the run's buffer is full."""
+        """Take one event, or nothing of it if it raises or is cancelled; wait only while the run's buffer is full."""
 
     async def commit(self) -> None:
         """Return when everything that this run has emitted so far is committed."""
@@ -223,9 +223,10 @@ class Turn:
         if earlier is not None and earlier.completed:
             await completed(earlier.result, time.monotonic(), reused=True)
             return earlier.result
-        await self._run.sink.commit()
         began = time.monotonic()
         try:
+            await self._run.sink.commit()
+            began = time.monotonic()
             result = await tools.run(tool, parameters)
             json_result = tools.jsonable(result, "result", tool=name)
         except asyncio.CancelledError:

@@ -48,8 +48,10 @@ class Stream:
         return bool(self._pending) or self.end is not None
 
     async def emit(self, event: dict[str, Any]) -> None:
-        """Take an event; waits while too much of this run is pending. Raises AgentError too_large, TypeError,
-        ValueError; CancelledError once the run has ended or is no longer this worker's."""
+        """Take an event; waits before that while too much of this run is pending. Raises AgentError too_large,
+        TypeError, ValueError; CancelledError once the run has ended or is no longer this worker's."""
+        while self._size > BUFFER and not self.is_lost:
+            await self._committed()
         if self.is_lost or self._is_closed:
             await self._refuse()
         if event["type"] == "agent_delta":
@@ -58,8 +60,6 @@ class Stream:
             self._add(self._body(event))
         if not self.is_queued:
             self._queue(self)
-        while self._size > BUFFER and not self.is_lost:
-            await self._committed()
 
     async def commit(self) -> None:
         target = self._emitted

@@ -154,7 +154,8 @@ def test_a_result_that_is_no_json_is_a_failed_call() -> None:
     assert sink[1]["error"] == "TypeError: odd: result.rows[1].when: object"
 
 
-def test_a_cancelled_call_is_over_for_whoever_watches() -> None:
+@pytest.mark.parametrize("begun", [True, False], ids=["under way", "its start not yet committed"])
+def test_a_cancelled_call_is_over_for_whoever_watches(begun: bool) -> None:
     async def forever() -> None:
         await asyncio.Event().wait()
 
@@ -163,6 +164,8 @@ def test_a_cancelled_call_is_over_for_whoever_watches() -> None:
 
         async def commit(self) -> None:
             self.committed.set()
+            if not begun:
+                await forever()
 
     sink = Waiting()
 
