@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Run, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import execute, id_of, insert, key, sql
+from chat.sql import VENDOR, execute, id_of, insert, key, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,34 @@ class Page:
 
 # ---- Writing ---------------------------------------------------------------------------------------------
 
-_ADVANCE = {
-    "sqlite": """
-        UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
-        FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
-        WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq""",
-    "postgresql": """
-        UPDATE chat_thread t SET last_seq = t.last_seq + v.n{touched}
-        FROM unnest(%s::uuid[], %s::bigint[]) AS v(id, n) WHERE t.id = v.id RETURNING t.id, t.last_seq""",
-}
-_LOCK = "SELECT 1 FROM chat_thread WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE"
 _EVENT = "chat_event (thread_id, seq, run_id, attempt, type, frame, result)"
+_TOUCHED = sql(", updated_at = {now}")
+_ADVANCE = """
+    UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
+    FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
+    WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq"""
+# PostgreSQL does it all in one statement, to which a text of JSON is far less work to give than an array a column. Runs
+# are locked before threads, each by id, and a thread before it changes.
+_APPEND = """
+    WITH said AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(%s::json)
+        AS e(o int, t uuid, r uuid, f bigint, a int, y text, h text, b text, x text)){held},
+    kept AS MATERIALIZED (
+        SELECT said.*, row_number() OVER (PARTITION BY t ORDER BY o) AS k FROM said{of_held}),
+    locked AS MATERIALIZED (
+        SELECT id FROM chat_thread WHERE id IN (SELECT t FROM kept) ORDER BY id FOR UPDATE),
+    moved AS (
+        UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
+        FROM (SELECT t, count(*) AS n FROM kept GROUP BY t) AS v JOIN locked ON locked.id = v.t
+        WHERE chat_thread.id = v.t RETURNING chat_thread.id, last_seq - v.n AS before),
+    written AS (
+        INSERT INTO {event} SELECT t, before + k, r, a, y, h || (before + k) || b, x
+        FROM kept JOIN moved ON moved.id = t ORDER BY o)
+    SELECT DISTINCT r, t, before FROM kept JOIN moved ON moved.id = t"""
+_HELD = """,
+    held AS MATERIALIZED (
+        SELECT id FROM chat_run JOIN (SELECT DISTINCT r, f FROM said) AS v ON id = v.r AND fence = v.f
+        WHERE status = 'running' ORDER BY id FOR UPDATE OF chat_run)"""
 
 
 def body(thread_id: str, run_id: str | None, attempt: int, event: dict[str, Any], result: str | None = None) -> Body:
@@ -87,25 +104,70 @@ def body_of(thread_id: str, run_id: str | None, attempt: int, kind: str, agent: 
 
 def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, str]]:
     """Number and insert these events, in order, and tell the `users` of their threads on commit; returns (seq, frame)
-    of each. The one place where a seq is made.
+    of each. A seq is made here, and in `append_held`.
 
     Inside the caller's transaction, which holds the runs' rows: the threads' rows are locked from here to its end."""
     if not bodies:
         return []
-    counts = Counter([body.thread_id for body in bodies])
-    following = _advance(counts, any(body.type != "agent_delta" for body in bodies))
-    numbered, rows = [], []
+    if VENDOR == "postgresql":
+        return _told(users, bodies, {str(thread): before for _, thread, before in _append(bodies)})
+    threads = {key(thread): (thread, n) for thread, n in sorted(Counter([body.thread_id for body in bodies]).items())}
+    statement = _ADVANCE.format(touched=_touched(bodies))
+    rows = execute(statement, [json.dumps([(id, n) for id, (_, n) in threads.items()])])
+    heads = {key(id): head for id, head in rows}
+    told = _told(users, bodies, {thread: heads[id] - n for id, (thread, n) in threads.items()})
+    insert(
+        _EVENT,
+        "(%s, %s, %s, %s, %s, %s, %s)",
+        [
+            (key(b.thread_id), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result)
+            for b, (seq, frame) in zip(bodies, told, strict=True)
+        ],
+    )
+    return told
+
+
+def append_held(users: Mapping[str, int], bodies: Sequence[Body], fences: Mapping[str, int]) -> dict[str, int]:
+    """`append`, of the runs that are running with these `fences` only, and a transaction of its own: PostgreSQL's, in
+    one trip. Returns run id -> the number of its last event here."""
+    found = _append(bodies, fences)
+    held = {str(run) for run, _, _ in found}
+    kept = [body for body in bodies if body.run_id in held]
+    told = _told(users, kept, {str(thread): before for _, thread, before in found})
+    return {str(body.run_id): seq for body, (seq, _) in zip(kept, told, strict=True)}
+
+
+def _append(bodies: Sequence[Body], fences: Mapping[str, int] | None = None) -> list[Any]:
+    """Of each run that is held: its id, its thread's, and what that one's last seq was before."""
+    rows = [
+        {"o": o, "t": b.thread_id, "r": b.run_id, "a": b.attempt, "y": b.type, "h": b.head, "b": b.tail, "x": b.result}
+        for o, b in enumerate(bodies)
+    ]
+    if fences is not None:
+        for row in rows:
+            row["f"] = fences[str(row["r"])]
+    held = {} if fences is None else {"held": _HELD, "of_held": " JOIN held ON held.id = r"}
+    statement = _APPEND.format(event=_EVENT, touched=_touched(bodies), **{"held": "", "of_held": "", **held})
+    return execute(statement, [json.dumps(rows, ensure_ascii=False)])
+
+
+def _touched(bodies: Sequence[Body]) -> str:
+    """What a run only says does not touch its thread: `updated_at` is indexed, every change would be written there."""
+    return _TOUCHED if any(body.type != "agent_delta" for body in bodies) else ""
+
+
+def _told(users: Mapping[str, int], bodies: Sequence[Body], last: Mapping[str, int]) -> list[tuple[int, str]]:
+    """(seq, frame) of each of these events, which follow the `last` of their threads; tells the users on commit."""
+    heads = dict(last)
+    numbered = []
     signals: dict[int, list[list[Any]]] = {}
     for b in bodies:
         thread = b.thread_id
-        seq = following[thread]
-        following[thread] = seq + 1
+        seq = heads[thread] = heads[thread] + 1
         frame = f"{b.head}{seq}{b.tail}"
         numbered.append((seq, frame))
         # Nobody who gets it needs to decode the frame.
         signals.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
-        rows.append((key(thread), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result))
-    insert(_EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
     transaction.on_commit(partial(_committed, [b.type for b in bodies], signals))
     return numbered
 
@@ -114,23 +176,6 @@ def _committed(types: Sequence[str], signals: Mapping[int, list[list[Any]]]) -> 
     metrics.committed(types)
     for user_id, told in signals.items():
         layer.post(layer.user_group(user_id), {"type": "events", "events": told})
-
-
-def _advance(counts: Mapping[str, int], touch: bool) -> dict[str, int]:
-    """Raise `last_seq` of these threads; returns the first of the new numbers of each.
-
-    What a run only says does not `touch` them: `updated_at` is indexed, and every change would be written there too."""
-    statement = sql(_ADVANCE, touched=sql(", updated_at = {now}") if touch else "")
-    threads = {key(thread): thread for thread in sorted(counts)}
-    numbers = [counts[thread] for thread in threads.values()]
-    if connection.vendor == "postgresql":
-        if len(threads) > 1:
-            execute(_LOCK, [list(threads)])
-        rows = execute(statement, [list(threads), numbers])
-    else:
-        rows = execute(statement, [json.dumps(list(zip(threads, numbers, strict=True)))])
-    heads = {threads[key(id)]: head for id, head in rows}
-    return {thread: heads[thread] - n + 1 for thread, n in counts.items()}
 
 
 # ---- Telling ---------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from chat import events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.sql import among, execute, id_of, insert, key, many, sql, written
+from chat.sql import VENDOR, among, execute, id_of, insert, key, many, sql, written
 from chat.title import title_of
 
 log = logging.getLogger("netra.runs")
@@ -536,38 +536,45 @@ _CLAIMABLE = """
                     AND (o.status = 'running' OR (o.position, o.created_at, o.id) < (r.position, r.created_at, r.id)))
             ORDER BY r.turn, r.created_at LIMIT %s) waiting)
     ORDER BY r.status = 'queued', r.turn, r.created_at LIMIT %s"""
-_CLAIMED = """
+_CLAIMED = sql("""
     SET status = 'running', attempt = attempt + 1, fence = fence + 1, lease_until = {later}, worker_id = %s,
-        not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}"""
-_CLAIM = {
-    "sqlite": """
+        not_before = NULL, error_code = '', started_at = COALESCE(started_at, {now}), claimed_at = {now}""")
+_CLAIM = sql(
+    {
+        "sqlite": """
         UPDATE chat_run {claimed} WHERE (status = 'queued' OR status = 'running' AND lease_until < {now})
             AND (id, fence) IN
             (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s))
         RETURNING id, attempt, fence""",
-    "postgresql": """
+        "postgresql": """
         WITH free AS (
             SELECT r.id AS free_id FROM chat_run r
             JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
             WHERE r.status = 'queued' OR r.status = 'running' AND r.lease_until < {now} ORDER BY r.id FOR UPDATE OF r)
         UPDATE chat_run {claimed} FROM free WHERE id = free_id RETURNING id, attempt, fence""",
-}
+    },
+    claimed=_CLAIMED,
+)
 # Those of (id, fence) that are running with this fence, held to the end of the transaction: of SQLite's there is one at
 # a time. Nothing is written: every piece that a run says would change its row, too.
-_HOLD = {
-    "sqlite": """
+_HOLD = sql(
+    {
+        "sqlite": """
         SELECT r.id FROM (
             SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS fence FROM json_each(%s)) AS v
         CROSS JOIN chat_run r WHERE r.id = v.id AND r.fence = v.fence AND r.status = 'running'""",
-    "postgresql": """
+        "postgresql": """
         SELECT r.id FROM chat_run r
         JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, fence) ON r.id = v.id AND r.fence = v.fence
         WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r""",
-}
-_LEASE = {
-    "sqlite": "UPDATE chat_run SET lease_until = {later} WHERE id IN (SELECT value FROM json_each(%s))",
-    "postgresql": "UPDATE chat_run SET lease_until = {later} WHERE id = ANY(%s::uuid[])",
-}
+    }
+)
+_LEASE = sql(
+    {
+        "sqlite": "UPDATE chat_run SET lease_until = {later} WHERE id IN (SELECT value FROM json_each(%s))",
+        "postgresql": "UPDATE chat_run SET lease_until = {later} WHERE id = ANY(%s::uuid[])",
+    }
+)
 
 
 def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claimed]:
@@ -575,7 +582,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
     if not agents or limit < 1:
         return []
     found = execute(
-        sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[connection.vendor]),
+        sql(_CLAIMABLE, agents=", ".join(["%s"] * len(agents)), waited=_WAITED[VENDOR]),
         [*agents, settings.NETRA_MAX_ATTEMPTS, limit, *agents, limit, limit],
     )
     rows = {id_of(row[0]): row for row in found}
@@ -641,11 +648,10 @@ def _count_claim(run: Claimed, why: str) -> None:
 def _take(worker_id: uuid.UUID, pairs: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
     """Claim those of these (run, fence) that are still free; returns (attempt, fence) of each."""
     lease, worker = settings.NETRA_LEASE_SECONDS, key(worker_id)
-    statement = sql(_CLAIM, claimed=sql(_CLAIMED))
-    if connection.vendor == "postgresql":
-        taken = execute(statement, [[id for id, _ in pairs], [fence for _, fence in pairs], lease, worker])
+    if VENDOR == "postgresql":
+        taken = execute(_CLAIM, [[id for id, _ in pairs], [fence for _, fence in pairs], lease, worker])
     else:
-        taken = execute(statement, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
+        taken = execute(_CLAIM, [lease, worker, json.dumps([(key(id), fence) for id, fence in pairs])])
     return {id_of(id): (attempt, fence) for id, attempt, fence in taken}
 
 
@@ -655,13 +661,17 @@ def record(entries: Sequence[Entry], after: Mapping[str, int] | None = None) -> 
 
     A database that goes away in a COMMIT does not say whether it was made. Who tries again gives the numbers of the
     last events of these runs that it knows of: what stands `after` them is not written twice."""
+    users = {entry.run.thread_id: entry.run.user_id for entry in entries}
+    if VENDOR == "postgresql" and not after and all(entry.events and entry.end is None for entry in entries):
+        bodies = [body for entry in entries for body in entry.events]
+        return events.append_held(users, bodies, {entry.run.run_id: entry.run.fence for entry in entries})
     with written():
         held = _hold([entry.run for entry in entries])  # waits for such a commit, if it is still under way
         done = _done(entries, after) if after else {}
         entries = [entry for entry in entries if entry.run.run_id in held and entry.run.run_id not in done]
         titled = _titled(entries)
         bodies = [body for entry in entries for body in _in_order(entry, titled)]
-        numbered = events.append({entry.run.thread_id: entry.run.user_id for entry in entries}, bodies)
+        numbered = events.append(users, bodies)
         last = dict.fromkeys((entry.run.run_id for entry in entries), 0)
         last |= zip((str(body.run_id) for body in bodies), (seq for seq, _ in numbered), strict=True)
         _end([(entry.run, entry.end, last[entry.run.run_id]) for entry in entries if entry.end is not None])
@@ -705,12 +715,12 @@ def _in_order(entry: Entry, titled: dict[str, Body]) -> list[Body]:
     return entry.events
 
 
-_REQUEUE = """
+_REQUEUE = sql("""
     UPDATE chat_run SET status = 'queued', fence = fence + 1, attempt = attempt - %s, error_code = %s,
-        usage = %s, lease_until = NULL, worker_id = NULL, not_before = {later} WHERE id = %s"""
-_FINISH = """
+        usage = %s, lease_until = NULL, worker_id = NULL, not_before = {later} WHERE id = %s""")
+_FINISH = sql("""
     UPDATE chat_run SET status = %s, error_code = %s, usage = %s, lease_until = NULL, worker_id = NULL,
-        finished_at = {now} WHERE id = %s"""
+        finished_at = {now} WHERE id = %s""")
 
 
 def _end(ends: Sequence[tuple[Claimed, End, int]]) -> None:
@@ -729,9 +739,9 @@ def _end(ends: Sequence[tuple[Claimed, End, int]]) -> None:
     ]
     with connection.cursor() as cursor:
         if finished:
-            cursor.executemany(sql(_FINISH), finished)
+            cursor.executemany(_FINISH, finished)
         if requeued:
-            cursor.executemany(sql(_REQUEUE), requeued)
+            cursor.executemany(_REQUEUE, requeued)
             transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
     _say(
         (end.message_id, run.thread_id, run.message_id, run.run_id, "assistant", end.answer, seq)
@@ -823,7 +833,7 @@ def heartbeat(worker_id: uuid.UUID, draining: bool, runs: Iterable[Claimed]) -> 
     Forgets the workers that have been silent for an hour. Raises Worker.DoesNotExist if this is one of them."""
     held = _hold(runs)
     if held:
-        execute(sql(_LEASE), [settings.NETRA_LEASE_SECONDS, many([key(id) for id in held])])
+        execute(_LEASE, [settings.NETRA_LEASE_SECONDS, many([key(id) for id in held])])
     if not Worker.objects.filter(id=worker_id).update(heartbeat_at=Now(), draining=draining):
         raise Worker.DoesNotExist
     Worker.objects.filter(heartbeat_at__lt=Now() - timedelta(hours=1)).delete()
@@ -975,8 +985,8 @@ def _hold(runs: Iterable[Claimed]) -> set[str]:
     wanted = [(key(run.run_id), run.fence) for run in runs]
     if not wanted:
         return set()
-    if connection.vendor == "postgresql":
-        held = execute(sql(_HOLD), [[id for id, _ in wanted], [fence for _, fence in wanted]])
+    if VENDOR == "postgresql":
+        held = execute(_HOLD, [[id for id, _ in wanted], [fence for _, fence in wanted]])
     else:
-        held = execute(sql(_HOLD), [json.dumps(wanted)])
+        held = execute(_HOLD, [json.dumps(wanted)])
     return {id_of(id) for (id,) in held}

@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any
 
 import psycopg
-from django.db import Error, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 
+VENDOR = connections[DEFAULT_DB_ALIAS].vendor  # "sqlite" or "postgresql"
 NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
 # The same until the statement ends, so that PostgreSQL can look it up in an index.
 BEGAN = {**NOW, "postgresql": "statement_timestamp()"}
@@ -25,22 +26,22 @@ LATER = {
 
 
 def sql(statement: str | dict[str, str], **parts: str) -> str:
-    vendor = connection.vendor
     if isinstance(statement, dict):
-        statement = statement[vendor]
-    return statement.format(now=NOW[vendor], began=BEGAN[vendor], later=LATER[vendor], **parts)
+        statement = statement[VENDOR]
+    return statement.format(now=NOW[VENDOR], began=BEGAN[VENDOR], later=LATER[VENDOR], **parts)
 
 
 @contextmanager
 def written() -> Iterator[None]:
     """What `transaction.atomic` is: one transaction, committed at the end or rolled back, and then what was to be done
     on commit. Within another one it is a savepoint."""
+    connection = connections[DEFAULT_DB_ALIAS]
     if connection.in_atomic_block:
         with transaction.atomic():
             yield
         return
     connection.ensure_connection()
-    execute("BEGIN IMMEDIATE" if connection.vendor == "sqlite" else "BEGIN")
+    execute("BEGIN IMMEDIATE" if VENDOR == "sqlite" else "BEGIN")
     # What Django goes by: so that `on_commit` waits, and an `atomic` in between is a savepoint.
     connection.in_atomic_block, connection.autocommit = True, False
     try:
@@ -61,20 +62,21 @@ def written() -> Iterator[None]:
 
 def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
     """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few."""
+    connection = connections[DEFAULT_DB_ALIAS]  # once: it is looked up among those of all threads
     if connection.queries_logged:  # a test counts them, or DEBUG is on: only Django's cursor keeps them
         return _logged(statement, parameters)
     if connection.connection is None:
         connection.ensure_connection()
     with connection.wrap_database_errors:
-        if connection.vendor == "sqlite":
+        if VENDOR == "sqlite":
             cursor = connection.connection.execute(_of_sqlite(statement), parameters)
         else:
-            cursor = psycopg.Cursor(connection.connection).execute(statement, parameters, prepare=True)
+            cursor = psycopg.Cursor(connection.connection).execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
 def _logged(statement: str, parameters: Sequence[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -82,11 +84,11 @@ def _logged(statement: str, parameters: Sequence[Any]) -> list[Any]:
 def among(type: str) -> str:
     """The condition that a value of this type of PostgreSQL's is one of `many`, in a text that is the same for any
     number of them."""
-    return "IN (SELECT value FROM json_each(%s))" if connection.vendor == "sqlite" else f"= ANY(%s::{type}[])"
+    return "IN (SELECT value FROM json_each(%s))" if VENDOR == "sqlite" else f"= ANY(%s::{type}[])"
 
 
 def many(values: Collection[Any]) -> Any:
-    return json.dumps(list(values)) if connection.vendor == "sqlite" else list(values)
+    return json.dumps(list(values)) if VENDOR == "sqlite" else list(values)
 
 
 @lru_cache(maxsize=2048)
@@ -99,12 +101,13 @@ AT_ONCE = 100  # rows of one INSERT: SQLite keeps a statement for each number of
 
 def insert(into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
     """Insert these rows, in order. What the ORM does for it takes several times as long as the database does."""
+    connection = connections[DEFAULT_DB_ALIAS]
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         statement, parameters = _insert(into, sql(row), len(some)), list(chain.from_iterable(some))
         if connection.queries_logged:
             _logged(statement, parameters)
-        elif connection.vendor == "sqlite":
+        elif VENDOR == "sqlite":
             execute(statement, parameters)
         else:  # nothing to plan, but a hundred texts of each: not kept there
             with connection.wrap_database_errors:

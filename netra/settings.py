@@ -210,6 +210,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
+        "prepare_threshold": 0,  # what chat/sql.py gives the driver is planned once a connection; Django's own never is
         **DATABASES["default"].get("OPTIONS", {}),
     }
 else:

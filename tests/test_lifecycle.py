@@ -119,7 +119,8 @@ def test_who_resumes_before_the_pruned_start_is_told(alice):
 def test_a_pruned_run_is_not_waited_for(alice):
     caller = client(alice)
     body = {"agent": "echo", "content": "hello", "client_msg_id": "one"}
-    caller.post("/api/agents/execute", body, format="json", headers={"Prefer": "respond-async"})
+    asked = caller.post("/api/agents/execute", body, format="json", headers={"Prefer": "respond-async"})
+    assert asked.status_code == 202, asked.content
     runs.record([completed(claim_one())])
     thread = Thread.objects.get()
     assert caller.post("/api/agents/execute", body, format="json").json()["final_response"] == "done"

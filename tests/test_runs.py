@@ -637,6 +637,34 @@ def test_one_stale_run_costs_the_others_nothing(alice):
     assert "agent_delta" not in types(stale.thread_id)
 
 
+def test_a_stale_run_leaves_no_gap_in_the_thread_that_another_run_has(alice):
+    """Both are in one commit of the worker that had the first and has the second."""
+    accepted = runs.start(alice.id, message())
+    worker = new_worker()
+    stale = claim_one(worker)
+    runs.start(alice.id, message(thread_id=accepted.thread_id))
+    runs.cancel(alice.id, run_id=accepted.run_id)
+    run = claim_one(worker)
+    before = frames(accepted.thread_id)[-1]["seq"]
+    entries = [Entry(stale, [delta(stale), delta(stale)]), Entry(run, [delta(run, "one "), delta(run, "two ")])]
+    assert runs.record(entries) == {run.run_id: before + 2}
+    last = frames(accepted.thread_id)[-2:]
+    assert [(frame["seq"], frame["delta"]) for frame in last] == [(before + 1, "one "), (before + 2, "two ")]
+    assert Thread.objects.get().last_seq == before + 2
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite plans in no time")
+def test_what_a_run_says_is_planned_once_a_connection(alice):
+    runs.start(alice.id, message())
+    run = claim_one()
+    for _ in range(2):
+        runs.record([Entry(run, [delta(run)])])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO chat_event%'")
+        statements = [statement for (statement,) in cursor.fetchall()]
+    assert sum("held" in statement for statement in statements) == 1
+
+
 def test_the_answer_and_the_end_are_one(alice):
     accepted = runs.start(alice.id, message())
     run = claim_one()
