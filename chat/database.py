@@ -7,10 +7,12 @@ the query. A connection that failed is closed here, so that the next call makes 
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
@@ -18,21 +20,60 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-reader")
+_call = threading.local()  # `then`, in their threads: what the loop does as it is told of the end
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `function`, which may write. Raises what it raises."""
-    return await asyncio.get_running_loop().run_in_executor(_writer, partial(_guarded, function, *args, **kwargs))
+    return await _run(_writer, partial(function, *args, **kwargs))
 
 
 async def from_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `function`, which only reads. Raises what it raises."""
-    return await asyncio.get_running_loop().run_in_executor(_reader, partial(_guarded, function, *args, **kwargs))
+    return await _run(_reader, partial(function, *args, **kwargs))
 
 
-def _guarded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def then(callback: Callable[[], object]) -> bool:
+    """Call this in the loop as it is told that what runs here has ended, so that it is woken once.
+
+    False: this is not one of these threads."""
+    callbacks: set[Callable[[], object]] | None = getattr(_call, "then", None)
+    if callbacks is None:
+        return False
+    callbacks.add(callback)
+    return True
+
+
+def _run(pool: ThreadPoolExecutor, function: Callable[[], R]) -> asyncio.Future[R]:
+    # The loop's own `run_in_executor` makes a chain of futures of what is one call back.
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[R] = loop.create_future()
+    pool.submit(_work, loop, future, function)
+    return future
+
+
+def _work(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+    result, error = None, None
+    then: set[Callable[[], object]] = set()
+    _call.then = then
     try:
-        return function(*args, **kwargs)
-    except (OperationalError, InterfaceError):
-        connection.close()
-        raise
+        result = function()
+    except BaseException as raised:
+        error = raised
+        if isinstance(error, OperationalError | InterfaceError):
+            connection.close()
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_ended, future, result, error, then)
+
+
+def _ended(
+    future: asyncio.Future[Any], result: Any, error: BaseException | None, then: set[Callable[[], object]]
+) -> None:
+    for callback in then:
+        callback()
+    if future.done():  # cancelled: nobody waits for it
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

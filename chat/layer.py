@@ -26,13 +26,15 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from chat import database
+
 log = logging.getLogger("netra.layer")
 
 Callback = Callable[[dict[str, Any]], Awaitable[None]]
 WORKERS = "workers"
 PATIENCE = 0.5  # seconds that a signal may take
-BACKLOG = 10_000  # signals that wait at most; older ones are dropped
-TOGETHER = 500  # signals that are sent in one go at most
+BACKLOG = 10_000  # signals that wait for a connection at most; older ones are dropped
+UNSENT = 4_194_304  # bytes that Redis has not taken yet: with more of them it is given up
 BYTES = 16_384  # read at once: after so much of it the sockets are written to
 LOOK = 5.0  # seconds between two tries whether this process hears anything
 
@@ -40,11 +42,10 @@ _loop: asyncio.AbstractEventLoop | None = None
 _tasks: list[asyncio.Task[None]] = []
 _callbacks: dict[str, set[Callback]] = {}
 _outbox: deque[tuple[str, dict[str, Any]]] = deque(maxlen=BACKLOG)
-_wake = asyncio.Event()
-_woken = False  # the loop has been told, and has not begun to look
 _ear = f"ear.{uuid.uuid4().hex}"  # a group of this process alone: what it says there it must hear
 _heard: set[asyncio.Event] = set()
 _line: "_Line | None" = None  # on which it listens; None: there is no connection
+_outlet: "_Line | None" = None  # on which it signals
 _subscribing = asyncio.Lock()  # one order of joining and leaving
 
 
@@ -57,7 +58,7 @@ def attach() -> None:
     global _loop
     if _loop is None:
         _loop = asyncio.get_running_loop()
-        _tasks.extend((_loop.create_task(_send()), _loop.create_task(_listen()), _loop.create_task(_watch_ear())))
+        _tasks.extend((_loop.create_task(_speak()), _loop.create_task(_listen()), _loop.create_task(_watch_ear())))
 
 
 def post(group: str, message: dict[str, Any]) -> None:
@@ -65,15 +66,13 @@ def post(group: str, message: dict[str, Any]) -> None:
 
     A process without a loop of its own (a shell, `changepassword`) does wait, half a second at most.
     """
-    global _woken
     if _loop is None:
         async_to_sync(_publish)(group, {**message, "group": group})
     elif not _loop.is_closed():
         _outbox.append((group, {**message, "group": group}))
-        if not _woken:  # not by the length: two threads that append at once would both see two
-            _woken = True
+        if not database.then(_flush):
             with contextlib.suppress(RuntimeError):  # the loop was closed in between
-                _loop.call_soon_threadsafe(_wake.set)
+                _loop.call_soon_threadsafe(_flush)
 
 
 async def _publish(group: str, message: dict[str, Any]) -> None:
@@ -126,7 +125,7 @@ async def hears() -> bool:
     _heard.add(heard)
     try:
         _outbox.append((_ear, {"type": "ear", "group": _ear}))
-        _wake.set()
+        _flush()
         return await _patiently(heard.wait(), "hearing ourselves")
     finally:
         _heard.discard(heard)
@@ -175,11 +174,13 @@ class _Line:
         if not self._connection.is_connected:
             await self._connection.connect()
 
-    async def write(self, *commands: Any) -> None:
+    def write(self, *commands: Any) -> None:
         if not self._connection.is_connected:
             raise ConnectionError
-        self._connection._writer.write(b"".join([pack_command(command) for command in commands]))
-        await self._connection._writer.drain()
+        writer = self._connection._writer
+        if writer.transport.get_write_buffer_size() > UNSENT:
+            raise ConnectionError
+        writer.write(b"".join([pack_command(command) for command in commands]))
 
     async def read(self) -> list[Any]:
         """What Redis says next: one or more replies, some of which may be errors."""
@@ -194,52 +195,59 @@ class _Line:
 
     async def subscribe(self, names: set[str]) -> None:
         if names:
-            await self.write(("SUBSCRIBE", *names))
+            self.write(("SUBSCRIBE", *names))
             self.told |= names
 
     async def unsubscribe(self, names: set[str]) -> None:
         if names:
             self.told -= names  # first: what comes all the same is handed to nobody
-            await self.write(("UNSUBSCRIBE", *names))
+            self.write(("UNSUBSCRIBE", *names))
+
+    def abort(self) -> None:
+        """End it; whoever reads from it is told, though not all could be written."""
+        if self._connection.is_connected:
+            self._connection._writer.transport.abort()
 
     async def close(self) -> None:
-        if self._connection.is_connected:
-            self._connection._writer.transport.abort()  # whoever reads is told, though not all could be written
+        self.abort()
         await self._connection.disconnect(nowait=True)
 
 
-async def _send() -> None:
-    """On a connection of its own: a Redis which does not answer never delays what is received."""
-    global _woken
-    line: _Line | None = None
-    try:
-        while True:
-            await _wake.wait()
-            _wake.clear()
-            _woken = False  # before it looks: what is appended after this wakes it again
-            while _outbox:
-                together = [_outbox.popleft() for _ in range(min(len(_outbox), TOGETHER))]
-                line = line or _Line()
-                if not await _patiently(_publish_all(line, together), "signalling"):
-                    await line.close()  # answers may be on their way that nobody waits for
-                    line = None
-                    _outbox.clear()
-    finally:
-        if line is not None:
+def _flush() -> None:
+    """Send all that waits, in one go; without a connection it goes on waiting for one."""
+    if _outlet is not None and _outbox:
+        serialize = _layer().serialize
+        signals = []
+        while _outbox:  # not `for`: other threads append
+            group, message = _outbox.popleft()
+            signals.append(("PUBLISH", _name(group), serialize(message)))
+        try:
+            _outlet.write(*signals)
+        except ConnectionError:
+            _outlet.abort()
+
+
+async def _speak() -> None:
+    """Keep a connection for signals, on which Redis answers nothing: there is nothing to wait for, and what it says all
+    the same is why it takes no more. One of its own: a Redis which does not answer never delays what is received."""
+    global _outlet
+    while True:
+        line = _Line()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await line.open()
+            line.write(("CLIENT", "REPLY", "OFF"))
+            _outlet = line
+            _flush()
+            (said, *_) = await line.read()
+            raise said if isinstance(said, Exception) else ConnectionError
+        except Exception as error:
+            log.warning("redis: signalling failed: %s", type(error).__name__)
+        finally:
+            _outlet = None
             await line.close()
-
-
-async def _publish_all(line: _Line, signals: list[tuple[str, dict[str, Any]]]) -> None:
-    serialize = _layer().serialize
-    await line.open()
-    await line.write(*[("PUBLISH", _name(group), serialize(message)) for group, message in signals])
-    left = len(signals)
-    while left > 0:
-        replies = await line.read()
-        left -= len(replies)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+        _outbox.clear()  # nobody waits for them by now: the log has been read
+        await asyncio.sleep(1)
 
 
 async def _listen() -> None:
@@ -286,6 +294,8 @@ async def _watch_ear() -> None:
         await asyncio.sleep(LOOK)
         if await hears() or await hears():
             await rejoin()
-        elif _line is not None:
-            log.warning("redis: this process is deaf; subscribing again")
-            await _line.close()  # whoever reads from it is told
+        else:
+            log.warning("redis: this process does not hear itself; connecting again")
+            for line in (_line, _outlet):
+                if line is not None:
+                    line.abort()

@@ -2,9 +2,7 @@
 
 import asyncio
 import signal
-from collections import deque
 from contextlib import asynccontextmanager, suppress
-from threading import Thread
 
 import pytest
 from channels.layers import channel_layers
@@ -12,30 +10,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from redis import Redis
 
 from chat import layer
+from chat.database import from_database
 from tests.site import PATIENCE, Site
-
-
-class Interrupted(deque):
-    """Another thread signals right after the first one has appended, before that one goes on."""
-
-    def append(self, item):
-        super().append(item)
-        if len(self) == 1:
-            other = Thread(target=layer.post, args=("second", {}))
-            other.start()
-            other.join()
-
-
-def test_two_threads_that_signal_at_once_do_wake_the_loop(monkeypatch):
-    async def signal():
-        monkeypatch.setattr(layer, "_loop", asyncio.get_running_loop())
-        monkeypatch.setattr(layer, "_outbox", Interrupted())
-        monkeypatch.setattr(layer, "_wake", asyncio.Event())
-        monkeypatch.setattr(layer, "_woken", False)
-        await asyncio.to_thread(layer.post, "first", {})
-        return layer._wake.is_set(), len(layer._outbox)
-
-    assert asyncio.run(signal()) == (True, 2)
 
 
 @pytest.fixture
@@ -46,7 +22,7 @@ def redis(tmp_path, monkeypatch, settings):
     settings.REDIS_URL = f"unix://{site.redis_socket}"
     backend = RedisPubSubChannelLayer(hosts=[{"address": settings.REDIS_URL}], prefix="netra")
     monkeypatch.setattr(channel_layers, "backends", {"default": backend})
-    fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_line": None, "_woken": False}
+    fresh = {"_loop": None, "_tasks": [], "_callbacks": {}, "_line": None, "_outlet": None}
     for name, value in fresh.items():
         monkeypatch.setattr(layer, name, value)
     site.client = lambda: Redis(unix_socket_path=str(site.redis_socket))
@@ -58,7 +34,7 @@ def in_a_loop(work):
     """Run `work` in a process's loop that signals and listens."""
 
     async def attached():
-        layer._wake, layer._subscribing = asyncio.Event(), asyncio.Lock()
+        layer._subscribing = asyncio.Lock()
         layer.attach()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -118,6 +94,57 @@ def test_what_the_channel_layer_sends_to_a_group_is_heard(redis):
     in_a_loop(work)
 
 
+@pytest.mark.parametrize("thread", ["the loop's", "the database's", "another"])
+def test_a_signal_leaves_from_any_thread(redis, thread):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        assert await comes("user.1", heard) == "x"
+        if thread == "the loop's":
+            layer.post("user.1", {"type": thread})
+        elif thread == "the database's":
+            await from_database(layer.post, "user.1", {"type": thread})
+        else:
+            await asyncio.to_thread(layer.post, "user.1", {"type": thread})
+        while (await heard.get())["type"] != thread:
+            """One more of those that were sent until the first was heard."""
+
+    in_a_loop(work)
+
+
+def test_what_is_signalled_while_redis_is_frozen_comes_when_it_goes_on(redis):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        assert await comes("user.1", heard) == "x"
+        redis.redis.send_signal(signal.SIGSTOP)
+        for _ in range(1000):  # far more than the kernel keeps
+            layer.post("user.1", {"type": "y", "text": 1000 * "y"})
+        redis.redis.send_signal(signal.SIGCONT)
+        for _ in range(1000):
+            while (await heard.get())["type"] != "y":
+                """One more of those before."""
+
+    in_a_loop(work)
+
+
+def test_a_redis_that_takes_nothing_is_given_up_and_found_again(redis, monkeypatch):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        outlet = layer._outlet
+        redis.redis.send_signal(signal.SIGSTOP)
+        while layer._outlet is outlet:
+            layer.post("user.1", {"type": "y", "text": 100_000 * "y"})
+            await asyncio.sleep(0)
+        redis.redis.send_signal(signal.SIGCONT)
+        await until(layer.hears)
+        assert await comes("user.1", heard) in "xy"
+
+    monkeypatch.setattr(layer, "UNSENT", 1_000_000)
+    in_a_loop(work)
+
+
 def test_a_group_joined_while_redis_was_frozen_is_joined_when_it_goes_on(redis):
     async def work():
         heard = asyncio.Queue()
@@ -137,7 +164,7 @@ def test_a_deaf_process_listens_again(redis, monkeypatch):
         await layer.join("user.1", heard.put)
         while (line := layer._line) is not None:
             with suppress(ConnectionError):
-                await line.write(("UNSUBSCRIBE",))  # a connection that is open, and says nothing, also after a look
+                line.write(("UNSUBSCRIBE",))  # a connection that is open, and says nothing, also after a look
             await asyncio.sleep(0.01)
         await until(layer.hears)
         assert await comes("user.1", heard) == "x"
@@ -162,7 +189,7 @@ def test_who_left_hears_nothing_more_and_may_come_again(redis):
 
 def test_a_process_ends_wherever_its_sending_is(redis):
     async def end(steps):
-        layer._loop, layer._tasks, layer._wake, layer._subscribing = None, [], asyncio.Event(), asyncio.Lock()
+        layer._loop, layer._tasks, layer._subscribing = None, [], asyncio.Lock()
         layer.attach()
         await until(layer.hears)
         layer.post("user.1", {"type": "x"})
