@@ -83,8 +83,9 @@ class Stream:
 
     def take(self) -> Entry:
         """The next share of what is pending. The end goes with the last of it."""
-        metrics.DELTAS_MERGED.inc(self._merged)
-        self._merged = 0
+        if self._merged:
+            metrics.DELTAS_MERGED.inc(self._merged)
+            self._merged = 0
         taken, self._pending = self._pending[:SHARE], self._pending[SHARE:]
         self._size = sum(len(item["delta"]) if isinstance(item, dict) else len(item.tail) for item in self._pending)
         bodies = [self._body(item) if isinstance(item, dict) else item for item in taken]

@@ -7,6 +7,7 @@ the query. A connection that failed is closed here, so that the next call makes 
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+log = logging.getLogger("netra.database")
 P = ParamSpec("P")
 R = TypeVar("R")
 _writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-reader")
-_call = threading.local()  # `then`, in their threads: what the loop does as it is told of the end
+_call = threading.local()  # in their threads: what follows what runs there, `then` in the loop and `afterwards` here
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,6 +46,15 @@ def then(callback: Callable[[], object]) -> bool:
     return True
 
 
+def afterwards(callback: Callable[[], object]) -> None:
+    """Call this here, but where the loop waits for what runs here, once it has been told: nobody waits for this."""
+    callbacks: list[Callable[[], object]] | None = getattr(_call, "afterwards", None)
+    if callbacks is None:
+        callback()
+    else:
+        callbacks.append(callback)
+
+
 def _run(pool: ThreadPoolExecutor, function: Callable[[], R]) -> asyncio.Future[R]:
     # The loop's own `run_in_executor` makes a chain of futures of what is one call back.
     loop = asyncio.get_running_loop()
@@ -55,7 +66,8 @@ def _run(pool: ThreadPoolExecutor, function: Callable[[], R]) -> asyncio.Future[
 def _work(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
     result, error = None, None
     then: set[Callable[[], object]] = set()
-    _call.then = then
+    afterwards: list[Callable[[], object]] = []
+    _call.then, _call.afterwards = then, afterwards
     try:
         result = function()
     except BaseException as raised:
@@ -64,6 +76,11 @@ def _work(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function
             connection.close()
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(_ended, future, result, error, then)
+    for callback in afterwards:
+        try:
+            callback()
+        except Exception:
+            log.exception("%s failed", callback)
 
 
 def _ended(

@@ -4,13 +4,14 @@ Only chat.runs writes it. Signals leave on commit, never before.
 """
 
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Min
@@ -19,11 +20,10 @@ from django.db.models.functions import Now
 from chat import layer, metrics, protocol
 from chat.models import Event, Run, Thread
 from chat.protocol import TERMINAL, ProtocolError
-from chat.sql import VENDOR, execute, id_of, insert, key, sql
+from chat.sql import VENDOR, execute, id_of, insert, key, sql, written
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """An event before it has its number: its frame is head + seq + tail. `result`: see Event."""
 
     thread_id: str
@@ -54,8 +54,14 @@ _EVENT = "chat_event (thread_id, seq, run_id, attempt, type, frame, result)"
 _TOUCHED = sql(", updated_at = {now}")
 _ADVANCE = """
     UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
-    FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(%s)) AS v
-    WHERE chat_thread.id = v.id RETURNING chat_thread.id, chat_thread.last_seq"""
+    FROM (SELECT json_extract(value, '$[0]') AS t, json_extract(value, '$[1]') AS r, json_extract(value, '$[2]') AS n,
+        json_extract(value, '$[3]') AS f FROM json_each(%s)) AS v{held}
+    WHERE chat_thread.id = v.t RETURNING {run}, chat_thread.id, chat_thread.last_seq"""
+# The run that is running in a thread is the one that is held: there is one at most.
+_HELD_BY = {
+    "held": " CROSS JOIN chat_run ON chat_run.id = v.r AND chat_run.fence = v.f AND chat_run.status = 'running'",
+    "run": "(SELECT id FROM chat_run WHERE thread_id = chat_thread.id AND status = 'running')",
+}
 # PostgreSQL does it all in one statement, to which a text of JSON is far less work to give than an array a column. Runs
 # are locked before threads, each by id, and a thread before it changes.
 _APPEND = """
@@ -92,10 +98,17 @@ def body(thread_id: str, run_id: str | None, attempt: int, event: dict[str, Any]
         run_id=run_id,
         attempt=attempt,
         agent_name=agent,
-        timestamp=protocol.timestamp(datetime.now(UTC)),
+        timestamp=_at(time.time_ns() // 1_000_000),
         fields=fields,
     )
     return Body(thread_id, run_id, attempt, kind, head, tail, result)
+
+
+@lru_cache(maxsize=1)
+def _at(milliseconds: int) -> str:
+    """As the wire shows it. What is encoded together is mostly of one millisecond."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return protocol.timestamp(datetime.fromtimestamp(seconds, UTC).replace(microsecond=1000 * rest))
 
 
 def body_of(thread_id: str, run_id: str | None, attempt: int, kind: str, agent: str | None, **fields: Any) -> Body:
@@ -104,51 +117,74 @@ def body_of(thread_id: str, run_id: str | None, attempt: int, kind: str, agent: 
 
 def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, str]]:
     """Number and insert these events, in order, and tell the `users` of their threads on commit; returns (seq, frame)
-    of each. A seq is made here, and in `append_held`.
+    of each. Those of one thread are of one run.
 
     Inside the caller's transaction, which holds the runs' rows: the threads' rows are locked from here to its end."""
-    if not bodies:
-        return []
-    if VENDOR == "postgresql":
-        return _told(users, bodies, {str(thread): before for _, thread, before in _append(bodies)})
-    threads = {key(thread): (thread, n) for thread, n in sorted(Counter([body.thread_id for body in bodies]).items())}
-    statement = _ADVANCE.format(touched=_touched(bodies))
-    rows = execute(statement, [json.dumps([(id, n) for id, (_, n) in threads.items()])])
-    heads = {key(id): head for id, head in rows}
-    told = _told(users, bodies, {thread: heads[id] - n for id, (thread, n) in threads.items()})
-    insert(
-        _EVENT,
-        "(%s, %s, %s, %s, %s, %s, %s)",
-        [
-            (key(b.thread_id), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result)
-            for b, (seq, frame) in zip(bodies, told, strict=True)
-        ],
-    )
-    return told
+    return _append(users, bodies)[1] if bodies else []
 
 
 def append_held(users: Mapping[str, int], bodies: Sequence[Body], fences: Mapping[str, int]) -> dict[str, int]:
-    """`append`, of the runs that are running with these `fences` only, and a transaction of its own: PostgreSQL's, in
-    one trip. Returns run id -> the number of its last event here."""
-    found = _append(bodies, fences)
-    held = {str(run) for run, _, _ in found}
-    kept = [body for body in bodies if body.run_id in held]
-    told = _told(users, kept, {str(thread): before for _, thread, before in found})
+    """`append` those of the runs that are running with these `fences`, in a transaction of its own. Returns run id ->
+    the number of its last event here."""
+    if VENDOR == "postgresql":  # one statement: nothing to hold together
+        kept, told = _append(users, bodies, fences)
+    else:
+        with written():
+            kept, told = _append(users, bodies, fences)
     return {str(body.run_id): seq for body, (seq, _) in zip(kept, told, strict=True)}
 
 
-def _append(bodies: Sequence[Body], fences: Mapping[str, int] | None = None) -> list[Any]:
-    """Of each run that is held: its id, its thread's, and what that one's last seq was before."""
+def _append(
+    users: Mapping[str, int], bodies: Sequence[Body], fences: Mapping[str, int] | None = None
+) -> tuple[Sequence[Body], list[tuple[int, str]]]:
+    """Those of the events whose run is held, all of them without `fences`; and (seq, frame) of each."""
+    found = _write(bodies, fences) if VENDOR == "postgresql" else _advance(bodies, fences)
+    if fences is not None:
+        held = {run for run, _, _ in found}
+        bodies = [body for body in bodies if body.run_id in held]
+    told = _told(users, bodies, {thread: before for _, thread, before in found})
+    if VENDOR == "sqlite":
+        rows = [
+            (key(b.thread_id), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result)
+            for b, (seq, frame) in zip(bodies, told, strict=True)
+        ]
+        insert(_EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
+    return bodies, told
+
+
+_Found = list[tuple[str | None, str, int]]
+
+
+def _advance(bodies: Sequence[Body], fences: Mapping[str, int] | None) -> _Found:
+    """Raise `last_seq` of the threads; of each: its run, its id, and what that was before. SQLite's."""
+    counts = Counter([(body.thread_id, body.run_id) for body in bodies])
+    rows = [
+        (key(thread), run and key(run), n, fences[str(run)] if fences else None) for (thread, run), n in counts.items()
+    ]
+    how = {"held": "", "run": "NULL"} if fences is None else _HELD_BY
+    found = execute(_ADVANCE.format(touched=_touched(bodies), **how), [json.dumps(rows)])
+    if fences is None:
+        runs = dict(counts.keys())
+        advanced = [(runs[id_of(thread)], id_of(thread), last) for _, thread, last in found]
+    else:
+        advanced = [(id_of(run), id_of(thread), last) for run, thread, last in found]
+    return [(run, thread, last - counts[thread, run]) for run, thread, last in advanced]
+
+
+def _write(bodies: Sequence[Body], fences: Mapping[str, int] | None) -> _Found:
+    """`_advance`, and write the events, too. PostgreSQL's."""
     rows = [
         {"o": o, "t": b.thread_id, "r": b.run_id, "a": b.attempt, "y": b.type, "h": b.head, "b": b.tail, "x": b.result}
         for o, b in enumerate(bodies)
     ]
+    how = {"held": "", "of_held": ""}
     if fences is not None:
+        how = {"held": _HELD, "of_held": " JOIN held ON held.id = r"}
         for row in rows:
             row["f"] = fences[str(row["r"])]
-    held = {} if fences is None else {"held": _HELD, "of_held": " JOIN held ON held.id = r"}
-    statement = _APPEND.format(event=_EVENT, touched=_touched(bodies), **{"held": "", "of_held": "", **held})
-    return execute(statement, [json.dumps(rows, ensure_ascii=False)])
+    statement = _APPEND.format(event=_EVENT, touched=_touched(bodies), **how)
+    found = execute(statement, [json.dumps(rows, ensure_ascii=False)])
+    return [(run and id_of(run), id_of(thread), before) for run, thread, before in found]
 
 
 def _touched(bodies: Sequence[Body]) -> str:

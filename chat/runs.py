@@ -25,7 +25,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from chat import events, layer, metrics, protocol
+from chat import database, events, layer, metrics, protocol
 from chat.events import Body
 from chat.models import Attachment, Event, Message, Run, Thread, Worker
 from chat.protocol import ProtocolError, Regenerate, UserMessage
@@ -426,7 +426,12 @@ def _queue(runs: Iterable[_Queued]) -> None:
     ]
     insert(_RUN, "(%s, %s, %s, %s, %s, %s, %s, %s, {later}, 'queued', 0, 0, '', '{{}}')", rows)
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
-    transaction.on_commit(partial(_count_queued, queued))
+    _on_commit_at_last(_count_queued, queued)
+
+
+def _on_commit_at_last(count: Callable[..., None], *of: Any) -> None:
+    """Count and log on commit, behind whatever somebody waits for."""
+    transaction.on_commit(partial(database.afterwards, partial(count, *of)))
 
 
 def _count_queued(runs: Sequence[_Queued]) -> None:
@@ -595,7 +600,7 @@ def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int) -> list[Claim
         numbered = events.append({run.thread_id: run.user_id for run, _ in claimed}, bodies)
         started = dict(zip((body.run_id for body in bodies), (seq for seq, _ in numbered), strict=True))
         for run, why in claimed:
-            transaction.on_commit(partial(_count_claim, run, why))
+            _on_commit_at_last(_count_claim, run, why)
     return [replace(run, seq=started[run.run_id]) for run, _ in claimed]
 
 
@@ -662,7 +667,7 @@ def record(entries: Sequence[Entry], after: Mapping[str, int] | None = None) -> 
     A database that goes away in a COMMIT does not say whether it was made. Who tries again gives the numbers of the
     last events of these runs that it knows of: what stands `after` them is not written twice."""
     users = {entry.run.thread_id: entry.run.user_id for entry in entries}
-    if VENDOR == "postgresql" and not after and all(entry.events and entry.end is None for entry in entries):
+    if not after and all(entry.events and entry.end is None for entry in entries):
         bodies = [body for entry in entries for body in entry.events]
         return events.append_held(users, bodies, {entry.run.run_id: entry.run.fence for entry in entries})
     with written():
@@ -750,7 +755,7 @@ def _end(ends: Sequence[tuple[Claimed, End, int]]) -> None:
     )
     for run, end, _ in ends:
         if end.status != Run.QUEUED:
-            transaction.on_commit(partial(_count_end, run, end.status, end.error_code, end.usage))
+            _on_commit_at_last(_count_end, run, end.status, end.error_code, end.usage)
 
 
 def _count_end(run: Claimed, status: str, error_code: str, usage: dict[str, Any]) -> None:
