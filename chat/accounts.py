@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth import authenticate, user_logged_in, user_login_failed
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest
 from rest_framework import serializers
@@ -96,8 +96,7 @@ class Register(Open):
             raise ProtocolError("invalid_message", " ".join(error.messages), field="password") from None
         limits.REGISTRATIONS.spend_now(limits.address_of(request))
         try:
-            with transaction.atomic():
-                user = User.objects.create_user(email, password, name=name)
+            user = User.objects.create_user(email, password, name=name)
         except IntegrityError:
             raise ProtocolError("conflict", "This address is already registered.", field="email") from None
         return begun(request, user, "session" in given, 201)

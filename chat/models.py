@@ -30,8 +30,9 @@ class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """A user with a hashed password. Raises IntegrityError when the address (in any case) is taken."""
         user = self.model(email=email.strip().lower(), **fields)
-        user.set_password(password)
-        user.save(using=self._db)
+        user.set_password(password)  # takes tenths of a second, in which nobody else could write to SQLite
+        with transaction.atomic(using=self._db):
+            user.save(using=self._db)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.asgi import get_asgi_application
 from django.core.checks import run_checks
+from django.db import connection
 from django.test import Client
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
@@ -161,6 +162,26 @@ class CountingHasher(MD5PasswordHasher):
     def encode(self, password, salt):
         CountingHasher.hashed += 1
         return super().encode(password, salt)
+
+
+class WatchingHasher(MD5PasswordHasher):
+    in_transactions = []
+
+    def encode(self, password, salt):
+        WatchingHasher.in_transactions.append(connection.in_atomic_block)
+        return super().encode(password, salt)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_to_write_while_a_password_is_hashed(client, settings):
+    """SQLite has one writer at a time, and hashing takes tenths of a second."""
+    settings.PASSWORD_HASHERS = [f"{__name__}.WatchingHasher"]
+    answer = post(client, "/auth/register", {"email": "ann@example.com", "password": PASSWORD})
+    log_in(client, User.objects.get())
+    body = {"current": PASSWORD, "new": "quite another battery"}
+    changed = post(client, "/auth/password", body, **bearer(answer.json()["access_token"]))
+    assert changed.status_code == 200
+    assert set(WatchingHasher.in_transactions) == {False}
 
 
 @pytest.mark.django_db
