@@ -25,7 +25,7 @@ from agents.agent import AgentError, Call, Message, Turn
 from agents.assistant import unavailable
 from agents.recorder import Recorder, Stream
 from agents.registry import Agent, described
-from chat import layer, metrics, runs
+from chat import layer, metrics, runs, sql
 from chat.database import from_database, in_database
 from chat.models import Run
 from chat.models import Worker as WorkerRow
@@ -37,6 +37,7 @@ R = TypeVar("R")
 APART = 4  # runs that have a process of their own at a time: each costs as much memory as a worker
 PATIENCE = 5  # seconds for an agent to end once its run is lost; its process, if it has one, gets twice that
 ANSWER = 2  # seconds for the database to take each last word of a worker that ends: one that hangs must not hold it
+CHECKPOINT = 0.25  # seconds between two of SQLite's: what they leave is the share of whoever commits next
 HANDING_BACK = 1.5  # seconds for such a process to hand its run back, at the end of a drain
 
 
@@ -87,9 +88,10 @@ class Worker:
         recorder = asyncio.create_task(self._recorder.run())
         beat = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._beat))
         sweep = asyncio.create_task(self._again(min(1.0, settings.NETRA_POLL_SECONDS), self._sweep))
+        checkpoint = asyncio.create_task(self._again(CHECKPOINT, lambda: from_database(sql.checkpoint)))
         abandon = asyncio.create_task(self._again(settings.NETRA_LEASE_SECONDS / 3, self._abandon))
         claims = asyncio.create_task(self._claim() if self._only is None else self._play_only(self._only))
-        tasks = (claims, recorder, beat, sweep, abandon)
+        tasks = (claims, recorder, beat, sweep, checkpoint, abandon)
         await asyncio.wait((told, *tasks), return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():

@@ -81,6 +81,13 @@ def _logged(statement: str, parameters: Sequence[Any]) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def checkpoint() -> None:
+    """Move what was committed from SQLite's log into its file, beside those who write. Else whoever commits has to,
+    once the log has so many pages (`wal_autocheckpoint`), and everybody's events wait for the disk."""
+    if VENDOR == "sqlite":
+        execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
 def among(type: str) -> str:
     """The condition that a value of this type of PostgreSQL's is one of `many`, in a text that is the same for any
     number of them."""

@@ -1,7 +1,11 @@
 """A worker and agents that behave as no agent should: each run ends, and its neighbours do not notice."""
 
+import uuid
+from pathlib import Path
+
 import httpx
 import pytest
+from django.db import connection
 
 from tests.site import wait_until
 
@@ -80,6 +84,17 @@ def test_a_tool_that_was_given_up_is_shown_as_over(alice):
     assert alice.answer(accepted["run_id"])["final_response"] == "went on"
     tool = next(frame for frame in alice.events(accepted["thread_id"]) if frame["type"] == "tool_completed")
     assert (tool["success"], tool["result"]) == (False, None)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL does it by itself")
+def test_a_worker_moves_what_was_committed_into_the_file(own_site):
+    """Long before so much of it waits in the log that whoever commits has to."""
+    site = own_site(workers=1)
+    alice = site.register("alice").connect()
+    word = uuid.uuid4().hex
+    alice.answer(alice.ask(word)["run_id"])
+    file = Path(site.environment["DATABASE_URL"].removeprefix("sqlite:///"))
+    wait_until(lambda: word.encode() in file.read_bytes(), "the answer in the file")
 
 
 def test_a_worker_that_was_forgotten_comes_back(brisk, alice):
