@@ -9,7 +9,7 @@ the query. A connection that failed is closed here, so that the next call makes 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -64,6 +64,8 @@ def _run(pool: ThreadPoolExecutor, function: Callable[[], R]) -> asyncio.Future[
 
 
 def _work(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+    if future.cancelled():  # while it waited for its turn: nobody wants it any more
+        return
     result, error = None, None
     then: set[Callable[[], object]] = set()
     afterwards: list[Callable[[], object]] = []
@@ -76,21 +78,26 @@ def _work(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function
             connection.close()
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(_ended, future, result, error, then)
-    for callback in afterwards:
-        try:
-            callback()
-        except Exception:
-            log.exception("%s failed", callback)
+    _call.then = _call.afterwards = None
+    _call_all(afterwards)
 
 
 def _ended(
     future: asyncio.Future[Any], result: Any, error: BaseException | None, then: set[Callable[[], object]]
 ) -> None:
-    for callback in then:
-        callback()
+    _call_all(then)
     if future.done():  # cancelled: nobody waits for it
         return
     if error is None:
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+def _call_all(callbacks: Iterable[Callable[[], object]]) -> None:
+    """One that fails must not keep anybody waiting."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            log.exception("%s failed", callback)

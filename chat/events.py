@@ -126,11 +126,10 @@ def append(users: Mapping[str, int], bodies: Sequence[Body]) -> list[tuple[int, 
 def append_held(users: Mapping[str, int], bodies: Sequence[Body], fences: Mapping[str, int]) -> dict[str, int]:
     """`append` those of the runs that are running with these `fences`, in a transaction of its own. Returns run id ->
     the number of its last event here."""
-    if VENDOR == "postgresql":  # one statement: nothing to hold together
+    # Also where it is one statement: alone, it could be on its way for long, and be made after it was tried again. So
+    # it is not made without a COMMIT, which is sent when the runs are held.
+    with written():
         kept, told = _append(users, bodies, fences)
-    else:
-        with written():
-            kept, told = _append(users, bodies, fences)
     return {str(body.run_id): seq for body, (seq, _) in zip(kept, told, strict=True)}
 
 

@@ -220,7 +220,10 @@ def _flush() -> None:
         signals = []
         while _outbox:  # not `for`: other threads append
             group, message = _outbox.popleft()
-            signals.append(("PUBLISH", _name(group), serialize(message)))
+            try:
+                signals.append(("PUBLISH", _name(group), serialize(message)))
+            except Exception:  # a bug in one of them is not the others'
+                log.exception("a signal to %s cannot be sent", group)
         try:
             _outlet.write(*signals)
         except ConnectionError:
@@ -228,8 +231,9 @@ def _flush() -> None:
 
 
 async def _speak() -> None:
-    """Keep a connection for signals, on which Redis answers nothing: there is nothing to wait for, and what it says all
-    the same is why it takes no more. One of its own: a Redis which does not answer never delays what is received."""
+    """Keep a connection for signals, on which Redis answers nothing: there is nothing to wait for. All that it may say
+    there is that it refuses this, or closes it. One of its own: a Redis which does not answer never delays what is
+    received."""
     global _outlet
     while True:
         line = _Line()
@@ -242,7 +246,7 @@ async def _speak() -> None:
             (said, *_) = await line.read()
             raise said if isinstance(said, Exception) else ConnectionError
         except Exception as error:
-            log.warning("redis: signalling failed: %s", type(error).__name__)
+            log.warning("redis: signalling failed: %s: %s", type(error).__name__, error)
         finally:
             _outlet = None
             await line.close()

@@ -10,7 +10,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from redis import Redis
 
 from chat import layer
-from chat.database import from_database
+from chat.database import from_database, in_database
 from tests.site import PATIENCE, Site
 
 
@@ -110,6 +110,18 @@ def test_a_signal_leaves_from_any_thread(redis, thread):
             """One more of those that were sent until the first was heard."""
 
     in_a_loop(work)
+
+
+def test_a_signal_that_cannot_be_sent_is_nobody_else_s_trouble(redis, caplog):
+    async def work():
+        heard = asyncio.Queue()
+        await layer.join("user.1", heard.put)
+        assert await comes("user.1", heard) == "x"
+        await in_database(layer.post, "user.1", {"type": "\ud800"})
+        assert await comes("user.1", heard) == "x"
+
+    in_a_loop(work)
+    assert "a signal to user.1 cannot be sent" in caplog.text
 
 
 def test_what_is_signalled_while_redis_is_frozen_comes_when_it_goes_on(redis):

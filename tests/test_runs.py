@@ -653,6 +653,17 @@ def test_a_stale_run_leaves_no_gap_in_the_thread_that_another_run_has(alice):
     assert Thread.objects.get().last_seq == before + 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_runs_say_is_made_by_a_commit_of_its_own(alice):
+    """A statement that commits by itself may be on its way for long, and be made after it was tried again."""
+    runs.start(alice.id, message())
+    run = claim_one()
+    with CaptureQueriesContext(connection) as queries:
+        runs.record([Entry(run, [delta(run)])])
+    assert queries[0]["sql"].startswith("BEGIN")
+    assert connection.get_autocommit()
+
+
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite plans in no time")
 def test_what_a_run_says_is_planned_once_a_connection(alice):
     runs.start(alice.id, message())
