@@ -3,16 +3,17 @@
 One is for what writes, the other for what only reads: who waits for a lock does not keep those waiting who need none.
 
 `database_sync_to_async` opens and closes the connection around every call; on the way of an event that costs more than
-the query. A connection that failed is closed here, so that the next call makes a new one.
+the query. A connection that failed is closed here, so that the next call makes a new one. An executor of the library's
+has a future, two locks and a semaphore for each call, and the loop and the thread want all of them at once.
 """
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
@@ -20,9 +21,32 @@ from django.db import InterfaceError, OperationalError, connection
 log = logging.getLogger("netra.database")
 P = ParamSpec("P")
 R = TypeVar("R")
-_writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
-_reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-reader")
-_call = threading.local()  # in their threads: what follows what runs there, `then` in the loop and `afterwards` here
+_call = threading.local()  # in its threads: what follows what runs there, `then` in the loop and `afterwards` here
+
+
+class _Thread:
+    """Makes calls one after the other. It begins with the first of them; a process that ends does not wait for it, and
+    a transaction that it had not committed is none."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._beginning = threading.Lock()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it soon; it raises nothing."""
+        self._calls.put(function)
+        if self._thread.ident is None:
+            with self._beginning:
+                if self._thread.ident is None:
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._calls.get()()
+
+
+_writer, _reader = _Thread("database-writer"), _Thread("database-reader")
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,11 +79,10 @@ def afterwards(callback: Callable[[], object]) -> None:
         callbacks.append(callback)
 
 
-def _run(pool: ThreadPoolExecutor, function: Callable[[], R]) -> asyncio.Future[R]:
-    # The loop's own `run_in_executor` makes a chain of futures of what is one call back.
+def _run(thread: _Thread, function: Callable[[], R]) -> asyncio.Future[R]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[R] = loop.create_future()
-    pool.submit(_work, loop, future, function)
+    thread.call(partial(_work, loop, future, function))
     return future
 
 

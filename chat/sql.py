@@ -5,6 +5,7 @@ On the way of an event what Django's cursors and `atomic` do takes as long as th
 """
 
 import json
+import threading
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 VENDOR = connections[DEFAULT_DB_ALIAS].vendor  # "sqlite" or "postgresql"
 NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
@@ -31,23 +33,32 @@ def sql(statement: str | dict[str, str], **parts: str) -> str:
     return statement.format(now=NOW[VENDOR], began=BEGAN[VENDOR], later=LATER[VENDOR], **parts)
 
 
+class _OfThread(threading.local):
+    """This thread's connection. Django looks it up among those of all threads and tasks, each time anew."""
+
+    def __init__(self) -> None:
+        self.connection: BaseDatabaseWrapper = connections[DEFAULT_DB_ALIAS]
+
+
+_mine = _OfThread()
+
+
 @contextmanager
 def written() -> Iterator[None]:
     """What `transaction.atomic` is: one transaction, committed at the end or rolled back, and then what was to be done
     on commit. Within another one it is a savepoint."""
-    connection = connections[DEFAULT_DB_ALIAS]
+    connection = _mine.connection
     if connection.in_atomic_block:
         with transaction.atomic():
             yield
         return
-    connection.ensure_connection()
     execute("BEGIN IMMEDIATE" if VENDOR == "sqlite" else "BEGIN")
     # What Django goes by: so that `on_commit` waits, and an `atomic` in between is a savepoint.
     connection.in_atomic_block, connection.autocommit = True, False
     try:
         yield
         connection.in_atomic_block = False
-        connection.commit()
+        execute("COMMIT")
     except BaseException:
         connection.in_atomic_block = False
         try:
@@ -62,8 +73,8 @@ def written() -> Iterator[None]:
 
 def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
     """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few."""
-    connection = connections[DEFAULT_DB_ALIAS]  # once: it is looked up among those of all threads
-    if connection.queries_logged:  # a test counts them, or DEBUG is on: only Django's cursor keeps them
+    connection = _mine.connection
+    if connection.force_debug_cursor:  # a test counts them: only Django's cursor keeps them
         return _logged(statement, parameters)
     if connection.connection is None:
         connection.ensure_connection()
@@ -76,7 +87,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
 
 
 def _logged(statement: str, parameters: Sequence[Any]) -> list[Any]:
-    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+    with _mine.connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -108,11 +119,11 @@ AT_ONCE = 100  # rows of one INSERT: SQLite keeps a statement for each number of
 
 def insert(into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
     """Insert these rows, in order. What the ORM does for it takes several times as long as the database does."""
-    connection = connections[DEFAULT_DB_ALIAS]
+    connection = _mine.connection
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         statement, parameters = _insert(into, sql(row), len(some)), list(chain.from_iterable(some))
-        if connection.queries_logged:
+        if connection.force_debug_cursor:
             _logged(statement, parameters)
         elif VENDOR == "sqlite":
             execute(statement, parameters)

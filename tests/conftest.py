@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection, connections
 
@@ -35,8 +36,8 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """What a test began in the threads of chat.database has a connection that stays open; PostgreSQL drops no database
     that somebody is connected to."""
     yield
-    for thread in (database._reader, database._writer):
-        thread.submit(connections.close_all).result()
+    for call in (database.from_database, database.in_database):
+        async_to_sync(call)(connections.close_all)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -165,7 +166,7 @@ def test_what_was_used_up_is_kept_when_a_drain_comes_before_anything_else(alice)
         async with asyncio.timeout(PATIENCE):
             playing = Worker({run.agent: echo}, 1)
             recorder = asyncio.create_task(playing._recorder.run())
-            database._reader.submit(gate.wait)  # what was said and done before cannot be read yet
+            database._reader.call(gate.wait)  # what was said and done before cannot be read yet
             playing._start(run)
             (task,) = playing._playing
             while not playing._recorder._streams:  # noqa: ASYNC110 nobody is told
@@ -227,7 +228,7 @@ def unfrozen(alice, settings):
                 await in_database(Run.objects.update, lease_until=Now() - timedelta(seconds=1))
                 (old,) = playing._playing
                 claims = asyncio.create_task(playing._claim())
-                asyncio.get_running_loop().call_soon(database._writer.submit, gate.wait, PATIENCE)
+                asyncio.get_running_loop().call_soon(database._writer.call, partial(gate.wait, PATIENCE))
                 beat = asyncio.create_task(playing._beat())
                 while not (new := [task for task, run in playing._playing.items() if run != first]):  # noqa: ASYNC110
                     await asyncio.sleep(0)
