@@ -50,7 +50,7 @@ class Page:
 
 # ---- Writing ---------------------------------------------------------------------------------------------
 
-_EVENT = "chat_event (thread_id, seq, run_id, attempt, type, frame, result)"
+_EVENT = "thread_id uuid, seq bigint, run_id uuid, attempt int, type text, frame text, result text"
 _TOUCHED = sql(", updated_at = {now}")
 _ADVANCE = """
     UPDATE chat_thread SET last_seq = last_seq + v.n{touched}
@@ -77,7 +77,8 @@ _APPEND = """
         FROM (SELECT t, count(*) AS n FROM kept GROUP BY t) AS v JOIN locked ON locked.id = v.t
         WHERE chat_thread.id = v.t RETURNING chat_thread.id, last_seq - v.n AS before),
     written AS (
-        INSERT INTO {event} SELECT t, before + k, r, a, y, h || (before + k) || b, x
+        INSERT INTO chat_event (thread_id, seq, run_id, attempt, type, frame, result)
+        SELECT t, before + k, r, a, y, h || (before + k) || b, x
         FROM kept JOIN moved ON moved.id = t ORDER BY o)
     SELECT DISTINCT r, t, before FROM kept JOIN moved ON moved.id = t"""
 _HELD = """,
@@ -147,7 +148,7 @@ def _append(
             (key(b.thread_id), seq, b.run_id and key(b.run_id), b.attempt, b.type, frame, b.result)
             for b, (seq, frame) in zip(bodies, told, strict=True)
         ]
-        insert(_EVENT, "(%s, %s, %s, %s, %s, %s, %s)", rows)
+        insert("chat_event", _EVENT, rows)
     return bodies, told
 
 
@@ -181,7 +182,7 @@ def _write(bodies: Sequence[Body], fences: Mapping[str, int] | None) -> _Found:
         how = {"held": _HELD, "of_held": " JOIN held ON held.id = r"}
         for row in rows:
             row["f"] = fences[str(row["r"])]
-    statement = _APPEND.format(event=_EVENT, touched=_touched(bodies), **how)
+    statement = _APPEND.format(touched=_touched(bodies), **how)
     found = execute(statement, [json.dumps(rows, ensure_ascii=False)])
     return [(run and id_of(run), id_of(thread), before) for run, thread, before in found]
 

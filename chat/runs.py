@@ -282,11 +282,8 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
         return []
     # In one order everywhere: two processes that insert the same keys in opposite orders would wait for each other.
     new = sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id)
-    insert(
-        _THREAD,
-        "(%s, %s, %s, %s, 0)",
-        [(key(thread.id), thread.user_id, thread.title, thread.agent) for thread in new],
-    )
+    rows = [(key(thread.id), thread.user_id, thread.title, thread.agent) for thread in new]
+    insert("chat_thread", _THREAD, rows, last_seq="0")
     for one in starts:
         if not one.thread.title:
             Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
@@ -337,8 +334,8 @@ def _write(starts: Sequence[_Start]) -> list[Accepted]:
     ]
 
 
-_THREAD = "chat_thread (id, user_id, title, agent, last_seq)"
-_MESSAGE = "chat_message (id, thread_id, parent_id, run_id, role, content, seq)"
+_THREAD = "id uuid, user_id bigint, title text, agent text"
+_MESSAGE = "id uuid, thread_id uuid, parent_id uuid, run_id uuid, role text, content text, seq bigint"
 _Id = uuid.UUID | str
 
 
@@ -348,7 +345,7 @@ def _say(messages: Iterable[tuple[_Id, _Id, _Id | None, _Id | None, str, str, in
         (*(id and key(id) for id in (message, thread, parent, run)), role, content, seq)
         for message, thread, parent, run, role, content, seq in messages
     ]
-    insert(_MESSAGE, "(%s, %s, %s, %s, %s, %s, %s)", rows)
+    insert("chat_message", _MESSAGE, rows)
 
 
 def _regenerate(user_id: int, frame: Regenerate) -> Accepted:
@@ -387,8 +384,9 @@ def _another(
     return Accepted(thread.id, message_id, run.id, thread.last_seq, client_msg_id)
 
 
-_RUN = """chat_run (id, user_id, thread_id, message_id, client_msg_id, request, agent, position, turn,
-    status, attempt, fence, error_code, usage)"""
+_RUN = """id uuid, user_id bigint, thread_id uuid, message_id uuid, client_msg_id text, request text, agent text,
+    position bigint, turn float"""
+_NEW = {"turn": "{later}", "status": "'queued'", "attempt": "0", "fence": "0", "error_code": "''", "usage": "'{{}}'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +422,7 @@ def _queue(runs: Iterable[_Queued]) -> None:
         )
         for run in queued
     ]
-    insert(_RUN, "(%s, %s, %s, %s, %s, %s, %s, %s, {later}, 'queued', 0, 0, '', '{{}}')", rows)
+    insert("chat_run", _RUN, rows, **_NEW)
     transaction.on_commit(partial(layer.post, layer.WORKERS, {"type": "run"}))
     _on_commit_at_last(_count_queued, queued)
 
