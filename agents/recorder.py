@@ -26,6 +26,7 @@ PIECE = 16_384  # characters: a longer delta is not joined to, and is cut into s
 BUFFER = 65_536  # characters pending of a run before its agent waits
 FRAMES_A_SECOND = 7000  # what a daphne can send: what comes faster is joined instead
 REST = 0.005  # seconds after a commit: what comes meanwhile shares the next one, whose cost is mostly its own
+FEW = 4  # events: after fewer than so many the rest is as much shorter, as little is to be shared
 TOGETHER = 64  # events in one commit, about: what is sent comes evenly
 SHARE = 10  # events of one run in one commit: a flooding run leaves room for the others
 
@@ -192,7 +193,7 @@ class Recorder:
                 metrics.COMMIT_SECONDS.observe(spent)
                 metrics.COMMIT_EVENTS.observe(frames)
                 metrics.keep()
-                await asyncio.sleep(max(REST, frames / FRAMES_A_SECOND - spent))
+                await asyncio.sleep(max(REST * min(1, frames / FEW), frames / FRAMES_A_SECOND - spent))
             if self._queued:
                 self._wake.set()
 
