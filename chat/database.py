@@ -34,7 +34,7 @@ class _Thread:
         self._beginning = threading.Lock()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call it soon; it raises nothing."""
+        """Call it soon."""
         self._calls.put(function)
         if self._thread.ident is None:
             with self._beginning:
@@ -43,7 +43,10 @@ class _Thread:
 
     def _run(self) -> None:
         while True:
-            self._calls.get()()
+            try:
+                self._calls.get()()
+            except BaseException:  # whatever it was: without this thread nothing would ever be read or written again
+                log.exception("a call of the database's thread failed")
 
 
 _writer, _reader = _Thread("database-writer"), _Thread("database-reader")

@@ -7,6 +7,7 @@ On the way of an event what Django's cursors and `atomic` do takes as long as th
 import json
 import threading
 import uuid
+from asyncio import _get_running_loop
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,8 +15,10 @@ from itertools import chain
 from typing import Any
 
 import psycopg
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.asyncio import async_unsafe
 
 VENDOR = connections[DEFAULT_DB_ALIAS].vendor  # "sqlite" or "postgresql"
 NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
@@ -36,6 +39,7 @@ def sql(statement: str | dict[str, str], **parts: str) -> str:
 class _OfThread(threading.local):
     """This thread's connection. Django looks it up among those of all threads and tasks, each time anew."""
 
+    @async_unsafe
     def __init__(self) -> None:
         self.connection: BaseDatabaseWrapper = connections[DEFAULT_DB_ALIAS]
 
@@ -72,7 +76,11 @@ def written() -> Iterator[None]:
 
 
 def execute(statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
-    """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few."""
+    """The rows that the statement returns. PostgreSQL plans it once a connection, so its text must be one of few.
+
+    Raises SynchronousOnlyOperation where a loop runs: it would wait."""
+    if _get_running_loop() is not None:  # Django's own way to ask this takes as long as BEGIN
+        raise SynchronousOnlyOperation("The database is asked from a thread of its own: chat.database.")
     connection = _mine.connection
     if connection.force_debug_cursor:  # a test counts them: only Django's cursor keeps them
         return _logged(statement, parameters)
