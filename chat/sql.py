@@ -125,12 +125,12 @@ def _of_sqlite(statement: str) -> str:
 AT_ONCE = 100  # rows of one INSERT: SQLite keeps a statement for each number of them
 
 
-def insert(into: str, given: str, rows: Sequence[Sequence[Any]], **written: str) -> None:
+def insert(into: str, given: str, rows: Sequence[Sequence[Any]], **also: str) -> None:
     """Insert these rows, in order. What the ORM does for it takes several times as long as the database does.
 
-    `given` names the columns of a row, with PostgreSQL's types; `written` says what else is written: a column's SQL, in
+    `given` names the columns of a row, with PostgreSQL's types; `also` says what else is written: a column's SQL, in
     which %s is what was given for this column. PostgreSQL takes the rows as one text of JSON."""
-    more = tuple(written.items())
+    more = tuple(also.items())
     if VENDOR == "sqlite":
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
@@ -147,8 +147,8 @@ def _names(given: str) -> list[str]:
 
 
 @lru_cache(maxsize=10 * AT_ONCE)
-def _insert(into: str, given: str, written: tuple[tuple[str, str], ...], rows: int = 1) -> str:
-    values = dict.fromkeys(_names(given), "%s") | {name: sql(value) for name, value in written}
+def _insert(into: str, given: str, also: tuple[tuple[str, str], ...], rows: int = 1) -> str:
+    values = dict.fromkeys(_names(given), "%s") | {name: sql(value) for name, value in also}
     columns = f"{into} ({', '.join(values)})"
     if VENDOR == "sqlite":
         row = f"({', '.join(values.values())})"
