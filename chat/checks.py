@@ -1,4 +1,4 @@
-"""What must be so for a token to be refused when it should be; Django runs it with its own checks."""
+"""System checks of the settings without which an invalid token would be accepted."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.core.checks import Error, Tags, register
 
 @register(Tags.security)
 def tokens_can_be_refused(app_configs: Any, **options: Any) -> list[Error]:
-    """Without its app simplejwt skips the blacklist, and without these settings it skips the claims: both silently."""
+    """Return an error for each setting without which simplejwt silently skips a check of a token."""
     errors = []
     if not apps.is_installed("rest_framework_simplejwt.token_blacklist"):
         hint = "Add rest_framework_simplejwt.token_blacklist to INSTALLED_APPS."

@@ -1,32 +1,14 @@
-"""Figures for Prometheus: what is counted, and how a process shows it to who has NETRA_METRICS_TOKEN.
+"""Metrics: the counters, gauges and histograms of every process.
 
-Every process counts for itself and answers for itself: web processes at /metrics (chat/system.py), workers at a port
-of their own (`runagents --metrics-port`). Counting is arithmetic in this process, with the labels bound beforehand
-where an event passes. A process that a worker starts for one run tells that worker what it counts.
+Counting is arithmetic in this process, with the labels of frequent metrics bound beforehand. chat.exposition shows the
+metrics to Prometheus.
 """
 
-import json
-import os
 from collections import Counter as Sum
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.conf import settings
-from django.utils.crypto import constant_time_compare
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.core import Metric
-from prometheus_client.samples import Sample
+from prometheus_client import Counter, Gauge, Histogram
 
 from chat import protocol
 
@@ -45,7 +27,10 @@ FRAMES_SENT = Counter("netra_frames_sent", "Frames to clients.")
 ERRORS = Counter("netra_errors", "Frames from clients that were answered with an error.", ["code"])
 RESUMES = Counter("netra_resumes", "Threads that clients resumed.", ["outcome"])
 RESUMED, RESYNC = RESUMES.labels("resumed"), RESUMES.labels("resync")
-GAPS_HEALED = Counter("netra_gaps_healed", "Times that a socket was sent from the log what no signal had brought it.")
+GAPS_RECONCILED = Counter(
+    "netra_gaps_reconciled",
+    "Threads of sockets that were completed from the event log, as a published event had been lost.",
+)
 
 # ---- Runs: who starts, claims or ends them ----------------------------------------------------------------
 
@@ -61,56 +46,72 @@ QUEUE_WAIT = Histogram(
 )
 FIRST_EVENT = Histogram(
     "netra_first_event_seconds",
-    "From a message to the commit of the first event that its agent sent.",
+    "From a message to the first event or text of its agent that was published.",
     ["agent"],
     buckets=_WAITS,
 )
 RUN_DURATION = Histogram("netra_run_seconds", "From the last claim of a run to its end.", ["agent"], buckets=_WAITS)
+INPUTS = Counter("netra_inputs", "Input requests that were resolved.", ["kind", "status", "via"])
+INPUT_CONFLICTS = Counter("netra_input_conflicts", "Answers to requests that were resolved otherwise.")
+INPUT_WAIT = Histogram(
+    "netra_input_wait_seconds",
+    "From a request to its decision.",
+    ["kind"],
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800),
+)
+CONTINUATIONS = Counter("netra_continuations", "Runs that went on after a wait, by what they repeated.", ["outcome"])
+STEPS_REUSED = Counter("netra_steps_reused", "Steps whose recorded result was returned.")
 TOKENS = Counter("netra_tokens", "Tokens that ended runs used up.", ["model", "kind"])
 COST = Counter("netra_cost_dollars", "What ended runs cost by list prices, where they are known.", ["model"])
 
-# ---- The record ------------------------------------------------------------------------------------------
+# ---- Event log -------------------------------------------------------------------------------------------
 
 EVENTS = Counter("netra_events", "Events that were committed.", ["type"])
 _EVENTS = {name: EVENTS.labels(name) for name in protocol.EVENTS}
 DELTAS_MERGED = Counter("netra_deltas_merged", "Deltas that were joined to one before them.")
-COMMIT_EVENTS = Histogram("netra_commit_events", "Events in one commit of the recorder.", buckets=_BATCHES)
-COMMIT_SECONDS = Histogram("netra_commit_seconds", "How long a commit of the recorder took.", buckets=_COMMITS)
+COMMIT_EVENTS = Histogram("netra_commit_events", "Events in one commit of the event writer.", buckets=_BATCHES)
+COMMIT_SECONDS = Histogram("netra_commit_seconds", "How long a commit of the event writer took.", buckets=_COMMITS)
 
 
-def committed(types: Iterable[str]) -> None:
-    """Events of these types were."""
+def count_events(types: Iterable[str]) -> None:
+    """Count committed events by type."""
     for name, n in Sum(types).items():
         _EVENTS[name].inc(n)
 
 
-def started(agent: str) -> None:
-    """A run was queued."""
+def count_start(agent: str) -> None:
+    """Count a queued run."""
     RUNS_STARTED.labels(agent).inc()
 
 
-def claimed(agent: str, reason: str, waited: float) -> None:
-    """An attempt began, so many seconds after the message."""
+def count_claim(agent: str, reason: str, waited: float) -> None:
+    """Count a claim, `waited` seconds after the message."""
     CLAIMS.labels(agent, reason).inc()
     if reason == "first":
         QUEUE_WAIT.labels(agent).observe(waited)
 
 
-def first_event(agent: str, waited: float) -> None:
-    """The first event that the agent itself sent was committed, so many seconds after the message."""
+def observe_first_event(agent: str, waited: float) -> None:
+    """Observe the publishing of the first event or text of the agent itself, `waited` seconds after the message."""
     FIRST_EVENT.labels(agent).observe(waited)
 
 
-def ended(agent: str, status: str, seconds: float | None, usage: Mapping[str, Any]) -> None:
-    """A run did, so many seconds after its last claim; None: it was never claimed."""
+def count_end(agent: str, status: str, seconds: float | None, usage: Mapping[str, Any]) -> None:
+    """Count an ended run, `seconds` after its last claim. `seconds` is None for a run that was never claimed."""
     RUNS_ENDED.labels(agent, status).inc()
     if seconds is not None:
         RUN_DURATION.labels(agent).observe(seconds)
-    used(usage)
+    count_usage(usage)
 
 
-def used(usage: Mapping[str, Any]) -> None:
-    """What a run says that it used up; an agent may say anything."""
+def count_input(kind: str, status: str, via: str, seconds: float) -> None:
+    """Count a resolved input request, this long after it was asked."""
+    INPUTS.labels(kind, status, via).inc()
+    INPUT_WAIT.labels(kind).observe(max(0.0, seconds))
+
+
+def count_usage(usage: Mapping[str, Any]) -> None:
+    """Count the tokens and the cost of a run. An agent may report anything: values of a wrong type do not count."""
     model = usage.get("model")
     if not isinstance(model, str):
         return
@@ -122,7 +123,7 @@ def used(usage: Mapping[str, Any]) -> None:
 
 
 def total(usages: Iterable[Mapping[str, Any]], name: str) -> float:
-    """The sum of what runs say of this."""
+    """Return the sum of this figure of the runs' usage, without values of a wrong type."""
     return sum(_amount(usage.get(name)) or 0 for usage in usages)
 
 
@@ -130,89 +131,3 @@ def _amount(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if 0 <= value < 1e15 else None
-
-
-# ---- Counted for another process -------------------------------------------------------------------------
-
-_TOLD = [metric for metric in list(globals().values()) if isinstance(metric, Counter | Histogram)]
-_told: Sum[tuple[str, tuple[tuple[str, str], ...]]] = Sum()  # by others, who have ended
-_file, _length = -1, 0
-
-
-def tell(file: int) -> None:
-    """Keep all that this process counts in this open file, which outlives it."""
-    global _file
-    _file = file
-
-
-def keep() -> None:
-    """Write down what was counted until now, where somebody wants to know; in one piece, as this process may die."""
-    global _length
-    if _file < 0:
-        return
-    counted = [(s.name, s.labels, s.value) for metric in _TOLD for s in _samples(metric) if s.value]
-    text = json.dumps(counted).encode().ljust(_length)
-    _length = len(text)
-    with suppress(OSError):  # a full disk
-        os.pwrite(_file, text, 0)
-
-
-def add(told: bytes) -> None:
-    """Count what another process has kept, after its end."""
-    with suppress(ValueError):  # a full disk
-        for name, labels, value in json.loads(told or b"[]"):
-            _told[name, tuple(sorted(labels.items()))] += value
-
-
-def _samples(metric: Counter | Histogram) -> Iterator[Sample]:
-    return (sample for family in metric.collect() for sample in family.samples if not sample.name.endswith("_created"))
-
-
-class _Summed(CollectorRegistry):
-    """What this process has counted and what others have told it."""
-
-    def collect(self) -> Iterator[Metric]:
-        told = _told.copy()
-        for family in REGISTRY.collect():
-            here = [(s, told.pop((s.name, tuple(sorted(s.labels.items()))), 0)) for s in family.samples]
-            family.samples = [s._replace(value=s.value + more) if more else s for s, more in here]
-            suffixes = [family.name + suffix for suffix in ("_total", "_bucket", "_count", "_sum")]
-            for name, labels in [key for key in told if key[0] in suffixes]:
-                family.samples.append(Sample(name, dict(labels), told.pop((name, labels))))
-            yield family
-
-
-# ---- Showing it ------------------------------------------------------------------------------------------
-
-
-def allowed(authorization: str) -> bool:
-    """Whether this header carries the token of the settings, which is not empty."""
-    return constant_time_compare(authorization.encode("utf-8", "replace"), f"Bearer {settings.NETRA_METRICS_TOKEN}")
-
-
-def exposition(*registries: CollectorRegistry) -> bytes:
-    return b"".join(generate_latest(registry) for registry in (_Summed(), *registries))
-
-
-class _Page(BaseHTTPRequestHandler):
-    timeout = 10.0
-
-    def do_GET(self) -> None:
-        found = self.path.partition("?")[0] == "/metrics"
-        status = 404 if not found else 200 if allowed(self.headers.get("Authorization", "")) else 401
-        body = exposition() if status == 200 else b""
-        self.send_response(status)
-        if status == 401:
-            self.send_header("WWW-Authenticate", "Bearer")
-        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds is nothing to tell."""
-
-
-def serve(host: str, port: int) -> None:
-    """Answer at http://host:port/metrics, in a thread, for as long as the process lives. Raises OSError."""
-    Thread(target=ThreadingHTTPServer((host, port), _Page).serve_forever, daemon=True).start()

@@ -6,6 +6,7 @@ Booleans are on/off/1/0/true/false/yes/no, durations decimal seconds, lists comm
 
 import re
 from datetime import timedelta
+from fractions import Fraction
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -16,45 +17,23 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import parse_url
 
+from netra.env import flag, names, number, seconds, text
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-
-def text(name: str, default: str | None = None) -> str:
-    value = environ.get(name, "").strip() or default
-    if value is None:
-        raise ImproperlyConfigured(f"{name} is not set. It must be given in the environment (see .env.example).")
-    return value
-
-
-def flag(name: str, default: bool) -> bool:
-    value = text(name, "on" if default else "off").lower()
-    if value in ("on", "1", "true", "yes"):
-        return True
-    if value in ("off", "0", "false", "no"):
-        return False
-    raise ImproperlyConfigured(f"{name} is {value!r}; it must be on, off, 1, 0, true or false.")
-
-
-def number(name: str, default: int, least: int, most: int = 10**9) -> int:
-    value = text(name, str(default))
-    if not re.fullmatch(r"\d{1,10}", value) or not least <= int(value) <= most:
-        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a whole number from {least} to {most}.")
-    return int(value)
-
-
-def seconds(name: str, default: float, least: float) -> float:
-    value = text(name, str(default))
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value) or float(value) < least:
-        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a number of seconds, at least {least}.")
-    return float(value)
-
-
-def names(name: str, default: str | None = None) -> list[str]:
-    found = [part.strip() for part in text(name, default).split(",") if part.strip()]
-    if not found and default is None:
-        raise ImproperlyConfigured(f"{name} is empty. It must be given in the environment (see .env.example).")
-    return found
-
+# Old name of a setting to its name today.
+RENAMED = {
+    "NETRA_CONCURRENCY": "NETRA_WORKER_CONCURRENCY",
+    "NETRA_DRAIN_SECONDS": "NETRA_SHUTDOWN_SECONDS",
+    "NETRA_HEAL_ACTIVE_SECONDS": "NETRA_RECONCILE_ACTIVE_SECONDS",
+    "NETRA_HEAL_SECONDS": "NETRA_RECONCILE_SECONDS",
+    "NETRA_LIMITS": "NETRA_RATE_LIMITS",
+    "NETRA_LOG": "NETRA_LOG_FORMAT",
+    "NETRA_PROXIES": "NETRA_TRUSTED_PROXIES",
+    "NETRA_VAR": "NETRA_DATA_DIR",
+}
+if renamed := [f"{old} is now {new}" for old, new in RENAMED.items() if old in environ]:
+    raise ImproperlyConfigured(f"Settings have new names: {', '.join(renamed)}. Rename them in the environment.")
 
 DEBUG = flag("DEBUG", False)
 SECRET_KEY = text("SECRET_KEY")
@@ -63,40 +42,77 @@ if len(SECRET_KEY) < 32:
         "SECRET_KEY is too short: it signs the users' tokens and must have at least 32 characters."
     )
 PORT = number("PORT", 8000, 1, 65535)
+# The path of the whole site: empty, or such as /netra. It never begins like one of Netra's own paths, because the
+# beginning of a request's path shows whether a proxy removed the base (netra/base_path.py).
+NETRA_BASE_PATH = text("NETRA_BASE_PATH", "")
+OWN_SEGMENTS = {
+    "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "metrics", "reset", "robots.txt",
+    "settings", "signup", "static", "ws",
+}  # fmt: skip
+if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){0,8}", NETRA_BASE_PATH):
+    raise ImproperlyConfigured(
+        f"NETRA_BASE_PATH is {NETRA_BASE_PATH!r}; it must be empty, or a path such as /netra: no slash at its end, and "
+        "only letters, digits, '-', '_' and '.' between its slashes."
+    )
+if NETRA_BASE_PATH.partition("/")[2].partition("/")[0] in OWN_SEGMENTS:
+    raise ImproperlyConfigured(f"NETRA_BASE_PATH is {NETRA_BASE_PATH!r}, which begins like a path of Netra's own.")
 ALLOWED_HOSTS = names("ALLOWED_HOSTS")
+for host in ALLOWED_HOSTS:
+    if not re.fullmatch(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]", host):
+        raise ImproperlyConfigured(
+            f"ALLOWED_HOSTS has {host!r}; a host is a name or [IPv6], without scheme, port or path. "
+            "An international name is written in its xn-- form."
+        )
 ALLOWED_ORIGINS = names("ALLOWED_ORIGINS")
 for origin in ALLOWED_ORIGINS:
     if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?", origin):
         raise ImproperlyConfigured(
-            f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it."
+            f"ALLOWED_ORIGINS has {origin!r}; an origin is http(s)://host[:port] and nothing after it. "
+            "An international name is written in its xn-- form."
         )
+# In the form of browsers' Origin headers, which Django compares as text.
+ALLOWED_ORIGINS = [re.sub("^(http:.*):80$|^(https:.*):443$", r"\1\2", origin.lower()) for origin in ALLOWED_ORIGINS]
 
 NETRA_HTTPS = flag("NETRA_HTTPS", not DEBUG)
-NETRA_VAR = BASE_DIR / text("NETRA_VAR", "var")
+NETRA_DATA_DIR = BASE_DIR / text("NETRA_DATA_DIR", "var")
 
 # ---- Agents and runs -------------------------------------------------------------------------------------
-AGENTS = {
+AGENTS = {  # name to dotted path; those of NETRA_AGENTS come last
     "advisor": "agents.advisor.advisor",
     "assistant": "agents.assistant.assistant",
     "echo": "agents.echo.echo",
 }
+NETRA_AGENTS: dict[str, str] = {}
 for entry in names("NETRA_AGENTS", ""):
     agent, _, path = entry.partition("=")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)+", path):
         raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; an entry is name=dotted.path.to.function.")
     if agent in AGENTS:
         raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; there is an agent {agent!r} already: {AGENTS[agent]}.")
-    AGENTS[agent] = path
+    AGENTS[agent] = NETRA_AGENTS[agent] = path
 
 NETRA_LEASE_SECONDS = seconds("NETRA_LEASE_SECONDS", 30, 0.2)
 NETRA_MAX_ATTEMPTS = number("NETRA_MAX_ATTEMPTS", 3, 1, 100)
 NETRA_RUN_TIMEOUT = seconds("NETRA_RUN_TIMEOUT", 600, 0.2)
-NETRA_CONCURRENCY = number("NETRA_CONCURRENCY", 20, 1, 10_000)
-NETRA_DRAIN_SECONDS = seconds("NETRA_DRAIN_SECONDS", 20, 0)
+NETRA_INPUT_SECONDS = seconds("NETRA_INPUT_SECONDS", 604_800, 1)
+NETRA_INPUT_SECONDS_LIMIT = 2_592_000  # 30 days, also for requests whose agent asks for more
+if NETRA_INPUT_SECONDS > NETRA_INPUT_SECONDS_LIMIT:
+    raise ImproperlyConfigured(f"NETRA_INPUT_SECONDS must be at most {NETRA_INPUT_SECONDS_LIMIT}.")
+NETRA_HELD_INPUT_SECONDS = seconds("NETRA_HELD_INPUT_SECONDS", 300, 0.1)
+NETRA_INPUT_MAIL_SECONDS = seconds("NETRA_INPUT_MAIL_SECONDS", 600, 1)
+NETRA_WORKER_CONCURRENCY = number("NETRA_WORKER_CONCURRENCY", 20, 1, 10_000)
+_share = text("NETRA_USER_SHARE", "0.5")
+if not re.fullmatch(r"0?\.\d{1,6}|1(\.0{1,6})?", _share) or not Fraction(_share):
+    raise ImproperlyConfigured(f"NETRA_USER_SHARE is {_share!r}; it must be a number above 0, at most 1.")
+NETRA_USER_SHARE = Fraction(_share)  # of a worker's slots that others leave: chat/runs/slots.py
+NETRA_DELTA_SECONDS = seconds("NETRA_DELTA_SECONDS", 0.1, 0.01)
+NETRA_COMPACT_DAYS = number("NETRA_COMPACT_DAYS", 7, 0, 36_500)
+NETRA_SHUTDOWN_SECONDS = seconds("NETRA_SHUTDOWN_SECONDS", 20, 0)
 NETRA_POLL_SECONDS = seconds("NETRA_POLL_SECONDS", 1, 0.05)
-NETRA_HEAL_SECONDS = seconds("NETRA_HEAL_SECONDS", 15, 0.1)
-NETRA_HEAL_ACTIVE_SECONDS = seconds("NETRA_HEAL_ACTIVE_SECONDS", 2, 0.1)
+NETRA_RECONCILE_SECONDS = seconds("NETRA_RECONCILE_SECONDS", 15, 0.1)
+NETRA_RECONCILE_ACTIVE_SECONDS = seconds("NETRA_RECONCILE_ACTIVE_SECONDS", 2, 0.1)
 NETRA_AUTHENTICATE_SECONDS = seconds("NETRA_AUTHENTICATE_SECONDS", 10, 0.1)
+NETRA_BODY_SECONDS = seconds("NETRA_BODY_SECONDS", 30, 0.1)
 
 # ---- The model and its tools -----------------------------------------------------------------------------
 NETRA_MODEL = text("NETRA_MODEL", "")
@@ -117,6 +133,9 @@ for entry in names("NETRA_MCP_SERVERS", ""):
     if not re.fullmatch(r"[a-z][a-z0-9]{0,31}", server) or urlsplit(url).scheme not in ("http", "https"):
         raise ImproperlyConfigured(f"NETRA_MCP_SERVERS has an entry that is not name=http(s)://…: {server!r}.")
     NETRA_MCP_SERVERS[server] = {"url": url, "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", "")}
+NETRA_MCP_CONNECT_SECONDS = seconds("NETRA_MCP_CONNECT_SECONDS", 10, 0.1)
+NETRA_MCP_CALL_SECONDS = seconds("NETRA_MCP_CALL_SECONDS", 60, 0.1)
+NETRA_MCP_RETRY_SECONDS = seconds("NETRA_MCP_RETRY_SECONDS", 300, 0)
 
 NETRA_METRICS_TOKEN = text("NETRA_METRICS_TOKEN", "")
 if NETRA_METRICS_TOKEN and not re.fullmatch(r"[\x21-\x7e]{16,}", NETRA_METRICS_TOKEN):
@@ -125,9 +144,9 @@ if NETRA_METRICS_TOKEN and not re.fullmatch(r"[\x21-\x7e]{16,}", NETRA_METRICS_T
 # ---- Users and tokens ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "chat.User"
 NETRA_OPEN_REGISTRATION = flag("NETRA_OPEN_REGISTRATION", True)
-NETRA_LIMITS = flag("NETRA_LIMITS", True)
-# Whoever is trusted to say that a request came over HTTPS is trusted to say from where.
-NETRA_PROXIES = number("NETRA_PROXIES", 1 if NETRA_HTTPS else 0, 0, 10)
+NETRA_RATE_LIMITS = flag("NETRA_RATE_LIMITS", True)
+# A proxy that may say that a request came over HTTPS may also name the client's address.
+NETRA_TRUSTED_PROXIES = number("NETRA_TRUSTED_PROXIES", 1 if NETRA_HTTPS else 0, 0, 10)
 NETRA_ACCESS_TOKEN_SECONDS = seconds("NETRA_ACCESS_TOKEN_SECONDS", 900, 1)
 NETRA_REFRESH_TOKEN_SECONDS = seconds("NETRA_REFRESH_TOKEN_SECONDS", 1_209_600, 1)
 SIMPLE_JWT = {
@@ -139,9 +158,13 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=NETRA_REFRESH_TOKEN_SECONDS),
     "CHECK_REVOKE_TOKEN": True,
     "USER_ID_CLAIM": "user_id",
+    # Seconds that the clock of another web process may be ahead, for `iat` and `nbf`. The library extends `exp` by it,
+    # too; chat/accounts does not.
+    "LEEWAY": 30,
 }
 AUTH_PASSWORD_VALIDATORS = [
-    # It compares letters regardless of their order: at the usual 0.7 a random password is like a random address.
+    # The validator compares letters regardless of their order. At the default of 0.7 it finds random passwords similar
+    # to random addresses.
     {
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
         "OPTIONS": {"max_similarity": 0.9},
@@ -152,23 +175,23 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-# Ten failures for an account from an address lock it for that address; in the database, so with or without Redis.
-AXES_ENABLED = NETRA_LIMITS
+# Ten failures for an account from one address lock it for that address. The database counts them: Redis may be away.
+AXES_ENABLED = NETRA_RATE_LIMITS
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "chat.limits.address_of"
-AXES_USERNAME_CALLABLE = "chat.auth.account"
+AXES_CLIENT_IP_CALLABLE = "chat.api.client_ip.address_of"
+AXES_USERNAME_CALLABLE = "chat.accounts.lockout.account"
 AXES_USERNAME_FORM_FIELD = "username"
-AXES_LOCKOUT_CALLABLE = "chat.errors.locked_out"
+AXES_LOCKOUT_CALLABLE = "chat.api.exceptions.locked_out"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
-AXES_DISABLE_ACCESS_LOG = True  # chat/audit.py has it
+AXES_DISABLE_ACCESS_LOG = True  # chat/accounts/audit.py records sign-ins
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 
-# E-mail: for new passwords, and only where this is set.
+# Mail for people who forgot their password, and about requests. Without this URL the page offers no reset.
 NETRA_EMAIL_URL = text("NETRA_EMAIL_URL", "")
 DEFAULT_FROM_EMAIL = text("NETRA_EMAIL_FROM", "netra@localhost")
 _mail = urlsplit(NETRA_EMAIL_URL)
@@ -182,8 +205,8 @@ except (KeyError, ValueError):  # the URL may hold a password: it is not repeate
     ) from None
 EMAIL_HOST, EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.hostname or "", _mail.scheme == "smtps", _mail.scheme == "smtp+tls"
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
-EMAIL_TIMEOUT = 20
-PASSWORD_RESET_TIMEOUT = 86_400
+EMAIL_TIMEOUT = 20  # seconds; Django's default waits without a limit
+PASSWORD_RESET_TIMEOUT = 86_400  # seconds: the mail says 24 hours
 
 # ---- Database and channel layer --------------------------------------------------------------------------
 DATABASE_URL = text("DATABASE_URL")
@@ -196,23 +219,23 @@ except Exception:  # the URL may hold a password: it is not repeated
 if DATABASES["default"]["NAME"] in ("", ":memory:"):
     raise ImproperlyConfigured("DATABASE_URL names no database: every process has to find the same one.")
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Without IMMEDIATE two writers upgrade their read locks and one of them loses its update.
+    # IMMEDIATE takes the write lock at BEGIN. Otherwise, of two transactions that read and then write, one fails.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        # Workers empty the log all the time (chat/sql.py); who commits has to only where that is not enough.
+        "timeout": 20,  # seconds to wait for a lock
+        # 10,000 pages: a commit checkpoints only if the workers' checkpoints (chat/db/sql.py) do not suffice.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000; "
         "PRAGMA wal_autocheckpoint=10000",
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # A host that is gone without a word is given up in half a minute, not in hours; what the URL says of it wins.
+    # A silent host is given up after half a minute instead of hours. Options in the URL take precedence.
     DATABASES["default"]["OPTIONS"] = {
-        "connect_timeout": 10,
+        "connect_timeout": 10,  # seconds, as the next two
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-        "prepare_threshold": 0,  # what chat/sql.py gives the driver is planned once a connection; Django's own never is
+        "tcp_user_timeout": 30_000,  # milliseconds
+        "prepare_threshold": 0,  # executions before a statement is prepared: those of chat/db/sql.py are hot
         **DATABASES["default"].get("OPTIONS", {}),
     }
 else:
@@ -227,8 +250,8 @@ except ValueError:  # the URL may hold a password: it is not repeated
     raise ImproperlyConfigured("REDIS_URL must be redis://host:port/n, rediss://… or unix:///path.") from None
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 1}], "prefix": "netra"},
+        "BACKEND": "chat.realtime.channel_layer.PubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "netra"},
     },
 }
 
@@ -255,7 +278,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "netra.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -267,10 +290,16 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "netra.urls"
 ASGI_APPLICATION = "netra.asgi.application"
+FORCE_SCRIPT_NAME = NETRA_BASE_PATH or None
 APPEND_SLASH = False
+LOGIN_REDIRECT_URL = "admin:index"  # for the admin's form, the only one of Django's that is used
+# Bytes, fields and files of a form, so that parsing it stays cheap. chat/api/bodies.py limits the size of a body.
+DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS, DATA_UPLOAD_MAX_NUMBER_FILES = 1000, 10
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "chat" / "pages" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -281,14 +310,15 @@ TEMPLATES = [
         },
     },
 ]
-MEDIA_ROOT = NETRA_VAR  # attachments; reached through /api/attachments only
-STATIC_URL = "/static/"
-STATIC_ROOT = NETRA_VAR / "static"
-# Third-party scripts are installed by npm and served from there; none is in the tree.
-STATICFILES_DIRS = [
+MEDIA_ROOT = NETRA_DATA_DIR  # of attachments, which only /api/attachments serves
+STATIC_URL = f"{NETRA_BASE_PATH}/static/"
+STATIC_ROOT = NETRA_DATA_DIR / "static"
+# Third-party scripts are installed by npm and served from node_modules.
+STATICFILES_DIRS: list[Any] = [BASE_DIR / "chat" / "pages" / "static"]
+STATICFILES_DIRS += [
     (f"vendor/{name}", BASE_DIR / "node_modules" / folder)
     for name, folder in (
-        ("marked", "marked/lib"),
+        ("markdown-it", "markdown-it/dist/browser"),
         ("dompurify", "dompurify/dist"),
         ("d3-dsv", "d3-dsv/dist"),
         ("highlight.js", "@highlightjs/cdn-assets/es"),
@@ -298,28 +328,30 @@ STATICFILES_DIRS = [
     )
 ]
 SERVESTATIC_USE_FINDERS = True
-SERVESTATIC_MAX_AGE = 60
+SERVESTATIC_MAX_AGE = 60  # seconds: file names carry no hash, and a deployment must reach the browsers
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["chat.auth.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["chat.accounts.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "chat.errors.exception_handler",
+    "EXCEPTION_HANDLER": "chat.api.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Netra",
     "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",  # whose schemas are JSON Schema, as pydantic writes it
+    "SERVERS": [{"url": NETRA_BASE_PATH}] if NETRA_BASE_PATH else [],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",  # from the package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-CSRF_FAILURE_VIEW = "chat.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "chat.api.exceptions.csrf_failure"
 
 # ---- Security headers ------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
@@ -337,31 +369,41 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 SECURE_SSL_REDIRECT = NETRA_HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(metrics|health|api/health)$"]  # asked from inside, past the proxy
+# Probes ask for these over HTTP, past the proxy.
+SECURE_REDIRECT_EXEMPT = [rf"^{re.escape(f'{NETRA_BASE_PATH}/'[1:])}(metrics|health|api/health)$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NETRA_HTTPS else None
-SECURE_HSTS_SECONDS = 31_536_000 if NETRA_HTTPS else 0
+SECURE_HSTS_SECONDS = 31_536_000 if NETRA_HTTPS else 0  # a year
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NETRA_HTTPS
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{NETRA_BASE_PATH}/"
+# A browser sends the cookies of a site at / to /netra too, so the names depend on the base path.
+SESSION_COOKIE_NAME = "sessionid" + NETRA_BASE_PATH.replace("/", "~")
+CSRF_COOKIE_NAME = "csrftoken" + NETRA_BASE_PATH.replace("/", "~")
+MESSAGE_STORAGE = (
+    "django.contrib.messages.storage.session.SessionStorage"  # its cookie storage has no setting for the path
+)
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
-# HSTS for sub-domains and the preload list: a user's whole domain is not ours to pin.
+# HSTS for sub-domains, and preloading: both would bind the operator's whole domain.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-NETRA_LOG = text("NETRA_LOG", "text" if DEBUG else "json")
-if NETRA_LOG not in ("json", "text"):
-    raise ImproperlyConfigured(f"NETRA_LOG is {NETRA_LOG!r}; it must be json or text.")
+NETRA_LOG_FORMAT = text("NETRA_LOG_FORMAT", "text" if DEBUG else "json")
+if NETRA_LOG_FORMAT not in ("json", "text"):
+    raise ImproperlyConfigured(f"NETRA_LOG_FORMAT is {NETRA_LOG_FORMAT!r}; it must be json or text.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "chat.logs.formatter", "form": NETRA_LOG}},
+    "formatters": {"line": {"()": "netra.logging.formatter", "form": NETRA_LOG_FORMAT}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.server": {"level": "WARNING"},
-        "axes": {"level": "ERROR"},  # chat/audit.py has it
-        "httpx": {"level": "WARNING"},  # at INFO they write every address to the log, with what is in it
+        "axes": {"level": "ERROR"},  # chat/accounts/audit.py logs sign-ins
+        "httpx": {"level": "WARNING"},  # at INFO it logs every URL, with the secrets in it
         "httpx2": {"level": "WARNING"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for every scanner that passes by
+        # At INFO it logs session ids, at ERROR the servers' messages; agents/toolbox/mcp.py logs without them.
+        "mcp": {"level": "CRITICAL"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # it logs a traceback for each request of a scanner
     },
 }

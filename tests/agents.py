@@ -1,16 +1,22 @@
 """Agents for tests, played by real workers."""
 
 import asyncio
+import json
 import os
+import secrets
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from agents.agent import AgentError, Turn
-from agents.tools import once
+from agents.llm import titles
+from agents.sdk import AgentError, Declined, Expired, Turn, needs_approval, once
+
+titles.TITLE_TIMEOUT = 10.0  # a busy machine needs more than 2 s for a request of the model
 
 
 async def slow(turn: Turn) -> None:
@@ -22,6 +28,53 @@ async def slow(turn: Turn) -> None:
         await asyncio.sleep(0.02)
 
 
+@needs_approval
+def note_approved(path: str, line: str) -> int:
+    return note(path, line)
+
+
+async def asking(turn: Turn) -> None:
+    """`<path>`: note a line there, ask for another one, and note that once it is approved."""
+    await turn.say("before ")
+    path = await turn.step("path", lambda: turn.text)
+    await turn.call(note, path=path, line="first")
+    line = await turn.ask("Which line?")
+    await turn.say("between ")
+    count = await turn.call(note_approved, path=turn.text, line=line)
+    await turn.say(f"after {count}")
+
+
+async def exists(path: str) -> None:
+    while not await asyncio.to_thread(Path(path).exists):  # noqa: ASYNC110 a file has no event
+        await asyncio.sleep(0.02)
+
+
+async def settling(turn: Turn) -> None:
+    """`<gate>`: ask while a call goes on until that file exists; before that, the run cannot wait."""
+    async with asyncio.TaskGroup() as group:
+        word = group.create_task(turn.ask("Which word?"))
+        group.create_task(turn.call(exists, path=turn.text))
+    await turn.say(word.result())
+
+
+@needs_approval
+def note_and_die(path: str, line: str) -> str:
+    if note(path, line) == 1:
+        os._exit(9)
+    return line
+
+
+async def perilous(turn: Turn) -> None:
+    """`<path>`: call a tool, once it is approved, that kills its worker at its first start."""
+    await turn.say("before ")
+    await turn.say(await turn.call(note_and_die, path=turn.text, line="noted"))
+
+
+async def timed(turn: Turn) -> None:
+    """Ask for so many seconds."""
+    await turn.say(await turn.ask("Which word?", expires=float(turn.text)))
+
+
 async def gated(turn: Turn) -> None:
     """Say "before", wait until the file that the message names exists, say "after" and the attempt."""
     await turn.say("before ")
@@ -30,14 +83,32 @@ async def gated(turn: Turn) -> None:
     await turn.say(f"after {turn.attempt}")
 
 
+async def musing(turn: Turn) -> None:
+    """Think "hm" over and over until the file that the message names exists, then "so", and say "done"."""
+    async with turn.thought() as thought:
+        while not await asyncio.to_thread(Path(turn.text).exists):
+            await thought.add("hm ")
+            await asyncio.sleep(0.02)
+        await thought.add("so")
+    await turn.say("done")
+
+
+async def recalling(turn: Turn) -> dict[str, Any]:
+    """Wait until the file that the thread's first message names exists, answer, and give the history back as data."""
+    while not await asyncio.to_thread(Path(turn.history[0].content).exists):  # noqa: ASYNC110 a file has no event
+        await asyncio.sleep(0.02)
+    await turn.say(f"answer to {Path(turn.text).name}")
+    return {"history": [[message.role, message.content] for message in turn.history]}
+
+
 async def loud(turn: Turn) -> None:
-    """As many numbers as the message says, as fast as it can."""
+    """Say as many numbers as the message asks for, as fast as it can."""
     for number in range(int(turn.text)):
         await turn.say(f"{number} ")
 
 
 async def brooding(turn: Turn) -> None:
-    """As many thoughts as the message says, none of which can be joined to another, as fast as it can."""
+    """Think as many times as the message asks for, as fast as it can; thoughts are not merged."""
     for number in range(int(turn.text)):
         await turn.think(f"Thought {number}")
 
@@ -80,7 +151,7 @@ async def retrying(turn: Turn) -> None:
 
 
 async def sneaky(turn: Turn) -> None:
-    """What no encoder likes: NUL and half of a surrogate pair."""
+    """Text that encoders refuse: NUL and half of a surrogate pair."""
     await turn.think("a\x00b")
     await turn.say("c\ud800d")
 
@@ -166,6 +237,98 @@ async def mirror(turn: Turn) -> None:
     raise AgentError(turn.text)
 
 
+PERIOD: dict[str, Any] = {
+    "type": "object",
+    "required": ["amount", "month", "regions"],
+    "properties": {
+        "amount": {"type": "number", "minimum": 1, "title": "Monthly amount", "description": "In US dollars."},
+        "month": {"type": "string", "format": "date", "title": "Month", "default": "2026-11-01"},
+        "plan": {
+            "type": "string",
+            "title": "Plan",
+            "oneOf": [{"const": "s", "title": "Small"}, {"const": "l", "title": "Large"}],
+        },
+        "regions": {"type": "array", "items": {"enum": ["eu", "us"]}, "minItems": 1, "title": "Regions"},
+        "contact": {"type": "string", "format": "email", "title": "Contact"},
+        "count": {"type": "integer", "title": "Requests", "maximum": 9},
+        "exact": {"type": "boolean", "title": "The figures are exact"},
+    },
+}
+
+
+@needs_approval(message="Send “{subject}” to {to}?")
+def send(to: str, subject: str, tags: list[str]) -> str:
+    return f"{subject} went to {to}"
+
+
+@needs_approval(message="Post this note?")
+def post(text: str) -> str:
+    return f"posted {len(text)} characters"
+
+
+@needs_approval(message="Refund ${amount}?", decided_by="group:refunds")
+def refund(amount: int) -> str:
+    return f"refunded {amount}"
+
+
+@needs_approval(message="Close the account?", decided_by="group:refunds", four_eyes=True)
+def close_account(number: int) -> str:
+    return f"closed {number}"
+
+
+LETTER = "Dear Bob,\n\n" + "This is to confirm what we agreed on the phone. " * 8 + "\n\nYours, Ann"
+CURRENCY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"currency": {"type": "string", "enum": ["USD", "EUR"], "title": "Currency"}},
+}
+
+
+async def curious(turn: Turn) -> None:
+    """Ask as the message says: "form", "approval", "link" and so on, or another text as the question."""
+    await turn.say("Before. ")
+    try:
+        match turn.text.split(" "):
+            case ["default", seconds]:
+                answer = str(
+                    await turn.ask("Which currency?", CURRENCY, default={"currency": "EUR"}, expires=int(seconds))
+                )
+            case ["letter"]:
+                answer = await turn.call(post, text=LETTER)
+            case ["letters"]:
+                first = await turn.call(post, text="one")
+                answer = f"{first}, {await turn.call(post, text='two')}"
+            case ["refund"]:
+                answer = await turn.call(refund, amount=20)
+            case ["close"]:
+                answer = await turn.call(close_account, number=7)
+            case _:
+                answer = await _asked(turn)
+    except Declined as declined:
+        answer = f"declined, {declined.reason}"
+    await turn.say(f"Result: {answer}")
+
+
+async def _asked(turn: Turn) -> str:
+    match turn.text:
+        case "form":
+            return str(await turn.ask("Which period do you mean?", PERIOD))
+        case "approval":
+            return str(await turn.call(send, to="bob@example.org", subject="Plan\u202e", tags=["a"]))
+        case "link":
+            return str(await turn.ask("Sign in there, please.", url="https://example.org/sign-in?state=1"))
+        case question:
+            return str(await turn.ask(question, expires=3600))
+
+
+async def refunding(turn: Turn) -> None:
+    """Have a refund approved by somebody else of the group finance."""
+    approved = await turn.approve(
+        "Refund a customer?", parameters={"amount": 500}, decided_by="group:finance", four_eyes=True
+    )
+    by = "another" if approved.by != turn.user_id else "the same"
+    await turn.say(f"refund of {approved.parameters['amount']}, decided by {by}")
+
+
 TASKS: set[asyncio.Future[None]] = set()
 
 
@@ -237,7 +400,7 @@ async def impatient(turn: Turn) -> None:
 
 
 async def pensive(turn: Turn) -> None:
-    """So many thoughts as the message says, none of which joins another: as many events."""
+    """Think as many times as the message says; thoughts are not merged, so each is an event."""
     for number in range(int(turn.text)):
         await turn.think(str(number))
 
@@ -259,27 +422,93 @@ async def deadly(turn: Turn) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-PACE = 0.04  # seconds a word
+WORD_SECONDS = 0.04  # seconds a word
+QUESTION_SECONDS = 6.0  # for an answer: short enough to race it
 
 
 def double(number: int) -> int:
     return 2 * number
 
 
+def record_start(path: str, run: str, what: str) -> None:
+    """Append one line to the file: an effect that outlives the process and can be counted."""
+    with Path(path).open("a") as file:
+        file.write(json.dumps([run, what]) + "\n")
+
+
+def double_recorded(path: str, run: str, number: int) -> int:
+    record_start(path, run, f"double {number}")
+    return 2 * number
+
+
+@needs_approval(message="Note {line}?", expires=QUESTION_SECONDS)
+def note_recorded(path: str, run: str, line: str) -> str:
+    record_start(path, run, f"note {line}")
+    time.sleep(WORD_SECONDS)  # long enough to be killed in it
+    return line
+
+
 async def chaotic(turn: Turn) -> None:
-    """Say so many words that depend on the message alone, a tool call before every fifth: "<name> <count>"."""
-    name, count = turn.text.split()
+    """Say so many words that depend on the message alone, a tool call before every fifth: "<name> <count>".
+
+    With "<name> <count> <questions> <path>" they depend on a step and on answers, too, and the file records each start.
+    """
+    name, count, *more = turn.text.split()
+    path, run = (more[1], turn.run_id) if more else ("", "")
     await turn.think(f"{count} words")
+    if path:
+
+        def throw() -> str:
+            record_start(path, run, f"throw {(thrown := secrets.token_hex(3))}")
+            return thrown
+
+        await turn.say(f"{await turn.step('throw', throw)} ")
+
+    async def ask(kind: str, number: int) -> str:
+        try:
+            if kind == "form":
+                return str(await turn.ask(f"Word {number}?", expires=QUESTION_SECONDS, default="default"))
+            return str(await turn.call(note_recorded, path=path, run=run, line=f"{name}.{number}"))
+        except (Declined, Expired) as error:
+            return error.code
+
+    questions = chaotic_questions(turn.text)
     for number in range(int(count)):
         if number % 5 == 0:
-            await turn.say(f"{await turn.call(double, number=number)} ")
+            call = turn.call(double_recorded, path=path, run=run, number=number) if path else None
+            await turn.say(f"{await (call or turn.call(double, number=number))} ")
+        async with asyncio.TaskGroup() as group:
+            words = [group.create_task(ask(kind, number)) for kind in questions.get(number, ())]
+        for word in words:
+            await turn.say(f"{word.result()} ")
         await turn.say(f"{name}.{number} ")
-        await asyncio.sleep(PACE)
+        await asyncio.sleep(WORD_SECONDS)
 
 
-def chaotic_answer(text: str) -> str:
-    name, count = text.split()
-    return "".join(f"{f'{2 * n} ' if n % 5 == 0 else ''}{name}.{n} " for n in range(int(count)))
+def chaotic_questions(text: str) -> dict[int, tuple[str, ...]]:
+    """Return the questions of `chaotic` by the word before which it asks: one, two, or two at once."""
+    name, count, *more = text.split()
+    match int(more[0]) if more else 0, int(name) % 2:
+        case 0, _:
+            return {}
+        case 1, odd:
+            return {int(count) // 2: ("form",) if odd else ("approval",)}
+        case _, 1:
+            return {int(count) // 3: ("form",), 2 * int(count) // 3: ("approval",)}
+    return {int(count) // 2: ("form", "approval")}
+
+
+def chaotic_answer(text: str, thrown: str = "", words: Mapping[tuple[str, int], str] = MappingProxyType({})) -> str:
+    """Return the text of `chaotic`, up to the first question that `words` has no outcome of."""
+    name, count, *more = text.split()
+    answer, questions = f"{thrown} " if more else "", chaotic_questions(text)
+    for n in range(int(count)):
+        answer += f"{2 * n} " if n % 5 == 0 else ""
+        asked = [(kind, n) for kind in questions.get(n, ())]
+        if not words.keys() >= set(asked):
+            break
+        answer += "".join(f"{words[question]} " for question in asked) + f"{name}.{n} "
+    return answer
 
 
 async def costly(turn: Turn) -> None:

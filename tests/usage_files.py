@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import genai_prices
+
 FIRST_DAY = datetime(2026, 6, 1, tzinfo=UTC)
 MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-0", "claude-3-5-haiku-latest")
 FEATURES = ("support", "search", "summaries", 'it\'s; a "test", really')
@@ -19,7 +21,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One request. `cost` is None in a file without costs."""
+    """A request. `cost` is None in a file without costs."""
 
     at: datetime
     model: str
@@ -83,3 +85,46 @@ def csv_of(made: Iterable[Row], delimiter: str = ",") -> bytes:
 
 def jsonl_of(made: Iterable[Row]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records(made)).encode()
+
+
+BLOCK = rows(20_000)
+
+
+HEAD_ROW = "timestamp,model,input_tokens,output_tokens"
+
+
+class File:
+    media_type = "text/csv"
+
+    def __init__(self, data: bytes | str, name: str = "usage.csv") -> None:
+        self.data = data.encode() if isinstance(data, str) else data
+        self.name = name
+        self.size = len(self.data)
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+
+def list_price(row: Row) -> float:
+    """Return the library's price. These models have one price for each token, so a million are asked."""
+
+    def of(**tokens: int) -> float:
+        return float(genai_prices.calc_price(genai_prices.Usage(**tokens), row.model, provider_id=vendor).total_price)
+
+    vendor = "anthropic" if row.model.startswith("claude") else "openai"
+    if row.model not in _RATES:
+        plain = of(input_tokens=10_000)
+        _RATES[row.model] = (
+            plain / 1e4,
+            of(input_tokens=10_000, cache_read_tokens=10_000) / 1e4,
+            of(output_tokens=10_000) / 1e4,
+        )
+    plain_rate, cached_rate, output_rate = _RATES[row.model]
+    fresh = row.input_tokens - row.cached_tokens
+    return fresh * plain_rate + row.cached_tokens * cached_rate + row.output_tokens * output_rate
+
+
+_RATES: dict[str, tuple[float, float, float]] = {}
+
+
+ROWS = rows(4000)

@@ -1,71 +1,112 @@
-"""The adviser on AI spend: a supervisor and six sub-agents. All arithmetic is on real prices and usage files."""
+"""The advisor on AI spend: typed requests, figures with provenance, and a form for what a message leaves open."""
 
-import asyncio
+import io
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 from agents.advisor.actions import actions
-from agents.advisor.case import Case
 from agents.advisor.data import data
-from agents.advisor.data_helper import data_helper
-from agents.advisor.files import UsageFiles
+from agents.advisor.grammar import pasted_table
 from agents.advisor.optimization import optimization
 from agents.advisor.reporting import reporting
-from agents.advisor.savings import Totals
-from agents.advisor.talk import Talk
-from agents.advisor.triage import triage
-from agents.agent import AgentError, Turn
+from agents.advisor.request import Case, Form, Query, Understood, Workload, filled
+from agents.advisor.triage import Model, complete, triage
+from agents.sdk import AgentError, Declined, Expired, Turn
+from agents.usage.files import UsageFiles
 
 log = logging.getLogger(__name__)
 
-_STEPS = 5
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """A table in the text of a message, as a file."""
+
+    name: str
+    content: bytes
+    media_type: str = "text/csv"
+
+    @property
+    def size(self) -> int:
+        """The length in bytes."""
+        return len(self.content)
+
+    def open(self) -> BinaryIO:
+        """Return the bytes as a stream."""
+        return io.BytesIO(self.content)
 
 
-async def advisor(turn: Turn) -> Totals | None:
-    """Say what could be saved on AI models, by usage files and the figures in the message. The result: totals a month.
+async def advisor(turn: Turn) -> dict[str, Any] | None:
+    """Answer questions about the cost and use of AI models in figures; ask by a form for what is left open.
 
-    Enough to go on: triage, data, optimization, actions, reporting. Something is missing: data_helper asks for it
-    beside data. There is nothing: data_helper asks, and reporting says so. What one fails to do is said in words.
+    The result has the request, its chips and the figures with their provenance.
     """
-    files = UsageFiles(turn.attachments)
+    text, attachments = turn.text, list(turn.attachments)
+    pasted = pasted_table(turn.text)
+    if pasted:
+        attachments.append(Pasted("pasted table", pasted[0].encode()))
+    files = UsageFiles(attachments)
     try:
-        return await _advise(turn, files)
+        return await _advise(turn, files, pasted[1] if pasted and files.is_table("pasted table") else text)
     finally:
         await files.leave()
 
 
-async def _advise(turn: Turn, files: UsageFiles) -> Totals | None:
-    await turn.think("Finding out what is asked", step=1, of=_STEPS)
-    async with turn.subagent("triage", task="Find out what is asked and which figures there are") as sub:
-        case = await triage(sub, files, Talk(turn.usage))
-    idle = case.question["kind"] in ("greeting", "other")
-    async with asyncio.TaskGroup() as side_by_side:
-        if case.enough != "sufficient" and not (idle and files.names):
-            side_by_side.create_task(_try(turn, case, "data_helper", "Ask for what is missing", data_helper))
-        if case.enough != "insufficient":
-            await turn.think("Looking at the prices and the bill", step=2, of=_STEPS)
-            side_by_side.create_task(
-                _try(turn, case, "data", "Look up prices and work out the tokens behind the bill", data)
-            )
-    if case.lines:
-        await turn.think("Looking for savings", step=3, of=_STEPS)
-        await _try(turn, case, "optimization", "Compare models and work out the savings", optimization)
-    if case.plans:
-        await turn.think("Planning the steps", step=4, of=_STEPS)
-        await _try(turn, case, "actions", "Put the savings in the order to take them", actions)
-    await turn.think("Writing the report", step=5, of=_STEPS)
-    async with turn.subagent("reporting", task="Check the totals and write the answer") as sub:
-        totals = await reporting(sub, case)
-    return None if case.percent or case.currency != "USD" else totals
+async def _advise(turn: Turn, files: UsageFiles, text: str) -> dict[str, Any] | None:
+    model = Model(turn.usage)
+    async with turn.subagent("triage", task="Find out what is asked") as sub:
+        understood, names, problems = await triage(sub, files, model, text)
+    if understood.form:
+        understood = await _asked(turn, understood, understood.form)
+        if understood.form:
+            return understood.as_json()
+    case = Case(understood, problems=problems)
+    if understood.refusal:
+        await turn.say(" ".join([*problems, understood.refusal]).strip() + "\n")
+        return None
+    await _try(turn, case, "data", "Find the figures", lambda sub: data(sub, case, files, names))
+    if understood.wants_savings and (case.answer or understood.general):
+        await _try(
+            turn, case, "optimization", "Find what would save", lambda sub: optimization(sub, case, files, names)
+        )
+        if case.levers and not understood.general:
+            await _try(turn, case, "actions", "Put the measures in order", lambda sub: actions(sub, case))
+    async with turn.subagent("reporting", task="Write the answer") as sub:
+        return await reporting(sub, case, model)
 
 
-async def _try(turn: Turn, case: Case, name: str, task: str, work: Callable[[Turn, Case], Awaitable[None]]) -> None:
+async def _asked(turn: Turn, understood: Understood, form: Form) -> Understood:
+    """Put the form to the user. Without an answer the form stands in the text, and the run ends with it."""
+    kind = Query if isinstance(understood.request, Query) else Workload
+    asked: Form | None = form
+    while asked:
+        answer = await ask(turn, asked)
+        if answer is None:
+            return replace(understood, form=asked)
+        understood = complete(filled(asked, answer, kind))
+        asked = understood.form
+    return understood
+
+
+async def ask(turn: Turn, form: Form) -> dict[str, Any] | None:
+    """Ask the user to fill in the form. Return the values, or None after a refusal or without a person to answer."""
+    try:
+        return dict(await turn.ask(form.message, form.schema))
+    except Declined:
+        await turn.say("Without that there is nothing that I can work out.\n")
+    except Expired:
+        await turn.say(f"{form.message}\n")
+    return None
+
+
+async def _try(turn: Turn, case: Case, name: str, task: str, work: Callable[[Turn], Awaitable[None]]) -> None:
     """Let a sub-agent work on the case; if it fails, the answer says so and has what the others found."""
     try:
         async with turn.subagent(name, task=task) as sub:
-            await work(sub, case)
+            await work(sub)
     except AgentError as error:
-        case.problems.append(f"{name}: {error.message}")
+        case.problems.append(error.message)
     except Exception:
         log.exception("sub-agent %s failed", name)
         case.problems.append(f"{name}: an internal error. What depends on it is missing here.")

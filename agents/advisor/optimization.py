@@ -1,368 +1,221 @@
-"""Optimization: cheaper models for the same tokens, and what the levers save together."""
+"""Optimization: what would save, with the evidence of the rows, or as "if" where there is none. Nothing is assumed."""
 
-from collections.abc import Iterator
-from typing import get_args
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any, Literal, TypedDict
 
-from agents.advisor.bills import amount, per_month, side_by_side
-from agents.advisor.case import Candidate, Case, Line, Need, Plan, Reuse, Saving, Shares
-from agents.advisor.figures import Share
-from agents.advisor.levers import Lever, worth
-from agents.advisor.prices import VENDORS, Price, blended_input, cheaper_candidates, price_lookup
-from agents.agent import Turn
+from agents.advisor.request import Case, Workload
+from agents.advisor.vocabulary import PER_YEAR
+from agents.sdk import AgentError, Turn
+from agents.usage.asked import NAMED, Query
+from agents.usage.figures import escaped, format_value
+from agents.usage.files import UsageFiles
+from agents.usage.prices import Price, cheaper_candidates, common_models, price_lookup
 
-# Used where the message says nothing, and named in the answer as assumed.
-ASSUMED: Shares = {"move": 0.5, "batch": 0.1, "tier": 0.1, "reuse": 0.0, "repeat": 0.3, "trim": 0.1, "hit": 0.8}
-# Of what errors and retries cost, the part that pausing before a retry and fixing bad requests would spare.
-AVOIDABLE = 0.5
-# OpenAI and Anthropic cache no shorter prompts.
-MIN_CACHED_PROMPT = 1024
-# A change of model has to be worth its testing, and the list of models short enough to read.
-WORTH_MOVING = 2 / 3
-TIER_STEP = 0.5
-SAME_COST = 0.75
-OTHER_VENDORS = 4
+STEP = 10  # percent: what an "if" is said for
+MAX_TARGETS = 2
+Lever = Literal["failures", "cache", "batch", "model", "output"]
 
 
-def compare_models(line: Line, asked: list[str]) -> list[Candidate]:
-    """The same tokens on other models: the `asked` ones, steps down at the same vendor, one each of other vendors."""
-    prompt = line["prompt_tokens"]
-    window = prompt if prompt is not None else line["price"]["context_window"] or 0
-    worth = [
-        candidate
-        for candidate in (_candidate(line, price) for price in cheaper_candidates(line["price"], window, prompt))
-        if candidate["monthly_cost"] <= line["monthly_spend"] * WORTH_MOVING
-    ]
-    chosen = [_candidate(line, price_lookup(model, prompt), True) for model in asked if model != line["price"]["model"]]
-    by_vendor: dict[str, list[Candidate]] = {vendor: [] for vendor in (line["price"]["vendor"], *VENDORS)}
-    for candidate in worth:
-        if candidate["price"]["model"] not in asked:
-            by_vendor[candidate["price"]["vendor"]].append(candidate)
-    same, *others = by_vendor.values()
-    ceiling = line["monthly_spend"]
-    while step := _dearest(same, ceiling):
-        chosen.append(step)
-        ceiling = step["monthly_cost"] * TIER_STEP
-    alternatives = [_dearest(other, line["monthly_spend"] / 2) for other in others]
-    return chosen + [one for one in alternatives if one][:OTHER_VENDORS]
+class Measure(TypedDict):
+    """One way to save. `proven`: the rows show it; else `text` says "if". `low` and `high`: its saving, in `unit`.
 
-
-def _dearest(candidates: list[Candidate], ceiling: float) -> Candidate | None:
-    """The dearest under the ceiling; of those at about its cost the one with the widest context, then the latest."""
-    below = [one for one in candidates if one["monthly_cost"] <= ceiling]
-    if not below:
-        return None
-    top = max(one["monthly_cost"] for one in below)
-    alike = [one for one in below if one["monthly_cost"] >= top * SAME_COST]
-    return max(alike, key=lambda one: (one["price"]["context_window"] or 0, one["monthly_cost"], one["price"]["model"]))
-
-
-def _candidate(line: Line, price: Price, asked: bool = False) -> Candidate:
-    # A discount is one vendor's: elsewhere the list price counts. Another currency carries over with the ratio.
-    scale = line["scale"] if price["vendor"] == line["price"]["vendor"] else max(line["scale"], line["elsewhere"])
-    cost = line["input_mtok"] * blended_input(price, line["cached_share"]) + line["output_mtok"] * price["output"]
-    saving = line["monthly_spend"] - cost * scale
-    return {"price": price, "monthly_cost": cost * scale, "monthly_saving": saving, "asked": asked, "scale": scale}
-
-
-def savings_plan(
-    line: Line,
-    candidates: list[Candidate],
-    shares: Shares,
-    goal_saving: float | None,
-    levers: list[Lever] | None = None,
-) -> Plan:
-    """The levers, or only these, together, each on what those before it leave: never below 0, never above the bill.
-
-    The target is the model that was asked for, if it is cheaper. Else it is the vendor's dearest step down that reaches
-    the goal, or without a goal the dearest that halves the cost: price is the only sign of ability that the list has.
+    `measure`: how to find out how much of it is true. `risk` in words.
     """
-    targets = _targets(line, candidates)
-    target = None
-    for target in targets:
-        enough = line["monthly_spend"] / 2 if goal_saving is None else goal_saving
-        saved = target["monthly_saving"] if goal_saving is None else _saving(line, target, shares)
-        if target["asked"] or saved >= enough:
-            break
-    price = target["price"] if target else None
-    savings = _savings(line, target, shares, levers)
-    saving = sum(step["saving"] for step in savings)
-    missed = goal_saving is not None and saving < goal_saving * (1 - 1e-9)
-    return {
-        "model": line["price"]["model"],
-        "target": price["model"] if price else None,
-        "savings": savings,
-        "shares": shares,
-        "monthly_spend": line["monthly_spend"],
-        "monthly_saving": min(saving, line["monthly_spend"]),
-        "goal_saving": goal_saving,
-        "need": _need(line, targets, shares, goal_saving) if missed and goal_saving is not None else None,
-    }
+
+    lever: Lever
+    proven: bool
+    text: str
+    low: float
+    high: float
+    unit: str
+    rows: int
+    formula: str
+    measure: str
+    risk: str
 
 
-def _targets(line: Line, candidates: list[Candidate]) -> list[Candidate]:
-    # Dearer on one side could cost more for another mix of tokens than the assumed one.
-    cheaper = [
-        candidate
-        for candidate in candidates
-        if candidate["monthly_saving"] > 0
-        and candidate["price"]["output"] * candidate["scale"] <= line["price"]["output"] * line["scale"]
-        and blended_input(candidate["price"], line["cached_share"]) * candidate["scale"]
-        <= blended_input(line["price"], line["cached_share"]) * line["scale"]
-    ]
-    same = [candidate for candidate in cheaper if candidate["price"]["vendor"] == line["price"]["vendor"]]
-    return [candidate for candidate in cheaper if candidate["asked"]] or same or cheaper
-
-
-def _savings(line: Line, target: Candidate | None, shares: Shares, levers: list[Lever] | None = None) -> list[Saving]:
-    spend = line["monthly_spend"]
-    alone = {lever: max(0.0, spend - _cost(line, target, shares, {lever})) for lever in levers or get_args(Lever)}
-    order = sorted(
-        (lever for lever in alone if alone[lever] > spend * 1e-12),
-        key=lambda lever: (-worth(lever, alone[lever]), lever),
-    )
-    savings: list[Saving] = []
-    pulled: set[Lever] = set()
-    left = spend
-    for lever in order:
-        pulled.add(lever)
-        cost = min(left, max(0.0, _cost(line, target, shares, pulled)))
-        savings.append({"lever": lever, "alone": alone[lever], "saving": left - cost})
-        left = cost
-    return savings
-
-
-def _saving(line: Line, target: Candidate | None, shares: Shares) -> float:
-    return sum(step["saving"] for step in _savings(line, target, shares))
-
-
-def _cost(line: Line, target: Candidate | None, shares: Shares, levers: set[Lever]) -> float:
-    """Dollars a month with these levers pulled. Caching, batch and tier count only on the traffic that stays."""
-    price, cached = line["price"], line["cached_share"]
-    move = shares["move"] if "move" in levers and target else 0.0
-    batch = shares["batch"] if "batch" in levers and price["batch_input"] is not None else 0.0
-    repeat = shares["repeat"] if "cache" in levers else 0.0
-    trim = shares["trim"] if "trim" in levers else 0.0
-    tier = shares["tier"] if "tier" in levers else 0.0
-    reuse = shares["reuse"] if "reuse" in levers else 0.0
-
-    now = blended_input(price, cached)
-    live_input = now - repeat * (1 - cached) * _cache_gain(price, shares["hit"])
-    batch_input, batch_output = now, price["output"]
-    if price["batch_input"] is not None and price["batch_output"] is not None:
-        batch_input = now - (1 - cached) * (price["input"] - price["batch_input"])
-        batch_output = price["batch_output"]
-    live_output = price["output"]
-    if price["flex_input"] is not None and price["flex_output"] is not None:
-        live_input *= 1 - tier * (1 - price["flex_input"] / price["input"])
-        live_output *= 1 - tier * (1 - price["flex_output"] / price["output"])
-    stay_input = (1 - batch) * live_input + batch * batch_input
-    stay_output = (1 - batch) * live_output + batch * batch_output
-    # What is paid for a dollar of the list on the target, against the same on this model.
-    ratio = target["scale"] / line["scale"] if target else 0.0
-    moved_input = blended_input(target["price"], cached) * ratio if target else 0.0
-    moved_output = target["price"]["output"] * ratio if target else 0.0
-    inputs = line["input_mtok"] * (1 - trim) * ((1 - move) * stay_input + move * moved_input)
-    outputs = line["output_mtok"] * ((1 - move) * stay_output + move * moved_output)
-    spared = line["wasted_share"] * AVOIDABLE if "retries" in levers else 0.0
-    return (inputs + outputs) * line["scale"] * (1 - spared) * (1 - reuse)
-
-
-def _cache_gain(price: Price, hit: float) -> float:
-    """Dollars per million repeated input tokens, after paying for the writes to the cache that miss."""
-    if price["cache_read"] is None:
-        return 0.0
-    missed = price["input"] if price["cache_write"] is None else price["cache_write"]
-    return max(0.0, price["input"] - hit * price["cache_read"] - (1 - hit) * missed)
-
-
-def _need(line: Line, targets: list[Candidate], shares: Shares, goal_saving: float) -> Need | None:
-    """The least step down that reaches the goal with more of the traffic moved; None where not even all of it would."""
-    for target in targets:
-        least = _saving(line, target, {**shares, "move": 0.0})
-        most = _saving(line, target, {**shares, "move": 1.0})
-        if most >= goal_saving > least:
-            # The cost is a straight line in the share that moves.
-            return {"model": target["price"]["model"], "move": min(1.0, (goal_saving - least) / (most - least))}
-    return None
-
-
-def reuse_bounds(
-    monthly_spend: float,
-    cache_saving: float,
-    goal_saving: float | None,
-    repeated_spend: float | None,
-    repeated_share: float | None,
-) -> Reuse:
-    """What semantic caching could save at most, and how much of it the goal would take beside prompt caching."""
-    left = monthly_spend - cache_saving
-    needed = None
-    if goal_saving is not None and 0 < goal_saving < monthly_spend:
-        needed = max(0.0, 1 - (monthly_spend - goal_saving) / left) if left > 0 else 0.0
-    return {
-        "tenth": monthly_spend / 10,
-        "most": None if repeated_spend is None else min(max(0.0, repeated_spend), monthly_spend),
-        "most_share": repeated_share,
-        "needed_share": needed,
-    }
-
-
-async def optimization(turn: Turn, case: Case) -> None:
-    case.goal_saving = goal_saving(case)
-    levers: list[Lever] | None = ["move"] if case.question["scenario"] else None
-
-    async def one(line: Line) -> tuple[list[Candidate], Plan]:
-        await turn.think(f"Comparing what the tokens of {line['price']['model']} would cost elsewhere")
-        candidates = await turn.call(compare_models, line=line, asked=case.figures["asked"])
-        part = line["monthly_spend"] / case.spend if case.spend else 0.0
-        plan = await turn.call(
-            savings_plan,
-            line=line,
-            candidates=candidates,
-            shares=shares_of(case, line),
-            # The goal is one for the whole bill, of which a scenario moves a part.
-            goal_saving=None if case.goal_saving is None or levers else case.goal_saving * part,
-            levers=levers,
-        )
-        return candidates, plan
-
-    found = await side_by_side(one(line) for line in case.lines)
-    case.candidates, case.plans = [candidates for candidates, _ in found], [plan for _, plan in found]
-    if not case.question["scenario"] and "reuse" not in _given(case):
-        repeats = [use.repeats for use in case.uses if use.repeats]
-        rows = sum(one["of_rows"] for one in repeats)
-        spent = sum(amount(one["amounts"], case.currency) for one in repeats) * per_month(case)
-        cached = [saving for plan in case.plans for saving in plan["savings"] if saving["lever"] == "cache"]
-        case.reuse = await turn.call(
-            reuse_bounds,
-            monthly_spend=case.spend,
-            cache_saving=sum(saving["alone"] for saving in cached),
-            goal_saving=case.goal_saving,
-            repeated_spend=spent if rows else None,
-            repeated_share=sum(one["rows"] for one in repeats) / rows if rows else None,
-        )
-    case.assumptions += explain(case)
-    turn.summary = f"{sum(len(plan['savings']) for plan in case.plans)} ways to save."
-
-
-def goal_saving(case: Case) -> float | None:
-    """US dollars a month that the goal asks for, a negative ceiling excess as 0; None without a goal."""
-    goal = case.figures["goal"]
-    if goal is None or (case.percent and goal["kind"] != "percent"):
-        return None
-    if goal["kind"] == "percent":
-        return case.base * goal["value"]
-    return max(0.0, case.base - goal["value"]) if goal["kind"] == "ceiling" else goal["value"]
-
-
-def shares_of(case: Case, line: Line) -> Shares:
-    """The message's shares, and assumed ones for the rest."""
-    given = _given(case)
-    shares: Shares = {**ASSUMED}
-    if "simple" in given or "workload" in given:
-        shares["move"] = (given.get("simple") or given["workload"])["share"]
-    elif case.question["scenario"]:
-        shares["move"] = 1.0
-    for lever in ("batch", "tier", "reuse"):
-        if lever in given:
-            shares[lever] = given[lever]["share"]
-    prompt = line["prompt_tokens"]
-    if "repeated" in given:
-        shares["repeat"] = given["repeated"]["share"]
-    elif "cached" in given or (prompt and prompt < MIN_CACHED_PROMPT):
-        shares["repeat"] = 0.0
-    elif line["cached_known"]:
-        # What is read from the cache today is a part of what is assumed to repeat.
-        cached = line["cached_share"]
-        shares["repeat"] = (ASSUMED["repeat"] - cached) / (1 - cached) if cached < ASSUMED["repeat"] else 0.0
-    return shares
-
-
-def _given(case: Case) -> dict[str, Share]:
-    return {share["kind"]: share for share in reversed(case.figures["shares"])}
-
-
-def explain(case: Case) -> Iterator[str]:
-    """What the plans rest on that neither message nor file said, and why a lever is not in them."""
-    given = _given(case)
-    levers = {saving["lever"] for plan in case.plans for saving in plan["savings"]}
-    if "move" in levers:
-        named = given.get("simple") or given.get("workload")
-        if named:
-            yield f"The {named['share']:.0%} that you name (“{named['label']}”) can move to a cheaper model."
-        elif case.question["scenario"]:
-            yield "All of this traffic moves, and nothing else changes."
-        else:
-            yield f"{ASSUMED['move']:.0%} of the traffic is simple enough for a cheaper model (assumed)."
-    if case.question["scenario"]:
-        return
-    if "batch" in levers and "batch" not in given:
-        yield f"{ASSUMED['batch']:.0%} of the traffic can wait for a batch (assumed)."
-    if "tier" in levers and "tier" not in given:
-        yield f"{ASSUMED['tier']:.0%} of what is no batch may take minutes, so the flex tier will do (assumed)."
-    yield from _explain_caching(case, given, "cache" in levers)
-    if "trim" in levers:
-        yield f"{ASSUMED['trim']:.0%} of the input tokens can be cut without loss (assumed)."
-    if "retries" in levers:
-        yield f"{AVOIDABLE:.0%} of what errors and retries cost can be avoided (assumed)."
-
-
-def left_out(case: Case) -> Iterator[str]:
-    """The levers that are in no sum, and why."""
-    if case.question["scenario"]:
-        return
-    levers = {saving["lever"] for plan in case.plans for saving in plan["savings"]}
-    models = [line["price"]["model"] for line in case.lines]
-    if "cache" not in levers:
-        yield "Prompt caching: see the assumptions for what is cached already, too short or without a price."
-    if "tier" not in levers:
-        yield f"Flex tier: the price list has no flex price for {', '.join(models)}."
-    if "retries" not in levers and case.uses:
-        known = any(use.waste and use.waste["error_rows"] is not None for use in case.uses)
-        yield "Retry hygiene: " + (
-            "no money went into failed requests." if known else "the file does not tell failed requests apart."
-        )
-    elif "retries" not in levers:
-        yield "Retry hygiene: a message does not say what failed requests cost; a usage file with a status does."
-    for line in case.lines:
-        price = line["price"]
-        if price["batch_input"] is None:
-            yield f"Batch processing: the price list has no batch price for {price['model']}."
-    for plan in case.plans:
-        if not plan["target"]:
-            yield f"Cheaper model: the price list has none for {plan['model']} that is cheaper for input and output."
-
-
-def _explain_caching(case: Case, given: dict[str, Share], counted: bool) -> Iterator[str]:
-    known = [line for line in case.lines if line["cached_known"]]
-    if counted:
-        if known and "repeated" not in given:
-            shares = ", ".join(f"{line['cached_share']:.1%} of {line['price']['model']}" for line in known)
-            yield (
-                f"{ASSUMED['repeat']:.0%} of the input tokens repeat (assumed); the file says how much of it is cached "
-                f"already ({shares}), and only the rest is counted."
+def bill_measures(spend: float, currency: str, models: list[str], period: str) -> list[Measure]:
+    """Return what each 10 % of a bill would save if it were batch, or on another model. The mix of tokens is not known,
+    so a range is given that holds for every mix."""
+    found: list[Measure] = []
+    part = spend * STEP / 100
+    for price in map(price_lookup, models[:1]):
+        low, high = _batch_parts(price)
+        if high > 0:
+            say = f"If {STEP} % of it could be sent as batch: {_span(part * low, part * high, currency)}{period}."
+            found.append(_measure("batch", say, part * low, part * high, currency, "part × batch discount"))
+        for target in _targets(price):
+            low, high = _move_parts(price, target)
+            say = (
+                f"If {STEP} % of it could run on {target['model']}: {_span(part * low, part * high, currency)}{period}."
             )
-        elif "repeated" not in given:
-            yield f"{ASSUMED['repeat']:.0%} of the input tokens repeat and are not cached yet (assumed)."
-        yield f"{ASSUMED['hit']:.0%} of the repeats are found in the cache (assumed)."
-        return
-    if "cached" in given:
-        yield f"{given['cached']['share']:.0%} of the input is cached already; more caching is not counted."
-        return
-    short = [line for line in case.lines if line["prompt_tokens"] and line["prompt_tokens"] < MIN_CACHED_PROMPT]
-    for line in case.lines:
-        prompt, model = line["prompt_tokens"], line["price"]["model"]
-        if line in short:
-            of = f" of {model}" if len(case.lines) > 1 else ""
-            yield (
-                f"Prompts{of} of {prompt:,.0f} tokens are too short to be cached (usually {MIN_CACHED_PROMPT:,} at "
-                "least)."
+            found.append(_measure("model", say, part * low, part * high, currency, "part × (1 − ratio of prices)"))
+        if price["cache_read"] is not None:
+            say = (
+                f"If input is repeated: what is read from the cache costs "
+                f"{format_value((1 - price['cache_read'] / price['input']) * 100, '%')} less."
             )
-        elif line["price"]["cache_read"] is None:
-            yield f"The price list has no price of cached input for {model}, so caching is not counted."
-    cached = [
-        f"{line['cached_share']:.1%} of {line['price']['model']}"
-        for line in case.lines
-        if line not in short and line["cached_known"] and line["cached_share"] >= ASSUMED["repeat"]
-    ]
-    if cached:
-        yield f"Of the input is cached already: {', '.join(cached)}; more is not counted."
+            found.append(_measure("cache", say, 0, 0, currency, "1 − cached price / input price"))
+    return found
+
+
+def general_measures() -> list[Measure]:
+    """Return what each lever saves of $1,000 that it applies to, by today's price list, and what it depends on."""
+    prices = [price_lookup(name) for vendor in ("openai", "anthropic", "google") for name in common_models(vendor)]
+    cached = [1 - price["cache_read"] / price["input"] for price in prices if price["cache_read"] is not None]
+    batch = [_batch_parts(price)[1] for price in prices if price["batch_input"] is not None]
+    made = []
+    for lever, parts, what in (
+        ("cache", cached, "input that is read from the cache"),
+        ("batch", batch, "requests that are sent as batch"),
+    ):
+        if parts:
+            low, high = min(parts) * 1000, max(parts) * 1000
+            text = f"{_span(low, high, 'USD')} of each {format_value(1000, 'USD')} for {what}."
+            made.append(_measure(lever, text, low, high, "USD", "1 − lower price / price"))  # type: ignore[arg-type]
+    text = f"{format_value(100, 'USD')} of each {format_value(1000, 'USD')} for output, with answers {STEP} % shorter."
+    made.append(_measure("output", text, 100, 100, "USD", "output is charged by the token"))
+    return made
+
+
+def file_measures(rows: list[dict[str, Any]], currency: str, cached: bool) -> list[Measure]:
+    """Return the measures that the sums of a file's models bear out. `rows`: as `UsageFiles.lever_sums` gives them."""
+    found: list[Measure] = []
+    failed = sum(row["failed_cost"] for row in rows)
+    if failed > 0:
+        count = sum(row["failed"] for row in rows)
+        text = (
+            f"{count:,} failed rows cost {format_value(failed, currency)}: at most that can be saved by failing less."
+        )
+        measure = _measure("failures", text, 0, failed, currency, "sum of the cost of failed rows", count, proven=True)
+        found.append(measure)
+    for row in sorted(rows, key=lambda one: -one["cost"])[:3]:
+        if row["priced_as"] and row["cost"] > 0:
+            found += _model_measures(row, price_lookup(row["priced_as"]), currency, cached)
+    return found
+
+
+def _model_measures(row: dict[str, Any], price: Price, currency: str, cached: bool) -> list[Measure]:
+    """Return what 10 % more cache, batch or another model would change for one model's rows, at today's list prices."""
+    found: list[Measure] = []
+    name, scale = escaped(row["model"]), _scale(row)
+    fresh = max(0.0, row["input"] - row["cached"])
+    if price["cache_read"] is not None and fresh > 0:
+        saved = fresh * STEP / 100 * (price["input"] - price["cache_read"]) / 1e6 * scale
+        now = format_value(row["cached"] / row["input"] * 100, "%")
+        known = (
+            f"{now} of the input is cached; if {STEP} % of the rest were too"
+            if cached
+            else f"if {STEP} % of the input were cached"
+        )
+        text = f"{name}: {known}: {rough(saved, currency)}."
+        formula = f"{STEP} % × uncached input × (input − cached price)"
+        found.append(_measure("cache", text, 0, saved, currency, formula, row["rows"]))
+    rest = max(0.0, row["cost"] - row["batch_cost"])
+    low, high = _batch_parts(price)
+    if high > 0 and rest > 0:
+        low, high = rest * STEP / 100 * low, rest * STEP / 100 * high
+        text = f"{name}: if {STEP} % of the requests outside of batch were sent as batch: {_span(low, high, currency)}."
+        found.append(_measure("batch", text, low, high, currency, f"{STEP} % × cost × batch discount", row["rows"]))
+    for target in _targets(price)[:1] if rest > 0 else []:
+        here = fresh * price["input"] + row["output"] * price["output"]
+        there = fresh * target["input"] + row["output"] * target["output"]
+        if here > there and here > 0:
+            saved = rest * STEP / 100 * (1 - there / here)
+            text = f"{name}: if {STEP} % could run on {target['model']}: {rough(saved, currency)}."
+            formula = f"{STEP} % × cost × (1 − tokens at its prices / tokens at today's)"
+            found.append(_measure("model", text, 0, saved, currency, formula, row["rows"]))
+    return found
+
+
+def _scale(row: dict[str, Any]) -> float:
+    """Return what is paid for a dollar of the price list."""
+    return row["cost"] / row["list_usd"] if row["list_usd"] else 1.0
+
+
+def _batch_parts(price: Price) -> tuple[float, float]:
+    if price["batch_input"] is None or price["batch_output"] is None:
+        return 0.0, 0.0
+    parts = (1 - price["batch_input"] / price["input"], 1 - price["batch_output"] / price["output"])
+    return min(parts), max(parts)
+
+
+def _move_parts(price: Price, target: Price) -> tuple[float, float]:
+    parts = (1 - target["input"] / price["input"], 1 - target["output"] / price["output"])
+    return min(parts), max(parts)
+
+
+def _targets(price: Price) -> list[Price]:
+    """Current models of the same vendor that are cheaper on both sides, the dearest first: the smallest step down."""
+    return list(_targets_on(price["model"], datetime.now(UTC).date()))
+
+
+@lru_cache(maxsize=500)
+def _targets_on(model: str, day: date) -> tuple[Price, ...]:
+    """The targets at the prices of a day: to compare all models takes a tenth of a second."""
+    price = price_lookup(model)
+    known = common_models(price["vendor"])
+    found = [one for one in cheaper_candidates(price, 1, None) if one["model"] in known]
+    lower = [one for one in found if one["input"] < price["input"] and one["output"] < price["output"]]
+    return tuple(sorted(lower, key=lambda one: -one["output"])[:MAX_TARGETS])
+
+
+def rough(value: float, unit: str) -> str:
+    """Write what an "if" would save, with the two digits that it bears."""
+    return "about " + format_value(float(f"{value:.2g}"), unit)
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    texts = rough(low, unit), rough(high, unit)
+    return texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}"
+
+
+_MEASURES = {
+    "failures": ("Count the failed requests by status each week.", "none for users"),
+    "cache": ("Compare the beginnings of prompts, and watch the cached part of the input.", "none for answers"),
+    "batch": ("Count the requests that nobody waits for.", "answers come within a day"),
+    "model": ("Compare the answers of both models on 100 of your requests.", "answers may be worse"),
+    "output": ("Watch the output tokens of a request.", "answers are shorter"),
+}
+
+
+def _measure(
+    lever: Lever, text: str, low: float, high: float, unit: str, formula: str, rows: int = 0, proven: bool = False
+) -> Measure:
+    measure, risk = _MEASURES[lever]
+    return {
+        "lever": lever, "proven": proven, "text": text, "low": low, "high": high, "unit": unit, "rows": rows,
+        "formula": formula, "measure": measure, "risk": risk,
+    }  # fmt: skip
+
+
+async def optimization(turn: Turn, case: Case, files: UsageFiles, names: list[str]) -> None:
+    """Find the measures of the case."""
+    request = case.understood.request
+    if case.understood.general:
+        await turn.think("Working out what each lever saves by the price list")
+        case.levers = await turn.call(general_measures)
+    elif isinstance(request, Query):
+        await turn.think("Looking for evidence of savings in the rows")
+        rows = {name: getattr(request, name) for name in ("since", "until", *(f"{one}s" for one in NAMED))}
+        try:
+            sums = await turn.call(files.lever_sums, attachments=names, query=rows)
+            case.levers = await turn.call(file_measures, **sums)
+        except AgentError as error:
+            case.problems.append(escaped(error.message, 300))
+    elif isinstance(request, Workload) and request.models:
+        await turn.think("Working out what the levers would save")
+        spend, currency, period = _bill_of(case, request)
+        if spend > 0:
+            models = [one.strip() for one in request.models.split(",")]
+            case.levers = await turn.call(bill_measures, spend=spend, currency=currency, models=models, period=period)
+    turn.summary = f"{len(case.levers)} measures, {sum(one['proven'] for one in case.levers)} of them shown by rows."
+
+
+def _bill_of(case: Case, request: Workload) -> tuple[float, str, str]:
+    if request.spend is not None:
+        return request.spend, request.currency, f" a {request.spend_per}" if request.spend_per in PER_YEAR else ""
+    figures = case.answer.figures if case.answer else {}
+    month = figures.get("month") or figures.get("month_1")
+    return (month.value, month.unit, " a month") if month else (0.0, "USD", "")

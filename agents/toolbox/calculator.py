@@ -1,16 +1,16 @@
-"""Arithmetic on what is written, without running it as code. Every step is bounded before it is made."""
+"""Arithmetic on an expression without its execution as code. Each step is bounded before it is computed."""
 
 import ast
 import math
 import operator
 from collections.abc import Callable
 
-from agents.agent import AgentError
+from agents.sdk import AgentError
 
 Number = int | float
 
-_LENGTH = 500  # characters
-_BITS = 2_000  # of a whole number: about 600 digits
+_MAX_LENGTH = 500  # characters
+_MAX_BITS = 2_000  # of an integer: about 600 digits
 
 _UNARY: dict[type[ast.unaryop], Callable[[Number], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
@@ -43,8 +43,8 @@ def calculator(expression: str) -> Number:
 
     Numbers, + - * / // % **, parentheses, pi, e, and abs ceil exp floor log log10 log2 max min round sqrt.
     """
-    if len(expression) > _LENGTH:
-        raise AgentError(f"The expression is longer than {_LENGTH} characters.")
+    if len(expression) > _MAX_LENGTH:
+        raise AgentError(f"The expression is longer than {_MAX_LENGTH} characters.")
     try:
         return _value(ast.parse(expression.strip(), mode="eval").body)
     except ZeroDivisionError:
@@ -54,7 +54,7 @@ def calculator(expression: str) -> Number:
     except RecursionError:
         raise AgentError("The expression is nested too deeply.") from None
     except (SyntaxError, SyntaxWarning, DeprecationWarning, ValueError, TypeError, MemoryError):
-        raise AgentError("This is no arithmetic expression that has a result.") from None
+        raise AgentError("This is not an arithmetic expression with a result.") from None
 
 
 def _value(node: ast.expr) -> Number:
@@ -70,9 +70,9 @@ def _value(node: ast.expr) -> Number:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             value = _FUNCTIONS[name](*map(_value, args))
         case _:
-            raise AgentError(f"“{ast.unparse(node)}” is not arithmetic that is understood here.")
+            raise AgentError(f"“{ast.unparse(node)}” is not supported.")
     if isinstance(value, int):
-        if value.bit_length() > _BITS:
+        if value.bit_length() > _MAX_BITS:
             raise OverflowError
     elif not math.isfinite(value):
         raise OverflowError
@@ -80,7 +80,7 @@ def _value(node: ast.expr) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > _BITS:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > _MAX_BITS:
         raise OverflowError
     result = base**exponent
     if isinstance(result, complex):

@@ -1,9 +1,9 @@
-"""What models cost, for an agent that knows them by the names people use."""
+"""A tool that returns the list price of a model by the name that people use."""
 
 from typing import Any
 
-from agents.advisor.prices import find_model, nearest_models, price_lookup
-from agents.agent import AgentError
+from agents.sdk import AgentError
+from agents.usage.prices import find_model, nearest_models, price_lookup
 
 
 def model_price(model: str, prompt_tokens: int | None = None) -> dict[str, Any]:

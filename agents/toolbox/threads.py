@@ -1,15 +1,16 @@
-"""Search in what one user said before."""
+"""Search in the earlier threads of one user."""
 
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agents.agent import AgentError, Turn
-from chat.database import from_database
+from agents.sdk import AgentError, Turn
+from chat.db.access import from_database
+from chat.db.search import fold
 from chat.models import Message
 
-_WORDS = 8  # of a query that are looked for
-_AROUND = 200  # characters shown on either side of the first word that was found
+_MAX_WORDS = 8  # of a query: further words are ignored
+_EXCERPT_MARGIN = 200  # characters shown on either side of the first match
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Found:
 
 
 def thread_search_for(turn: Turn) -> Callable[[str, int], Awaitable[list[Found]]]:
-    """The tool `thread_search` for the turn's user: whoever calls it, it finds only what is theirs."""
+    """Return the tool `thread_search`, which finds only threads of the turn's user."""
     user_id, thread_id = int(turn.user_id), uuid.UUID(turn.thread_id)
 
     async def thread_search(query: str, limit: int = 5) -> list[Found]:
@@ -34,7 +35,7 @@ def thread_search_for(turn: Turn) -> Callable[[str, int], Awaitable[list[Found]]
             query: Up to eight words.
             limit: How many messages at most, from 1 to 20.
         """
-        words = query.split()[:_WORDS]
+        words = query.split()[:_MAX_WORDS]
         if not words:
             raise AgentError("There is no word to search for.")
         return await from_database(_search, user_id, thread_id, words, min(max(limit, 1), 20))
@@ -45,7 +46,7 @@ def thread_search_for(turn: Turn) -> Callable[[str, int], Awaitable[list[Found]]
 def _search(user_id: int, thread_id: uuid.UUID, words: list[str], limit: int) -> list[Found]:
     found = Message.objects.for_user(user_id).exclude(thread=thread_id).select_related("thread")
     for word in words:
-        found = found.filter(content__icontains=word)
+        found = found.filter(content__contains_folded=word)
     return [
         Found(
             thread_id=str(message.thread_id),
@@ -59,6 +60,6 @@ def _search(user_id: int, thread_id: uuid.UUID, words: list[str], limit: int) ->
 
 
 def _excerpt(content: str, word: str) -> str:
-    at = max(content.lower().find(word.lower()), 0)
-    start, end = max(at - _AROUND, 0), at + len(word) + _AROUND
+    at = max(fold(content).find(fold(word)), 0)  # approximate: few characters fold to several
+    start, end = max(at - _EXCERPT_MARGIN, 0), at + len(word) + _EXCERPT_MARGIN
     return f"{'…' if start else ''}{content[start:end]}{'…' if end < len(content) else ''}"

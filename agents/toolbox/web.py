@@ -1,21 +1,28 @@
-"""Reading a web page whose address the user wrote.
+"""A tool that reads a web page whose address the user wrote.
 
-The library resolves a name once, refuses loopback, private, link-local, metadata, multicast and reserved ranges, IPv4
-inside IPv6 too, connects to the very address it checked, does all of that again for each redirect, and stops at a size.
-Here are the cap on the whole time, text only, and the rule that no text but the user's leads to an address.
+The library resolves a name once, refuses loopback, private, link-local, metadata, multicast and reserved ranges (also
+IPv4 inside IPv6), connects to the address that it checked, repeats this for each redirect, and limits the size. This
+module adds a limit of the total time, accepts text only, and accepts only addresses in the user's own messages. All
+refusals read the same: a page that redirects must not learn the names and addresses of the internal network.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import cast
 
+import httpx2
 from pydantic_ai import BinaryContent, ModelRetry
 from pydantic_ai.common_tools.web_fetch import WebFetchResult, web_fetch_tool
 
-from agents.agent import AgentError, Turn
+from agents.sdk import AgentError, Turn
 
-SECONDS = 20
+log = logging.getLogger(__name__)
+
+REFUSAL = "This address cannot be read. Only public pages can, at whole addresses with http:// or https://."
+FETCH_TIMEOUT = 20  # seconds
 _BYTES = 2 * 1024 * 1024
 _CHARACTERS = 50_000
 
@@ -24,9 +31,9 @@ _BRACKETS = "()[]{}"
 
 
 def web_fetch_for(turn: Turn) -> Callable[[str], Awaitable[WebFetchResult]]:
-    """The tool `web_fetch` for the addresses that stand in the user's messages of this turn."""
+    """Return the tool `web_fetch`, which reads only addresses in the user's messages of this turn."""
     written = set().union(*(_addresses(message.content) for message in turn.history if message.role == "user"))
-    library = web_fetch_tool(max_content_length=_CHARACTERS, max_download_bytes=_BYTES, timeout=SECONDS)
+    library = web_fetch_tool(max_content_length=_CHARACTERS, max_download_bytes=_BYTES, timeout=FETCH_TIMEOUT)
     read = cast(Callable[[str], Awaitable[WebFetchResult | BinaryContent]], library.function)
 
     async def web_fetch(url: str) -> WebFetchResult:
@@ -35,22 +42,46 @@ def web_fetch_for(turn: Turn) -> Callable[[str], Awaitable[WebFetchResult]]:
         Args:
             url: The whole address, with http:// or https://.
         """
-        if not re.match(r"https?://", url, re.IGNORECASE):
-            raise AgentError("Only http:// and https:// addresses can be read.")
         if _address(url) not in written:
-            raise AgentError("Only an address that the user wrote can be read. Ask for it.", code="not_asked_for")
+            raise AgentError(
+                "Only an address that the user wrote can be read. Ask the user for it.", code="not_asked_for"
+            )
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(FETCH_TIMEOUT):
                 page = await read(url)
         except TimeoutError:
-            raise AgentError(f"The page did not come within {SECONDS} seconds.") from None
+            raise AgentError(f"The page did not arrive within {FETCH_TIMEOUT} seconds.") from None
         except ModelRetry as error:
-            raise AgentError(error.message) from None
+            raise _user_error(error, turn.run_id) from None
         if isinstance(page, BinaryContent):
-            raise AgentError(f"This is no text but {page.media_type}.")
+            raise AgentError(f"This is not text but {page.media_type}.")
         return page
 
     return web_fetch
+
+
+def _user_error(error: ModelRetry, run_id: str) -> AgentError:
+    """Return the HTTP error of a public page, or the same refusal for any failure before an answer."""
+    cause, fetched = error.__cause__, not error.message.startswith("Failed to fetch")
+    while isinstance(cause, httpx2.RequestError) and isinstance(cause.__cause__, httpx2.RequestError):
+        cause = cause.__cause__  # the library raises the base class, with the specific error as its cause
+    match cause:
+        case httpx2.HTTPStatusError():
+            status = cause.response.status_code
+            phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+            return AgentError(f"The page answered with the error {status} {phrase}".strip() + ".")
+        case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError() | httpx2.LocalProtocolError():
+            pass
+        case httpx2.TimeoutException():
+            return AgentError(f"The page did not arrive within {FETCH_TIMEOUT} seconds.")
+        case httpx2.RequestError():
+            return AgentError("The connection broke, or the server does not speak HTTP.")
+        case ValueError() if str(cause).startswith("Download exceeds the maximum size"):
+            return AgentError(f"The page is larger than the maximum size of {_BYTES // 1024**2} MB.")
+        case UnicodeError() | LookupError() | RecursionError() | ModelRetry() if fetched:
+            return AgentError("The page cannot be read as text.")
+    log.warning("run %s: web_fetch refused: %s: %.200s", run_id, type(cause).__name__, cause)
+    return AgentError(REFUSAL, code="not_public")
 
 
 def _addresses(text: str) -> set[str]:

@@ -1,40 +1,41 @@
-"""What a file of usage data is: its format, which column means what, and words for a person. PURE: standard library.
+"""Recognition of usage and billing files: format, columns, and words for a person. PURE: standard library.
 
 Only the first 256 KiB and the name of a file are looked at. No bytes make it raise: what is no usage data is said to be
-none. Whole files are read by `agents.advisor.usage`, by what is recognised here.
+none. Whole files are read by `agents.usage`, by what is recognised here.
 """
 
 import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from chat.usage.cells import is_time
 from chat.usage.columns import (
     Column,
-    Format,
+    chosen,
     columns_of,
-    format_of,
+    declared,
     is_cached_in_input,
     is_signed,
+    is_weak,
     name_by_content,
     sums_up,
+    unpivoted,
 )
-from chat.usage.names import ROLES, Role, plain_name
-from chat.usage.tables import Layout, Table, decimal_of
-from chat.usage.text import HEAD, encoding_of, is_binary, is_prose, refusal_of, text_of
+from chat.usage.formats import Format
+from chat.usage.names import NUMBERS, ROLES, TOKENS, Role, meaning_of, shown
+from chat.usage.skus import MODEL
+from chat.usage.tables import Layout, Source, Table, decimal_of, is_money_like
+from chat.usage.text import HEAD, Container, container_of, encoding_of, is_binary, is_prose, refusal_of, text_of
 
 EXAMPLE = (
     "timestamp,model,input_tokens,output_tokens,cached_tokens,latency_ms,status,user,feature\n"
     "2026-09-01T09:30:00Z,gpt-4o,1800,240,1024,950,success,anna,support\n"
 )
-
-FORMATS: dict[Format, str] = {
-    "table": "A table of usage",
-    "openai": "An OpenAI usage export",
-    "anthropic": "An Anthropic usage export",
-    "litellm": "A LiteLLM spend log",
-    "langfuse": "A Langfuse export of observations",
-    "unknown": "No usage data",
-}
+TABLE, UNKNOWN = "table", "unknown"
+MAX_PROPOSED = 40  # columns in a form
 
 _LISTED_MISSING: tuple[Role, ...] = (
     "timestamp", "model", "input_tokens", "output_tokens", "cached_tokens", "latency_ms", "status", "user", "feature",
@@ -42,19 +43,46 @@ _LISTED_MISSING: tuple[Role, ...] = (
 )  # fmt: skip
 
 
+class Choice(TypedDict, total=False):
+    """Choices for a table that no format recognises: the role of each column by its header, `request` or `sum` for a
+    row, and the currency of the cost."""
+
+    columns: Mapping[str, str]
+    row: str
+    currency: str
+
+
+class ProposedColumn(TypedDict):
+    name: str
+    samples: list[str]
+    role: str
+
+
+class Proposal(TypedDict):
+    """A guess at an unknown table, to be confirmed in a form. `header`: the id under which a `Choice` is kept."""
+
+    header: str
+    columns: list[ProposedColumn]
+    row: str
+    currency: str
+
+
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a file is. `words` are sentences for a person; how to read it is for `agents.advisor.usage`.
+    """A file, recognised. `text` are sentences for a person; the rest tells `agents.usage` how to read it.
 
-    `prose`: no usage data, but sentences that a person wrote; `text_of` is what they say.
+    `usage`: it can be read. `proposal`: it can be read if a person confirms this. `prose`: it has sentences that a
+    person wrote. `container`: what is to be unpacked first; then the rest is of its first part, as far as it is known.
 
     `delimiter` is empty in JSON. `header_line` counts from 1, 0 is none. `cached_in_input`: the input tokens contain
     the cached ones. `per_request`: a row is one request, not a sum of many. `currency`: of a cost that names none.
+    `chosen`: a person said what the columns are. `wide`: positions of columns that are read as rows. `money`: columns
+    that look like money and are not used. `more`: the page says that others follow.
     """
 
     usage: bool
     prose: bool
-    format: Format
+    format: str
     layout: Layout
     delimiter: str
     encoding: str
@@ -68,18 +96,29 @@ class Recognised:
     per_request: bool
     currency: str
     assumptions: tuple[str, ...]
-    words: str
+    text: str
+    container: Container = ""
+    shape: Format | None = None
+    wide: tuple[tuple[int, str], ...] = ()
+    money: tuple[str, ...] = ()
+    more: bool = False
+    chosen: bool = False
+    proposal: Proposal | None = None
 
     def of(self, *roles: Role) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role in roles)
 
     @property
+    def words(self) -> str:
+        return self.text
+
+    @property
     def lengths(self) -> bool:
-        """Whether the input tokens and the number of requests of a row say how long its prompts are."""
+        """Tell if the input tokens and the number of requests of a row say how long its prompts are."""
         return self.per_request or bool(self.of("requests"))
 
     def as_json(self) -> dict[str, Any]:
-        """What to keep and to show of it; names from the file are cut and free of control characters."""
+        """Return what to keep and to show of it; names from the file are cut and free of control characters."""
         return {
             "usage": self.usage,
             "format": self.format,
@@ -88,15 +127,24 @@ class Recognised:
             "missing": list(self.missing),
             "ignored": list(self.ignored[:50]),
             "assumptions": list(self.assumptions),
-            "words": self.words,
+            "words": self.text,
+            "proposal": self.proposal,
         }
 
 
-def recognise(head: bytes, name: str) -> Recognised:
-    """What the file of this name, which begins with these bytes, is. Bytes past 256 KiB are not looked at."""
+def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = None) -> Recognised:
+    """Recognise the file of this name that begins with these bytes. Bytes past 256 KiB are not looked at.
+
+    `choices`: how a person wants tables with unknown headers to be read, by the id of the header.
+    """
     cut = len(head) >= HEAD
     head = head[:HEAD]
-    refusal = refusal_of(head, name)
+    container, inner, inner_name = container_of(head, name)
+    if container:
+        found = recognise(inner, inner_name, choices) if inner else _nothing(_CONTAINERS[container], "utf-8")
+        text = found.text if found.usage and inner else f"{_CONTAINERS[container]} It is unpacked when it is read."
+        return dataclasses.replace(found, usage=True, prose=False, container=container, text=text, proposal=None)
+    refusal = refusal_of(head)
     encoding = encoding_of(head)
     if refusal:
         return _nothing(refusal, encoding)
@@ -108,59 +156,85 @@ def recognise(head: bytes, name: str) -> Recognised:
     if text.lstrip()[0] in "{[":
         tree = Table.of_json(text, cut)
         if tree:
-            return _recognised(tree, encoding)
+            return _recognised(tree, encoding, choices or {})
     tables = [Table.of_csv(text, delimiter, cut) for delimiter in (",", ";", "\t", "|")]
-    found = _recognised(max(tables, key=lambda table: table.score), encoding)
-    if not found.usage and is_prose(text):
-        return dataclasses.replace(found, prose=True, words=_PROSE)
+    found = _recognised(max(tables, key=lambda table: table.score), encoding, choices or {})
+    if not found.usage and not found.proposal and is_prose(text):
+        return dataclasses.replace(found, prose=True, text=_PROSE)
     return found
 
 
-def _recognised(table: Table, encoding: str) -> Recognised:
+_CONTAINERS: dict[str, str] = {
+    "gzip": "A file compressed with gzip.",
+    "zip": "A ZIP archive.",
+    "workbook": "A workbook with sheets.",
+    "parquet": "A Parquet file.",
+}
+
+
+def _recognised(table: Table, encoding: str, choices: Mapping[str, Choice]) -> Recognised:
     assumptions: list[str] = []
+    shape = table.shape
+    choice = choices.get(header_id(table)) if choices and not shape else None
     decimal: Literal[".", ","] = "."
     if table.layout == "csv":
         if not table.header_line:
             name_by_content(table, assumptions)
-        decimal = decimal_of(table)
-    shape = format_of({plain_name(".".join(source.path)) for source in table.sources}, table.sources)
-    columns = columns_of(table, shape, decimal, assumptions)
+        places = {source.position for source in table.sources if shape and is_money_like(source)}
+        if choice:
+            roles_of = choice.get("columns", {})
+            places = {source.position for source in table.sources if roles_of.get(source.name) in NUMBERS}
+        decimal = decimal_of(table, places)
+    wide: tuple[int, ...] = ()
+    if choice:
+        columns = chosen(table, choice.get("columns", {}), decimal, assumptions)
+    elif shape:
+        assumptions += shape.notes
+        columns = declared(table, shape, decimal, assumptions)
+        if shape.wide:
+            taken = {column.position for column in columns}
+            wide = tuple(
+                one.position for one in table.sources if one.position not in taken and one.plain not in _TOTALS
+            )
+    else:
+        columns = columns_of(table, decimal, assumptions)
+        columns, wide = unpivoted(table, columns, decimal)
     roles = {column.role for column in columns}
-    tokens = roles & {"input_tokens", "uncached_tokens", "output_tokens", "cached_tokens"}
-    costs = "cost" in roles and ("model" in roles or shape != "table")
-    if not (tokens or costs) or not roles & {"timestamp", "model"}:
-        return _nothing(_no_usage(table, roles), encoding)
+    if not (choice or shape) and not _is_certain(columns, roles):
+        return _uncertain(table, columns, roles, encoding)
     if not any(source.full for source in table.sources):
         return _nothing("The file has the columns of usage data but no row under them.", encoding)
-    cached_in_input = is_cached_in_input(table, shape, columns, decimal, assumptions)
-    per_request = shape not in ("openai", "anthropic") and "requests" not in roles
-    if per_request and shape == "table" and sums_up(table, columns, decimal):
+    if shape and "usage_details" not in shape.fields.get("output_tokens", ""):
+        cached_in_input = not shape.apart
+    else:
+        cached_in_input = is_cached_in_input(table, columns, decimal, assumptions)
+    per_request = not shape.sums if shape else "requests" not in roles
+    if choice:
+        per_request = choice.get("row") != "sum"
+    elif per_request and not shape and sums_up(table, columns, decimal):
         per_request = False
         assumptions.append(_REQUESTS_UNKNOWN)
     if not per_request:
-        columns = tuple(column for column in columns if column.role not in ("ended", "latency_ms", "retry"))
-    elif "latency_ms" in roles:
+        columns = tuple(
+            one for one in columns if one.role not in ("latency_ms", "retry") and (shape or one.role != "ended")
+        )
+    elif "latency_ms" in roles and not shape:
         columns = tuple(column for column in columns if column.role != "ended")
-    used = {(column.position, column.path) for column in columns}
-    by_position = {column.position for column in columns if column.position >= 0}
-    ignored = [
-        source.name
-        for source in table.sources
-        if (source.position, source.path) not in used and not (len(source.path) > 1 and source.position in by_position)
-    ]
-    currency = next((column.unit for column in columns if column.role == "cost" and len(column.unit) == 3), "")
-    if "cost" in roles and not currency:
-        currency = "USD"
-        if "currency" not in roles and shape in ("table", "unknown") and not is_signed(table, columns):
+    unused = _unused(table, columns, wide)
+    currency = next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency)
+    if not currency and "cost" in roles:
+        currency = (choice or {}).get("currency") or (shape.currency if shape else "") or "USD"
+        if "currency" not in roles and not shape and not choice and not is_signed(table, columns):
             assumptions.append("The cost names no currency: taken as US dollars.")
+    currency = currency or (shape.currency if shape else "")
     roles = {column.role for column in columns}
     have = roles | ({"input_tokens"} if "uncached_tokens" in roles else set())
-    have |= {"latency_ms"} if "ended" in roles else set()
-    missing = tuple(role for role in _LISTED_MISSING if role not in have)
+    have |= {"latency_ms"} if "ended" in roles and per_request else set()
+    have |= {"model", "input_tokens", "output_tokens", "cost"} if "sku" in roles else set()
     found = Recognised(
         usage=True,
         prose=False,
-        format=shape,
+        format=shape.key if shape else TABLE,
         layout=table.layout,
         delimiter=table.delimiter,
         encoding=encoding,
@@ -168,15 +242,94 @@ def _recognised(table: Table, encoding: str) -> Recognised:
         header_line=table.header_line,
         width=table.width,
         columns=columns,
-        missing=missing,
-        ignored=tuple(dict.fromkeys(ignored)),
+        missing=tuple(role for role in _LISTED_MISSING if role not in have),
+        ignored=tuple(dict.fromkeys(source.name for source in unused)),
         cached_in_input=cached_in_input,
         per_request=per_request,
         currency=currency,
         assumptions=tuple(dict.fromkeys(assumptions)),
-        words="",
+        text="",
+        shape=shape,
+        wide=tuple((one.position, _bare(one.path[0])) for one in table.sources if one.position in wide),
+        money=tuple(dict.fromkeys(source.name for source in unused if is_money_like(source))),
+        more=table.more,
+        chosen=bool(choice),
     )
-    return dataclasses.replace(found, words=_words(found))
+    return dataclasses.replace(found, text=_words(found))
+
+
+_TOTALS = ("total_costs_usd", "total_cost_usd", "total_costs", "total_cost", "total", "grand_total", "summe", "gesamt")
+
+
+def _bare(title: str) -> str:
+    """`Claude Sonnet 4.5 ($)` without its currency."""
+    return shown(re.sub(r"\s*\(?[$€£¥₹]\)?\s*$", "", title))
+
+
+def _is_certain(columns: tuple[Column, ...], roles: set[Role]) -> bool:
+    """Tell if columns that were found by their names can be nothing but usage data."""
+    tokens = roles & set(TOKENS)
+    costs = [column for column in columns if column.role == "cost"]
+    paid = bool(costs) and "model" in roles and not any(map(is_weak, costs))
+    return bool((tokens or paid) and roles & {"timestamp", "model"})
+
+
+def _unused(table: Table, columns: tuple[Column, ...], wide: tuple[int, ...]) -> list[Source]:
+    used = {(column.position, column.path) for column in columns}
+    by_position = {column.position for column in columns if column.position >= 0} | set(wide)
+    return [
+        source
+        for source in table.sources
+        if (source.position, source.path) not in used
+        and source.position not in wide
+        and not (len(source.path) > 1 and source.position in by_position)
+    ]
+
+
+def header_id(table: Table) -> str:
+    """The id of a header: files with equal ones are read alike."""
+    names = "\x1f".join(source.plain for source in table.sources)
+    return hashlib.sha256(names.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _uncertain(table: Table, columns: tuple[Column, ...], roles: set[Role], encoding: str) -> Recognised:
+    """A table that may be usage data if a person says what its columns are."""
+    nothing = _nothing(_no_usage(table, roles), encoding)
+    numbers = [source for source in table.sources if any(re.search(r"\d", cell) for cell in source.full)]
+    if len(table.sources) < 2 or not numbers or not (table.header_line or table.layout != "csv"):
+        return nothing
+    guessed: dict[tuple[int, tuple[str, ...]], str] = {(one.position, one.path): one.role for one in columns}
+    for source in table.sources:
+        role = _meant(source)
+        if role and role not in guessed.values():
+            guessed.setdefault((source.position, source.path), role)
+    proposal: Proposal = {
+        "header": header_id(table),
+        "columns": [
+            {
+                "name": source.name,
+                "samples": [shown(cell) for cell in dict.fromkeys(source.full)][:3],
+                "role": guessed.get((source.position, source.path), ""),
+            }
+            for source in table.sources[:MAX_PROPOSED]
+        ],
+        "row": "sum",
+        "currency": next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency),
+    }
+    text = f"{nothing.text} The advisor asks what its columns mean."
+    return dataclasses.replace(nothing, proposal=proposal, text=text)
+
+
+def _meant(source: Source) -> str:
+    """The role that a column may have by its name, else by what stands in it."""
+    meaning, cells = meaning_of(source.path), source.full
+    if meaning or not cells:
+        return meaning.role if meaning else ""
+    if all(map(is_time, cells)):
+        return "timestamp"
+    if sum(bool(MODEL.search(cell)) for cell in cells) * 2 > len(cells):
+        return "model"
+    return "cost" if is_money_like(source) else ""
 
 
 _REQUESTS_UNKNOWN = (
@@ -192,7 +345,8 @@ def _words(found: Recognised) -> str:
     for column in found.columns:
         by_role.setdefault(column.role, []).append(column.name)
     read = "; ".join(f"{ROLES[role]}: {' + '.join(names)}" for role, names in by_role.items())
-    sentences = [f"{FORMATS[found.format]} ({layout}).", f"Read as {read}."]
+    title = found.shape.title if found.shape else "A table of usage"
+    sentences = [f"{title} ({layout}).", f"Read as {read}."]
     if found.missing:
         sentences.append(f"Not in it: {', '.join(ROLES[role] for role in found.missing)}.")
     if found.ignored:
@@ -217,10 +371,10 @@ def _no_usage(table: Table, roles: set[Role]) -> str:
 
 
 def _nothing(words: str, encoding: str) -> Recognised:
-    return Recognised(False, False, "unknown", "csv", "", encoding, ".", 0, 0, (), (), (), True, True, "", (), words)
+    return Recognised(False, False, UNKNOWN, "csv", "", encoding, ".", 0, 0, (), (), (), True, True, "", (), words)
 
 
 _PROSE = (
-    "This is text and no table, so there is no usage data in it. The adviser takes from it the models, amounts, tokens "
+    "This is text and no table, so there is no usage data in it. The advisor takes from it the models, amounts, tokens "
     "and goals that it names."
 )

@@ -1,11 +1,11 @@
-"""What stands in a cell: numbers, times, currencies. PURE: standard library."""
+"""Values in cells: numbers, times, currencies. PURE: standard library."""
 
 import re
 from datetime import datetime
 
 
 def number(cell: str, decimal: str) -> float | None:
-    """The number in a cell, or None. Takes grouped thousands and a currency's sign; never NaN or infinity."""
+    """Return the number in a cell, or None. Takes grouped thousands and a currency's sign; never NaN or infinity."""
     cell = CURRENCY_SIGNS.sub("", cell).strip()
     if _PLAIN_NUMBER.fullmatch(cell) and not (decimal == "," and "." in cell):
         return float(cell)
@@ -15,33 +15,46 @@ def number(cell: str, decimal: str) -> float | None:
     return float(re.sub(rf"[\s'’{group}]", "", cell).replace(",", "."))
 
 
-_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,2})?", re.A)
-_GROUPED_POINT = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:[\s'’]\d{3})+)(?:\.\d+)?", re.A)
+_PLAIN_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?", re.A)
+_GROUPED_POINT = re.compile(r"-?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[\s'’]\d{3})+)(?:\.\d+)?", re.A)
 _GROUPED_COMMA = re.compile(
     r"-?(?:\d+|\d{1,3}(?:\.\d{3})+|\d{1,3}(?:[\s'’]\d{3})+)(?:,\d+)?|-?\d+(?:,\d+)?[eE][-+]?\d{1,2}", re.A
 )
 CURRENCY_SIGNS = re.compile(r"^(?:[A-Z]{3}\s?|US\$|[$€£¥₹]\s?)|\s?(?:[A-Z]{3}|[$€£¥₹])$")
-ISO = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?.*)?", re.A)
+ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?.*)?", re.A)
 EPOCH = re.compile(r"(?:\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19})(?:\.\d+)?", re.A)
+COMPACT = re.compile(r"20\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])?|20\d\d-(?:0[1-9]|1[0-2])", re.A)
 _CLOCK = re.compile(r"\d:(\d{2}(?::\d{2}(?:\.\d+)?)?)", re.A)
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?", re.A)
-NUMERIC_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2\d{4}(?:,?[T ]\d{1,2}:\d{2}(?::\d{2})?(?: ?[AaPp][Mm])?)?", re.A)
+NUMERIC_DATE = re.compile(
+    r"(\d{1,2})([./-])(\d{1,2})\2\d{2}(?:\d\d)?(?:,?[T ]\d{1,2}:\d{2}(?::\d{2})?(?: ?[AaPp][Mm])?)?", re.A
+)
+# A day or a month with the month's name in some language, and the Japanese, Chinese and Korean forms.
+NAMED_DATE = re.compile(
+    r"(?:\d{1,2}\.?º?(?: de)? )?[^\W\d_]{3,12}\.?(?: \d{1,2},?)?(?: de| del)? \d{4}(?:,? \d{1,2}:\d{2}.*)?"
+    r"|\d{1,2}[- ][^\W\d_]{3,12}\.?[- ]\d{2,4}|[^\W\d_]{3}[- ]\d{2,4}|\d{4}[年년] ?\d{1,2}[月월](?: ?\d{1,2}[日일])?"
+)
 
 CURRENCIES = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 
 
 def is_time(cell: str) -> bool:
+    return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)))
+
+
+def is_plain_time(cell: str) -> bool:
+    """Return True for a time in digits."""
     if ISO.fullmatch(cell):
         try:
-            datetime.strptime(re.split("[T ]", cell)[0].replace("/", "-"), "%Y-%m-%d")
+            datetime.strptime(re.sub("[/.]", "-", re.split("[T ]", cell)[0]), "%Y-%m-%d")
         except ValueError:
             return False
         return True
-    return bool(EPOCH.fullmatch(cell) or NUMERIC_DATE.fullmatch(cell))
+    return bool(EPOCH.fullmatch(cell) or NUMERIC_DATE.fullmatch(cell) or COMPACT.fullmatch(cell))
 
 
 def is_on_the_hour(cell: str) -> bool:
-    """Whether a time, if it is one, is a day or a full hour."""
+    """Return True for a day or a full hour, and for a cell that is no time."""
     if EPOCH.fullmatch(cell):
         return int(cell[:10]) % 3600 == 0
     clock = _CLOCK.search(cell)

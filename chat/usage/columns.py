@@ -1,70 +1,108 @@
-"""Which column of a file means what, by its name and by what stands in it. PURE: standard library."""
+"""Columns of a file and their roles, by a declaration or by their names and contents. PURE: standard library."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from chat.usage.cells import (
     CURRENCIES,
     CURRENCY_SIGNS,
     ISO,
+    NAMED_DATE,
     NUMERIC_DATE,
     TIME_OF_DAY,
     is_flag,
     is_on_the_hour,
+    is_plain_time,
     is_time,
     number,
 )
-from chat.usage.names import CODES, ROLES, UNITS, Role, meaning_of, plain_name, shown
+from chat.usage.formats import Format, alternatives, named
+from chat.usage.names import CODES, ROLES, UNITS, WEAK, Role, meaning_of, plain_name, shown
+from chat.usage.skus import MODEL
 from chat.usage.tables import Source, Table
 
-Format = Literal["table", "openai", "anthropic", "litellm", "langfuse", "unknown"]
+LABEL, VALUE = -2, -3  # positions in a row of a wide table: the header of a column, and the cell under it
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where the values of a role are. Several columns of a role of numbers are added up.
+    """A column that holds values of a role.
+
+    Of the columns of a role, those with the lowest `choice` that have a value count; columns with an equal `choice`
+    are added up. Of `sku` each choice is a part.
 
     `path`: the header, then keys inside the JSON of the cell; in JSON the keys. `position` is the cell's, from 0, -1 in
-    JSON. `unit`: `ms` or `s` (latency), a currency or `cents` (cost), `words`, `success` or `error` (status), `attempt`
-    or `count` (retry), `line_item` (model: the words before the comma), `day_first` or `month_first` (timestamp).
+    JSON. `factor`: by which a number counts. `unit`: a currency (cost), `words`, `success` or `error` (status),
+    `attempt` or `count` (retry), `line_item` (model: the words before the comma), `day_first` or `month_first` (time).
     """
 
     role: Role
     path: tuple[str, ...]
     position: int = -1
     unit: str = ""
+    choice: int = 0
+    factor: float = 1.0
 
     @property
     def name(self) -> str:
         return shown(".".join(self.path))
 
 
-_MODEL_NAME = re.compile(
-    r"gpt|claude|gemini|llama|mi[sx]tral|command|deepseek|grok|qwen|kimi|nova-|titan|embed|whisper|dall|sonnet|haiku|"
-    r"opus|\bo[1-9]\b|davinci|phi-",
-    re.I,
-)
-
 _TIERS = ("standard", "default", "priority", "flex", "scale", "batch", "message", "auto")
 
 
-def columns_of(table: Table, shape: Format, decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
+def declared(table: Table, shape: Format, decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
+    """The columns that the format's declaration names, as far as the file has them."""
+    by_name: dict[str, Source] = {}
+    for source in table.sources:
+        if source.plain not in by_name or (source.full and not by_name[source.plain].full):
+            by_name[source.plain] = source
+    names = set(by_name)
+    columns: list[Column] = []
+    for role in ROLES:
+        for choice, terms in enumerate(alternatives(shape.fields.get(role, ""))):
+            for options in terms:
+                for name, factor in options:
+                    place = _place(name, names, by_name, table)
+                    if place:
+                        known = by_name.get(named(name, names) or "")
+                        unit = _unit(role, known, decimal, assumptions, True) if known else ""
+                        columns.append(Column(role, place[0], place[1], unit, choice, factor))
+                        break
+    if shape.wide:
+        columns += [Column(shape.wide, ("(column)",), LABEL), Column("cost", ("(cell)",), VALUE)]
+    return tuple(columns)
+
+
+def _place(name: str, names: set[str], by_name: dict[str, Source], table: Table) -> tuple[tuple[str, ...], int] | None:
+    """Path and position of a declared name; one with a point in it is found by what it is in."""
+    found = named(name, names)
+    if found:
+        return by_name[found].path, by_name[found].position
+    container, _, leaf = name.rpartition(".")
+    if not container:
+        return None
+    for source in table.sources:
+        for end in range(1, len(source.path)):
+            if plain_name(".".join(source.path[:end])) == container:
+                return (*source.path[:end], leaf), source.position
+        if source.plain == container and not source.full:
+            return (*source.path, leaf), source.position
+    return None
+
+
+def columns_of(table: Table, decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
+    """The columns of a table that no format declares, by their names and contents."""
     candidates: dict[Role, list[tuple[tuple[int, int, int], bool, Source]]] = {}
     for order, source in enumerate(table.sources):
         meaning = meaning_of(source.path)
-        if meaning and _fits(meaning.role, source, shape, decimal):
+        if meaning and _fits(meaning.role, source, decimal):
             key = (int(not source.full), meaning.rank, len(source.path) * 1000 + order)
             candidates.setdefault(meaning.role, []).append((key, meaning.part, source))
-    if shape == "langfuse" and "feature" not in candidates:
-        candidates["feature"] = [((0, 0, 0), False, source) for source in table.sources if source.path == ("name",)]
     if "input_tokens" in candidates:
         candidates.pop("uncached_tokens", None)
-    if shape != "langfuse":
-        candidates.pop("kind", None)
-    if shape != "anthropic":
-        candidates.pop("window", None)
+    candidates.pop("window", None)
     columns: list[Column] = []
     for role in ROLES:
         found = sorted(candidates.get(role, []), key=lambda candidate: candidate[0])
@@ -73,51 +111,80 @@ def columns_of(table: Table, shape: Format, decimal: str, assumptions: list[str]
         taken = [candidate for candidate in found if candidate[1]] if found[0][1] else found[:1]
         seen: set[str] = set()
         for _, _, source in taken:
-            plain = plain_name(".".join(source.path))
-            if plain not in seen:
-                seen.add(plain)
-                unit = _unit(role, source, shape, decimal, assumptions)
-                columns.append(Column(role, source.path, source.position, unit))
+            if source.plain not in seen:
+                seen.add(source.plain)
+                unit = _unit(role, source, decimal, assumptions)
+                columns.append(Column(role, source.path, source.position, unit, factor=_factor(role, unit)))
         same = [source for _, _, source in found if plain_name(source.path[-1]) == plain_name(taken[0][2].path[-1])]
         if table.layout == "csv" and len(same) > 1 and len(same[0].path) == 1:
             assumptions.append(f"Of {len(same)} columns “{same[0].name}” the first that has values is used.")
-    if shape == "langfuse":
-        columns += _details(columns)
     return tuple(columns)
 
 
-def _details(columns: list[Column]) -> Iterator[Column]:
-    """The other keys of Langfuse's token details: which there are differs from row to row."""
-    inputs = next((column for column in columns if "usage_details" in map(plain_name, column.path[:-1])), None)
-    if not inputs:
-        return
-    have = {column.path for column in columns}
-    for role, names in _DETAILS.items():
-        for name in names.split():
-            path = (*inputs.path[:-1], name)
-            if path not in have:
-                yield Column(role, path, inputs.position)
+def chosen(table: Table, roles: Mapping[str, str], decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
+    """The columns as a person named their roles."""
+    columns: list[Column] = []
+    for source in table.sources:
+        role = next((one for one in ROLES if one == roles.get(source.name)), None)
+        if role and source.name not in {column.name for column in columns}:
+            unit = _unit(role, source, decimal, assumptions)
+            columns.append(Column(role, source.path, source.position, unit, factor=_factor(role, unit)))
+    return tuple(columns)
 
 
-_DETAILS: dict[Role, str] = {
-    "output_tokens": "output output_reasoning_tokens output_reasoning",
-    "cached_tokens": "input_cached_tokens cache_read_input_tokens input_cache_read input_cached",
-    "cache_write_tokens": "cache_creation_input_tokens input_cache_creation",
-}
+def _factor(role: Role, unit: str) -> float:
+    return 1000.0 if (role, unit) == ("latency_ms", "s") else 0.01 if (role, unit) == ("cost", "cents") else 1.0
 
 
-def _fits(role: Role, source: Source, shape: Format, decimal: str) -> bool:
-    """Whether what stands in the cells can be what the name says; nothing at all can."""
+def is_weak(column: Column) -> bool:
+    """Tell if the name of a cost may as well be that of something else."""
+    plain = plain_name(column.path[-1])
+    return plain in WEAK or re.sub("_(?:in_)?[a-z]{3}$", "", plain) in WEAK
+
+
+def unpivoted(table: Table, columns: tuple[Column, ...], decimal: str) -> tuple[tuple[Column, ...], tuple[int, ...]]:
+    """Return the columns of a wide table (one a model or a month) as those of a long one, and the wide positions."""
+    taken = {column.position for column in columns if column.role in ("timestamp", "user", "team", "project", "model")}
+    wide: dict[Role, list[Source]] = {"model": [], "timestamp": []}
+    for source in table.sources:
+        cells = source.full
+        if len(source.path) > 1 or source.position in taken or not cells:
+            continue
+        if sum(number(cell, decimal) is not None for cell in cells) * 5 >= len(cells) * 4:
+            if MODEL.search(source.path[0]) and not meaning_of(source.path):
+                wide["model"].append(source)
+            elif is_time(source.path[0]):
+                wide["timestamp"].append(source)
+    for role, sources in wide.items():
+        if len(sources) < 2 or any(column.role == role for column in columns):
+            continue
+        values = [value for source in sources for cell in source.full if (value := number(cell, decimal)) is not None]
+        signs = any(re.search("[$€£¥₹]", cell) for source in sources for cell in [source.path[0], *source.full])
+        if not (signs or any(value % 1 for value in values)):
+            continue
+        kept = [column for column in columns if column.position in taken]
+        if role == "timestamp" and not any(column.role == "model" for column in kept):
+            first = next((one for one in table.sources if one.position == 0 and one.full), None)
+            if not first or is_time(first.full[0]):
+                continue
+            kept = [column for column in kept if column.position != 0] + [Column("model", first.path, 0)]
+        sign = next((code for source in sources for mark, code in CURRENCIES.items()
+                     if any(mark in cell for cell in [source.path[0], *source.full])), "")  # fmt: skip
+        more = [Column(role, ("(column)",), LABEL), Column("cost", ("(cell)",), VALUE, sign)]
+        return (*kept, *more), tuple(source.position for source in sources)
+    return columns, ()
+
+
+def _fits(role: Role, source: Source, decimal: str) -> bool:
+    """Tell if what stands in the cells can be what the name says; nothing at all can."""
     cells = source.full
     if not cells:
-        return source.position >= 0 or role in ("status", "user", "feature", "cached_tokens", "cost")
+        return source.position >= 0 or role in (*_TEXTS, "cached_tokens", "cost")
     if role in ("timestamp", "ended"):
         fitting = sum(is_time(cell) for cell in cells)
     elif role == "model":
-        if shape == "langfuse" and source.path == ("model_id",):
-            return False
         fitting = sum(number(cell, decimal) is None and not is_time(cell) for cell in cells)
-    elif role in ("status", "user", "feature", "kind", "window"):
+    elif role in _TEXTS:
         return not all(cell.startswith(("{", "[{")) for cell in cells)
     elif role == "currency":
         fitting = sum(cell.upper() in CURRENCIES or re.fullmatch("[A-Za-z]{3}", cell) is not None for cell in cells)
@@ -130,22 +197,25 @@ def _fits(role: Role, source: Source, shape: Format, decimal: str) -> bool:
     return fitting * 2 >= len(cells)
 
 
-def _unit(role: Role, source: Source, shape: Format, decimal: str, assumptions: list[str]) -> str:
-    plain = plain_name(".".join(source.path))
+_TEXTS: tuple[Role, ...] = (
+    "status", "user", "team", "project", "api_key", "feature", "environment", "provider", "sku", "record", "window",
+    "span", "trace", "parent", "included",
+)  # fmt: skip
+
+
+def _unit(role: Role, source: Source, decimal: str, assumptions: list[str], told: bool = False) -> str:
+    """The unit of a column. `told`: a declaration has its factor already."""
+    plain = source.plain
     last = plain.rpartition("_")[2]
-    if role == "latency_ms":
+    if role == "latency_ms" and not told:
         if last in UNITS:
             return UNITS[last]
-        if shape == "langfuse":
-            return "s"
         values = sorted(value for cell in source.full if (value := number(cell, decimal)) is not None)
         seconds = bool(values) and values[len(values) // 2] < 100 and any(value % 1 for value in values)
         assumptions.append(f"“{source.name}” names no unit: taken as {'seconds' if seconds else 'milliseconds'}.")
         return "s" if seconds else "ms"
-    if role == "cost":
-        if shape == "anthropic" and source.path == ("amount",):
-            return "cents"
-        return "cents" if last == "cents" else last.upper() if last in CODES else ""
+    if role in ("cost", "gross"):
+        return "cents" if last == "cents" and not told else last.upper() if last in CODES else ""
     if role == "status":
         if plain in ("success", "succeeded", "is_success", "ok"):
             return "success"
@@ -161,6 +231,8 @@ def _unit(role: Role, source: Source, shape: Format, decimal: str, assumptions: 
 
 def _date_order(source: Source, assumptions: list[str]) -> str:
     dates = [match for cell in source.full if (match := NUMERIC_DATE.fullmatch(cell))]
+    if any(NAMED_DATE.fullmatch(cell) and not is_plain_time(cell) for cell in source.full[:50]):
+        return "named"
     if not dates:
         if any(
             ISO.fullmatch(cell) and not re.search(r"(?:Z|UTC|GMT|[+-]\d\d:?\d{0,2})$", cell) for cell in source.full
@@ -170,23 +242,28 @@ def _date_order(source: Source, assumptions: list[str]) -> str:
     assumptions.append("Times without a zone are taken as UTC.")
     if any(int(match[1]) > 12 for match in dates):
         return "day_first"
-    if any(int(match[3]) > 12 for match in dates) or dates[0][2] == "/":
-        if not any(int(match[3]) > 12 for match in dates):
-            assumptions.append("Dates like 03/04/2026 are taken as month, day, year.")
+    if any(int(match[3]) > 12 for match in dates):
         return "month_first"
-    return "day_first"
+    if dates[0][2] != "/":
+        return "day_first"
+    # Both readings are possible: the days of an export stand close together in the right one.
+    days = [31 * int(match[3]) + int(match[1]) for match in dates]
+    months = [31 * int(match[1]) + int(match[3]) for match in dates]
+    day_first = max(days) - min(days) < max(months) - min(months)
+    order = "day, month" if day_first else "month, day"
+    assumptions.append(f"Dates like 03/04/2026 are taken as {order}, year.")
+    return "day_first" if day_first else "month_first"
 
 
 def is_signed(table: Table, columns: tuple[Column, ...]) -> bool:
-    """Whether each cost has its currency beside the number."""
+    """Tell if each cost has its currency beside the number."""
     places = [(column.position, column.path) for column in columns if column.role == "cost"]
     cells = [cell for source in table.sources if (source.position, source.path) in places for cell in source.full]
     return bool(cells) and all(CURRENCY_SIGNS.search(cell.strip()) for cell in cells)
 
 
-def is_cached_in_input(
-    table: Table, shape: Format, columns: tuple[Column, ...], decimal: str, assumptions: list[str]
-) -> bool:
+def is_cached_in_input(table: Table, columns: tuple[Column, ...], decimal: str, assumptions: list[str]) -> bool:
+    """Tell if the input tokens contain the cached ones, by the names and by the numbers."""
     inputs = [column for column in columns if column.role in ("input_tokens", "uncached_tokens")]
     cached = [column for column in columns if column.role == "cached_tokens"]
     if any(column.role == "uncached_tokens" for column in inputs):
@@ -208,13 +285,13 @@ def is_cached_in_input(
     apart = plain_name(inputs[0].path[0]) == "usage_details" and not _totals_agree(cells, inputs, columns, decimal)
     if not (more or of_messages or apart):
         return True
-    if shape == "table":
+    if not apart:
         assumptions.append(f"“{inputs[0].name}” does not contain the cached tokens: they are added to it.")
     return False
 
 
 def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
-    """Whether rows look like sums over hours or days, although no column counts the requests in them."""
+    """Tell if rows look like sums over hours or days, although no column counts the requests in them."""
     for source in table.sources:
         full = source.full
         if full and (plain_name(source.path[-1]) in _REQUEST_IDS or all(map(TIME_OF_DAY.fullmatch, full))):
@@ -257,7 +334,7 @@ def _totals_agree(
     columns: tuple[Column, ...],
     decimal: str,
 ) -> bool:
-    """Whether input and output alone make up the total, so that the cached tokens are in the input."""
+    """Tell if input and output alone make up the total, so that the cached tokens are in the input."""
     position = inputs[0].position
     total = cells.get((position, (*inputs[0].path[:-1], "total")))
     output = [column for column in columns if column.role == "output_tokens" and column.path[-1] == "output"]
@@ -273,31 +350,13 @@ def _totals_agree(
     return bool(telling) and all(row[0] == row[1] + row[2] for row in telling)
 
 
-def format_of(names: set[str], sources: list[Source]) -> Format:
-    kinds = {cell for source in sources if source.path == ("object",) for cell in source.cells}
-    if any(kind.startswith(("organization.usage", "organization.costs")) for kind in kinds):
-        return "openai"
-    if names & {"num_model_requests", "n_context_tokens_total"} or {"amount_value", "amount_currency"} <= names:
-        return "openai"
-    if names & {"usage_date_utc", "usage_input_tokens_no_cache"} or {"starting_at", "ending_at"} <= names:
-        return "anthropic"
-    if {"uncached_input_tokens", "cache_read_input_tokens"} <= names:
-        return "anthropic"
-    langfuse = {"usage_details", "provided_model_name", "calculated_total_cost", "total_cost", "usage_details_input"}
-    if "trace_id" in names and names & (langfuse | {"usage_details_total"}):
-        return "langfuse"
-    if "spend" in names and names & {"call_type", "request_id", "model_group", "cache_hit", "completion_start_time"}:
-        return "litellm"
-    return "table"
-
-
 def name_by_content(table: Table, assumptions: list[str]) -> None:
     """Name the columns of a table without a header: a time and a model by what they look like, then the usual order."""
     times = [source for source in table.sources if source.full and all(is_time(cell) for cell in source.full)]
     models = [
         source
         for source in table.sources
-        if source.full and sum(bool(_MODEL_NAME.search(cell)) for cell in source.full) * 5 >= len(source.full) * 3
+        if source.full and sum(bool(MODEL.search(cell)) for cell in source.full) * 5 >= len(source.full) * 3
     ]
     numbers = [
         source

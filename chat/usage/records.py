@@ -5,9 +5,75 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from chat.usage.formats import FORMATS, Format
+from chat.usage.names import meaning_of
 from chat.usage.text import HEAD
 
 MAX_LINE = 1024 * 1024
+
+
+def records_of(document: Any, shape: Format | None) -> Iterator[dict[str, Any]]:
+    """The records in a JSON document: by the format's declaration, or in the usual lists of pages and buckets."""
+    if shape and shape.expand:
+        yield from EXPAND[shape.expand](document)
+    elif shape and shape.path:
+        yield from follow(document, shape.path)
+    else:
+        yield from records(document)
+
+
+def follow(value: Any, path: str) -> Iterator[dict[str, Any]]:
+    """The records at a path: `a[]` goes through a list, `a{name}` through an object whose keys go to `name`, and `?`
+    takes the record itself where the list is missing or empty. Of paths with `|` between them the first that leads to a
+    record.
+
+    What stands around a record is in its `outer`. Steps that the document is already past are left out.
+    """
+    if isinstance(value, list):
+        for item in value:
+            yield from follow(item, path)
+        return
+    if not isinstance(value, dict):
+        return
+    known = False
+    for alternative in path.split("|"):
+        steps = _STEP.findall(alternative)
+        start = next((at for at, step in enumerate(steps) if step[0] in value), None)
+        if start is not None:
+            known = True
+            found = _walk(value, steps[start:], {})
+            first = next(found, None)
+            if first is not None:
+                yield first
+                yield from found
+                return
+    if not known:
+        yield from records(value)
+
+
+_STEP = re.compile(r"(\w+)(?:\{(\w+)\})?(\[\])?(\?)?\.?")
+
+
+def _walk(
+    value: dict[str, Any], steps: list[tuple[str, str, str, str]], outer: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    if not steps:
+        yield from ({**record, "outer": outer} if outer else record for record in records(value))
+        return
+    (key, name, many, optional), *rest = steps
+    inner = value.get(key)
+    around = {**outer, **{one: item for one, item in value.items() if one != key and not isinstance(item, list)}}
+    items: dict[str, Any] = inner if name and isinstance(inner, dict) else {"": inner}
+    pairs = [({name: one} if name else {}, item) for one, item in items.items()]
+    found = False
+    for named, item in pairs:
+        for one in item if many and isinstance(item, list) else [item]:
+            if isinstance(one, dict):
+                found = True
+                keys, more = ({}, {**around, **named}) if many else (named, around)
+                yield from _walk({**one, **keys}, rest, more if many or name else outer)
+    if optional and not found:
+        yield {**value, "outer": outer} if outer else value
 
 
 def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -18,6 +84,11 @@ def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         for item in value:
             yield from records(item, depth + 1)
     elif isinstance(value, dict):
+        columns, rows = value.get("columns"), value.get("rows")
+        if isinstance(columns, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
+            names = [str(one.get("name")) if isinstance(one, dict) else str(one) for one in columns]
+            yield from (dict(zip(names, row, strict=False)) for row in rows)
+            return
         for key in _LISTS:
             inner = value.get(key)
             if isinstance(inner, list) and all(isinstance(item, dict) for item in inner):
@@ -25,7 +96,70 @@ def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
                 for item in inner:
                     yield from ({**outer, **record} for record in records(item, depth + 1))
                 return
+        only = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
+        # A list under a name of its own, if the record around it is none by itself.
+        if depth == 0 and len(only) == 1 and _meanings(only[0][0]) > 1 and not _meanings(value):
+            yield from (item for item in only[0] if isinstance(item, dict))
+            return
         yield value
+
+
+def _meanings(record: dict[str, Any]) -> int:
+    return sum(meaning_of((key,)) is not None for key, value in record.items() if not isinstance(value, list))
+
+
+def goes_on(document: Any) -> bool:
+    """Tell if a page says that more pages follow it."""
+    if not isinstance(document, dict) or _PAGES.isdisjoint(document):
+        return False
+    inner = [item for key in _WRAPPERS if isinstance(item := document.get(key), dict)]
+    return any(page.get(key) for page in (document, *inner) for key in _MORE)
+
+
+def _weave(call: Any) -> Iterator[dict[str, Any]]:
+    """One record a model: its usage and its costs, which are keyed by its name."""
+    summary = call.get("summary") if isinstance(call, dict) else None
+    if isinstance(call, list) or not isinstance(summary, dict) or not isinstance(summary.get("usage"), dict):
+        return
+    weave = summary.get("weave")
+    costs = weave.get("costs") if isinstance(weave, dict) else None
+    for model, usage in summary["usage"].items():
+        if isinstance(usage, dict):
+            cost = costs.get(model) if isinstance(costs, dict) else None
+            yield {**usage, **(cost if isinstance(cost, dict) else {}), "model": model, "outer": call}
+
+
+def _mistral(page: Any) -> Iterator[dict[str, Any]]:
+    """One record an entry of a model, with the price of its metric and group."""
+    if not isinstance(page, dict) or not isinstance(page.get("prices"), list):
+        return
+    listed = [price for price in page["prices"] if isinstance(price, dict)]
+    prices = {_metric(price): price.get("price") for price in listed}
+    for part in page.values():
+        models = part.get("models") if isinstance(part, dict) else None
+        for model, kinds in models.items() if isinstance(models, dict) else []:
+            for kind, entries in kinds.items() if isinstance(kinds, dict) else []:
+                for entry in entries if isinstance(entries, list) else []:
+                    if isinstance(entry, dict):
+                        name = entry.get("billing_display_name") or model.partition("::")[0]
+                        more = {"unit_price": prices.get(_metric(entry)), "currency": page.get("currency")}
+                        yield {**entry, **more, "kind": kind, "model": name}
+
+
+def _metric(entry: dict[str, Any]) -> str:
+    return f"{entry.get('billing_metric')}::{entry.get('billing_group')}"
+
+
+EXPAND = {"weave": _weave, "mistral": _mistral}
+
+_MORE = (
+    "has_more", "hasMore", "next_page", "nextPage", "nextPageToken", "NextPageToken", "next_page_token", "next_cursor",
+    "nextCursor", "nextLink", "hasNextPage",
+)  # fmt: skip
+
+
+_WRAPPERS = ("pagination", "meta", "properties")
+_PAGES = frozenset((*_MORE, *_WRAPPERS))
 
 
 def elements(text: str) -> Iterator[tuple[int, Any]]:
@@ -65,11 +199,14 @@ def _end_of_gap(text: str, at: int) -> int:
 
 
 def at_path(record: Any, path: tuple[str, ...]) -> str:
-    """What stands under the keys, as a cell of text; empty where there is nothing."""
+    """Return what stands under the keys, as a cell of text; empty where there is nothing."""
     for key in path:
-        if not isinstance(record, dict):
+        if isinstance(record, list):
+            record = _in_list(record).get(key)
+        elif isinstance(record, dict):
+            record = record.get(key)
+        else:
             return ""
-        record = record.get(key)
     return cell_of(record)
 
 
@@ -85,9 +222,25 @@ def cell_of(value: Any) -> str:
     return str(value)
 
 
-_LISTS = ("data", "results", "logs", "spend_logs", "observations")
+def _in_list(items: list[Any]) -> dict[str, Any]:
+    """A list of objects as one: labels with a key and a value by their key, amounts as their sum."""
+    found: dict[str, Any] = {}
+    for item in items:
+        if isinstance(item, dict):
+            if isinstance(item.get("key"), str) and "value" in item:
+                found[item["key"]] = item["value"]
+            elif "amount" in item:
+                try:
+                    found["amount"] = found.get("amount", 0.0) + float(item["amount"])
+                except (TypeError, ValueError):
+                    continue
+    return found
+
+
+_LISTS = ("data", "results", "result", "logs", "spend_logs", "observations", "items", "records")
 _GAP = re.compile(r"[\s,]*")
-_LIST_START = re.compile(rf'"(?:{"|".join(_LISTS)})"\s*:\s*\[')
+_STARTS = {step[0] for one in FORMATS for step in _STEP.findall(one.path.replace("|", "."))} | set(_LISTS)
+_LIST_START = re.compile(rf'"(?:{"|".join(sorted(_STARTS))})"\s*:\s*\[')
 
 
 def flatten(record: dict[str, Any], path: tuple[str, ...], into: dict[tuple[str, ...], str]) -> None:
@@ -96,7 +249,9 @@ def flatten(record: dict[str, Any], path: tuple[str, ...], into: dict[tuple[str,
             return
         if len(key) > 200:
             continue
-        if isinstance(value, dict) and len(path) < 5:
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            value = _in_list(value)
+        if isinstance(value, dict) and len(path) < 6:
             flatten(value, (*path, key), into)
         elif not (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
             into[(*path, key)] = cell_of(value)[:500]

@@ -5,15 +5,17 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from chat.usage.cells import CURRENCY_SIGNS, is_value
-from chat.usage.names import Role, meaning_of, shown
-from chat.usage.records import elements, flatten, json_of, records
+from chat.usage.cells import CURRENCY_SIGNS, is_time, is_value, number
+from chat.usage.formats import FORMATS, Format
+from chat.usage.names import CODES, NUMBERS, meaning_of, plain_name, shown
+from chat.usage.records import elements, flatten, goes_on, json_of, records_of
 
 Layout = Literal["csv", "jsonl", "json"]
+MAX_PREAMBLE = 40  # rows before the header
 
 
 @dataclass(slots=True)
@@ -29,24 +31,31 @@ class Source:
         return shown(".".join(self.path))
 
     @property
+    def plain(self) -> str:
+        return plain_name(".".join(self.path))
+
+    @property
     def full(self) -> list[str]:
         return [cell for cell in self.cells if cell.strip() and cell.strip().lower() not in ("null", "none")]
 
 
 @dataclass(slots=True)
 class Table:
-    """The head as columns. `score` compares ways of reading it: named roles first, then regular rows."""
+    """The head as columns, and the format that they fit. `score` compares ways of reading it: a format first, then
+    named roles, then regular rows. `currency`: the one that a line before the header names."""
 
     layout: Layout
     delimiter: str
     header_line: int
     width: int
     sources: list[Source]
-    score: tuple[int, int]
+    score: tuple[int, int, int]
+    shape: Format | None = None
+    currency: str = ""
+    more: bool = False
 
     @staticmethod
     def of_json(text: str, cut: bool) -> "Table | None":
-        rows: list[dict[tuple[str, ...], str]] = []
         lines = [line for line in _lines(text, 1000) if line.strip()]
         values = [json_of(line) for line in lines[:-1] if len(lines) > 1] if cut else [json_of(line) for line in lines]
         whole = [value for value in values if isinstance(value, dict)]
@@ -60,18 +69,13 @@ class Table:
                         break
             except ValueError:
                 pass
-        for value in whole:
-            for record in records(value):
-                row: dict[tuple[str, ...], str] = {}
-                flatten(record, (), row)
-                rows.append(row)
-                if len(rows) >= 1000:
-                    break
+        shape = _shape_of(whole)
+        rows = _flat(whole, shape, 1000)
         if not rows:
             return None
         paths = list(dict.fromkeys(path for row in rows for path in row))[:300]
         sources = [Source(path, -1, [row.get(path, "") for row in rows]) for path in paths]
-        return Table(layout, "", 0, 0, sources, (0, 0))
+        return Table(layout, "", 0, 0, sources, (0, 0, 0), shape, more=bool(whole) and goes_on(whole[-1]))
 
     @staticmethod
     def of_csv(text: str, delimiter: str, cut: bool) -> "Table":
@@ -89,18 +93,24 @@ class Table:
                 continue
             if any(cell.strip() for cell in row):
                 rows.append((reader.line_num, row[:1000]))
-        header_at, named = -1, 0
-        for index, (_, row) in enumerate(rows[:10]):
+        header_at, named, fit, shape = -1, 0, 0, None
+        for index, (_, row) in enumerate(rows[:MAX_PREAMBLE]):
+            months = sum(map(is_time, row[1:])) > 1 and not any(number(cell, ".") is not None for cell in row)
+            if len(row) < 2 or (sum(is_value(cell) for cell in row) * 2 > len(row) and not months):
+                continue
+            # In the rows under the header JSON may stand in a cell, and a format may need what is in it.
+            names = {plain_name(cell) for cell in row} | _names_inside(row, rows[index + 1 : index + 6])
+            fits, found = max(((one.fits(names), one) for one in FORMATS), key=lambda one: one[0])
             known = len({meaning.role for cell in row if (meaning := meaning_of((cell,)))})
-            if known >= 2 and known > named and sum(is_value(cell) for cell in row) * 2 <= len(row):
-                header_at, named = index, known
+            if fits > fit or (not fit and index < 10 and (known >= 2 or months) and known > named):
+                header_at, named, fit, shape = index, known, fits, found if fits else None
         if header_at < 0 and len(rows) > 1 and _are_titles(rows[0][1]) and any(map(is_value, rows[1][1])):
             header_at = 0
         body = rows[header_at + 1 :]
         width = len(rows[header_at][1]) if header_at >= 0 else _usual(len(row) for _, row in rows)
         regular = sum(len(row) == width for _, row in body)
         if width < 2 or not rows:
-            return Table("csv", delimiter, 0, width, [], (0, 0))
+            return Table("csv", delimiter, 0, width, [], (0, 0, 0))
         header = rows[header_at][1] if header_at >= 0 else [""] * width
         good = [row for _, row in body if len(row) == width][:200]
         sources: list[Source] = []
@@ -109,18 +119,69 @@ class Table:
             sources.append(Source((title.strip()[:200],), position, cells))
             sources += _inside(sources[-1])
         line = rows[header_at][0] if header_at >= 0 else 0
-        return Table("csv", delimiter, line, width, sources, (named, regular * min(width, 30)))
+        score = (fit, named, regular * min(width, 30))
+        currency = _currency_in(row for _, row in rows[: max(header_at, 0)])
+        return Table("csv", delimiter, line, width, sources, score, shape, currency)
 
 
-def decimal_of(table: Table) -> Literal[".", ","]:
-    """The decimal mark, by cells that can be read in one way only. Tokens are whole, so 1.234 of them is a thousand."""
+def _shape_of(documents: list[Any]) -> Format | None:
+    """The format whose needs the records fit best."""
+    best, fit = None, 0
+    plain: set[str] | None = None
+    for shape in FORMATS:
+        if shape.path or shape.expand or plain is None:
+            rows = _flat(documents[:100], shape, 30)
+            names = {plain_name(".".join(path)) for row in rows for path in row}
+            if not (shape.path or shape.expand):
+                plain = names
+        else:
+            names = plain
+        if (fits := shape.fits(names)) > fit:
+            best, fit = shape, fits
+    return best
+
+
+def _flat(documents: list[Any], shape: Format | None, limit: int) -> list[dict[tuple[str, ...], str]]:
+    rows: list[dict[tuple[str, ...], str]] = []
+    for record in itertools.islice((one for value in documents for one in records_of(value, shape)), limit):
+        row: dict[tuple[str, ...], str] = {}
+        flatten(record, (), row)
+        rows.append(row)
+    return rows
+
+
+def _names_inside(header: list[str], rows: Sequence[tuple[int, list[str]]]) -> set[str]:
+    names: set[str] = set()
+    for _, row in rows:
+        for title, cell in zip(header, row, strict=False):
+            if cell.startswith("{") and isinstance(value := json_of(cell), dict):
+                names |= {plain_name(f"{title}.{key}") for key in value if isinstance(key, str)}
+    return names
+
+
+def _currency_in(rows: Iterator[list[str]]) -> str:
+    for row in rows:
+        for label, value in itertools.pairwise(cell.strip() for cell in row):
+            if (
+                re.fullmatch(r"currency|währung|devise|moneda|valuta|moeda|通貨|货币", label, re.I)
+                and value.lower() in CODES
+            ):
+                return value.upper()
+    return ""
+
+
+def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ","]:
+    """The decimal mark, by cells that can be read in one way only. Tokens are whole, so 1.234 of them is a thousand.
+
+    `numbers`: the positions of columns with numbers, where the header does not say so in itself.
+    """
     point = comma = 0
     seen_comma = False
     for source in table.sources:
         meaning = meaning_of(source.path)
-        if not meaning or meaning.role not in _NUMBERS:
+        if not (meaning and meaning.role in NUMBERS) and source.position not in (numbers or set()):
             continue
-        whole = meaning.role not in ("cost", "latency_ms")
+        whole = bool(meaning) and meaning is not None and meaning.role not in _FRACTIONS
         for cell in source.full:
             bare = CURRENCY_SIGNS.sub("", cell).strip()
             marks = re.sub(r"[^.,]", "", bare)
@@ -138,10 +199,7 @@ def decimal_of(table: Table) -> Literal[".", ","]:
     return "." if point > comma else ","
 
 
-_NUMBERS: tuple[Role, ...] = (
-    "input_tokens", "uncached_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "latency_ms", "cost",
-    "requests",
-)  # fmt: skip
+_FRACTIONS = ("cost", "credit", "gross", "unit_price", "quantity", "latency_ms", "minutes")
 
 
 def _inside(source: Source) -> list[Source]:
@@ -171,3 +229,21 @@ def _lines(text: str, limit: int) -> list[str]:
 def _usual(lengths: Iterator[int]) -> int:
     found = Counter(lengths).most_common(1)
     return found[0][0] if found else 0
+
+
+def is_money_like(source: Source) -> bool:
+    """Tell if a column looks like money by its name, or by signs of currencies in its cells."""
+    numbers = [cell for cell in source.full if re.search(r"\d", cell) and len(cell) < 40]
+    if len(numbers) * 2 < len(source.full) or not numbers:
+        return False
+    signed = sum(bool(re.search(r"[$€£¥₹]", cell)) for cell in numbers) * 2 > len(numbers)
+    return signed or (bool(_MONEY.search(source.plain)) and not _NO_MONEY.search(source.plain))
+
+
+_MONEY = re.compile(
+    r"cost|spend|price|amount|charge|fee\b|billed|invoice|budget|credit|usd|eur\b|gbp|jpy|cny|\bmoney|betrag|kosten|preis|"
+    r"cout|montant|importe|prezzo|precio|cents|saving|discount|subtotal"
+)
+_NO_MONEY = re.compile(
+    r"token|quantity|usage_amount|charge_(?:type|category|period)|(?:^|_)(?:id|date|time|currency|count)(?:$|_)"
+)

@@ -1,9 +1,13 @@
-"""From the bytes of a file to its text, and what is none. PURE: standard library."""
+"""The text in the bytes of a file, and what is none. PURE: standard library."""
 
 import codecs
 import re
+import struct
+import zlib
+from typing import Literal
 
 HEAD = 256 * 1024
+Container = Literal["", "gzip", "zip", "workbook", "parquet"]
 
 
 def text_of(head: bytes) -> str:
@@ -12,14 +16,39 @@ def text_of(head: bytes) -> str:
     return codecs.getincrementaldecoder(encoding_of(head))("replace").decode(head).removeprefix("\ufeff")
 
 
-def refusal_of(head: bytes, name: str) -> str:
-    ending = name.lower().rpartition(".")[2]
-    if head.startswith(b"PK\x03\x04"):
-        what = "an Excel workbook" if ending in ("xlsx", "xlsm") else "a ZIP archive"
-        return f"This is {what}. Save what is in it as CSV or JSONL and send that."
-    for magic, what in ((b"\x1f\x8b", "compressed with gzip"), (b"PAR1", "a Parquet file"), (b"%PDF", "a PDF file")):
-        if head.startswith(magic):
-            return f"This is {what}. Send the same data as plain CSV or JSONL."
+def container_of(head: bytes, name: str) -> tuple[Container, bytes, str]:
+    """The container of a file, with the beginning and the name of its first part as far as the head has them."""
+    if head.startswith(b"PAR1"):
+        return "parquet", b"", name
+    if head.startswith(b"\x1f\x8b"):
+        inner = inflated(head, 31)
+        return ("gzip", inner, re.sub(r"\.gz$", "", name, flags=re.I)) if inner else ("", b"", name)
+    if not head.startswith(b"PK\x03\x04") or len(head) < 30:
+        return "", b"", name
+    method, size, extra = int.from_bytes(head[8:10], "little"), *struct.unpack("<HH", head[26:30])
+    first = head[30 : 30 + size].decode("utf-8", "replace")
+    if re.match(r"\[Content_Types\]|_rels/|xl/|docProps/|mimetype$", first):
+        return "workbook", b"", name
+    body = head[30 + size + extra :]
+    inner = inflated(body, -15) if method == 8 else body if method == 0 else b""
+    return "zip", b"" if first.endswith("/") or inner.startswith(b"PK") else inner, first
+
+
+def inflated(data: bytes, window: int) -> bytes:
+    """The first 256 KiB of compressed data; what there is of it where it is broken, empty where it is none."""
+    try:
+        return zlib.decompressobj(window).decompress(data, HEAD)
+    except zlib.error:
+        return b""
+
+
+def refusal_of(head: bytes) -> str:
+    if head.startswith(b"\x1f\x8b"):
+        return "This is said to be compressed with gzip, but cannot be unpacked."
+    if head.startswith(b"%PDF"):
+        return "This is a PDF file. Send the same data as CSV, JSONL or a workbook."
+    if head.startswith(b"\xd0\xcf\x11\xe0"):
+        return "This is an old or encrypted Office file. Save it as .xlsx or CSV and send that."
     return ""
 
 
@@ -50,7 +79,7 @@ def is_binary(text: str) -> bool:
 
 
 def is_prose(text: str) -> bool:
-    """Whether most of it is words, in lines of sentences."""
+    """Tell if most of it is words, in lines of sentences."""
     sample = text[:20_000]
     letters = sum(len(word) for word in re.findall(r"[^\W\d_]{2,}", sample))
     lines = [line for line in sample.splitlines() if line.strip()]

@@ -1,0 +1,426 @@
+"""A `Workload` out of quantities: each number goes to its field, or among those that found no place.
+
+A request is worked out only if nothing is missing, unused or in doubt; else its form is shown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agents.advisor import vocabulary as words
+from agents.advisor.grammar import Quantity, Read
+from agents.advisor.request import TITLES, Workload, said, short, used
+from agents.advisor.workload import ratios_of
+from agents.usage.prices import common_models, price_lookup
+
+LONGEST_PROMPT = 1_000_000  # tokens: more than this without "per request" may be of a day or of everything
+MAX_SPEND = 1e11  # a month, in any currency: more than all of the world's AI spend
+
+
+@dataclass(slots=True)
+class Reading:
+    """A message as it was read. `missing`: fields that an answer needs. `unused`: numbers without a place.
+
+    `refusal`: a sentence for the user where the request cannot be.
+    """
+
+    request: Workload
+    missing: list[str] = field(default_factory=list)
+    unused: list[Quantity] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    refusal: str = ""
+
+    @property
+    def certain(self) -> bool:
+        """Tell if figures may be worked out of it."""
+        return not (self.missing or self.unused or self.doubts or self.refusal)
+
+
+def fill(read: Read, before: Reading | None = None) -> Reading:
+    """Return the workload of a message. What it lacks is taken from `before`, the conversation so far.
+
+    What the conversation left without a place, or in doubt, stays so until a message is certain by itself.
+    """
+    alone = _filled(read, None)
+    if before is None or alone.certain or (alone.request.goal == "cost" and not alone.missing):
+        return alone
+    found = _filled(read, before.request)
+    found.unused = [*before.unused, *found.unused]
+    found.doubts = [*before.doubts, *found.doubts]
+    return found
+
+
+def _filled(read: Read, before: Workload | None) -> Reading:
+    filling = _Filling(read, before)
+    for one in read.quantities:
+        filling.take(one)
+    return filling.finish()
+
+
+class _Filling:
+    def __init__(self, read: Read, before: Workload | None) -> None:
+        self._read, self._before = read, before
+        self._values: dict[str, Any] = {}
+        self._reading = Reading(Workload(), doubts=list(read.doubts))
+        self._counted = any(one.unit in ("token", "request") for one in read.quantities)
+        self._token_noun: str | None = None
+        self._call_noun = ""
+        self._shares: dict[str, float] = {}
+        self._system = False
+        self._amounts = sum(one.unit == "period" for one in read.quantities)
+        self._requests = [one for one in read.quantities if one.unit == "request"]
+        self._ceiling_per = ""
+
+    def take(self, one: Quantity) -> None:
+        placed = one.value is not None and getattr(self, f"_take_{one.unit or 'number'}")(one, one.value)
+        if not placed:
+            self._reading.unused.append(one)
+
+    def _set(self, **values: Any) -> bool:
+        """Set the fields, unless one of them already has another value."""
+        if any(name in self._values and self._values[name] != value for name, value in values.items()):
+            return False
+        self._values |= values
+        return True
+
+    def _take_token(self, one: Quantity, value: float) -> bool:
+        scope = _token_scope(one)
+        if scope is None:
+            return False
+        if not scope:
+            known = self._before is not None and self._before.requests is not None
+            scope = "request" if self._requests or known else "once"
+            if not self._requests and self._before is not None and self._before.tokens_per:
+                scope = self._before.tokens_per
+            if self._requests and (value > LONGEST_PROMPT or self._read.has("total")):
+                scope = ""
+        name = {"in": "input_tokens", "out": "output_tokens"}.get(one.direction, "all_tokens")
+        if name in self._values or (scope and not self._set(tokens_per=scope)):
+            return False
+        if scope == "request":
+            noun = one.noun.removeprefix("/") if one.noun.startswith("/") else ""
+            if self._token_noun not in (None, noun):
+                self._reading.doubts.append("tokens of what")
+            self._token_noun = noun
+        self._system = self._system or one.system
+        return self._set(**{name: value})
+
+    def _take_character(self, one: Quantity, value: float) -> bool:
+        self._values["converted"] = f"{short(value)} {one.unit}s at {words.CONVERSIONS[one.unit]}"
+        factor = words.TOKENS_OF[one.unit]
+        per = one.per or (("request",) if self._requests and self._requests[0].per else ())
+        return self._take_token(replace(one, per=per), value * factor)
+
+    _take_word = _take_page = _take_character
+
+    def _take_request(self, one: Quantity, value: float) -> bool:
+        period = next((per for per in one.per if per in words.PERIODS), "")
+        noun = one.noun.removeprefix("/")
+        if "request" in one.per:
+            self._call_noun = noun
+            return not period and self._set(calls=value)
+        if "user" in one.per:
+            return bool(period) and self._set(requests=value, requests_per=period, requests_by="user", noun=noun)
+        return self._set(requests=value, requests_per=period, requests_by="all", noun=noun)
+
+    def _take_user(self, one: Quantity, value: float) -> bool:
+        return not one.per and self._set(users=value)
+
+    def _take_money(self, one: Quantity, value: float) -> bool:
+        periods = [per for per in one.per if per in words.PERIODS]
+        if "currency" in self._values and one.currency != self._values["currency"]:
+            return False
+        currency = {"currency": one.currency}
+        if "million" in one.per:
+            name = {"in": "input_price", "out": "output_price"}.get(one.direction, "unit_price")
+            unit = {"unit": "million"} if name == "unit_price" else {}
+            return len(one.per) == 1 and self._set(**{name: value}, **unit, **currency)
+        things = [per for per in one.per if per in ("request", "user")]
+        if things:
+            self._values.setdefault("noun", one.noun.removeprefix("/") if things == ["request"] else "")
+            period = periods[0] if periods else ""
+            known = len(things) == 1 and len(periods) < 2 and not (period and things == ["request"])
+            return known and self._set(unit_price=value, unit=things[0], unit_per=period, **currency)
+        if self._amounts and len(periods) == 1 and periods[0] in ("minute", "hour"):
+            return self._set(unit_price=value, unit=periods[0], **currency)
+        if len(periods) > 1:
+            return False
+        if one.role in ("goal", "budget") and ("spend" in self._values or one.role == "budget"):
+            self._ceiling_per = periods[0] if periods else ""
+            if one.role == "budget" and not periods:
+                self._reading.doubts.append("the period of the budget")
+            return self._set(ceiling=value, **currency)
+        return self._set(spend=value, spend_per=periods[0] if periods else "", **currency)
+
+    def _take_percent(self, one: Quantity, value: float) -> bool:
+        if one.role in ("in share", "out share"):
+            self._shares[one.role] = value
+            return True
+        if one.role in ("cached", "batched") and value <= 100:
+            return self._set(**{one.role: value})
+        if one.role == "save":
+            return self._set(saving=value)
+        if one.role == "rise":
+            return self._set(price_change=1 + value / 100)
+        return False
+
+    def _take_factor(self, one: Quantity, value: float) -> bool:
+        name = {"grow": "growth", "rise": "price_change"}.get(one.role)
+        return name is not None and self._set(**{name: value})
+
+    def _take_period(self, one: Quantity, value: float) -> bool:
+        periods = [per for per in one.per if per in words.PERIODS]
+        if one.noun not in ("minute", "hour") or len(periods) > 1 or not self._read.has("audio"):
+            return False
+        return self._set(amount=value, amount_unit=one.noun, amount_per=periods[0] if periods else "once")
+
+    def _take_number(self, one: Quantity, value: float) -> bool:
+        """A number a period without a noun is money only beside a word for paying, and then has no currency."""
+        alone = sum(other.unit in ("", "money") for other in self._read.quantities) == 1
+        if one.role == "paid" and alone and len(one.per) == 1 and one.per[0] in words.PERIODS:
+            return self._set(spend=value, spend_per=one.per[0])
+        return False
+
+    def _take_million(self, one: Quantity, value: float) -> bool:
+        return False
+
+    _take_date = _take_million
+
+    # The whole
+
+    def finish(self) -> Reading:
+        read, values, reading, before = self._read, self._values, self._reading, self._before
+        self._split()
+        self._match_periods()
+        if read.has("all") and read.has("cached") and "cached" not in values:
+            values["cached"] = 100.0
+        models = list(dict.fromkeys(read.models))
+        billed = before is not None and before.spend is not None and bool(before.models) and "spend" not in values
+        if models and billed and not self._counted and models != (before.models.split(", ") if before else []):
+            values["move_to"] = ", ".join(models)
+        elif len(models) > 1 and "spend" in values and not self._counted:
+            values["models"], values["move_to"] = models[0], ", ".join(models[1:])
+        elif models:
+            saves = before is not None and before.goal == "cost" and read.has("save") and not read.quantities
+            values["models"] = ", ".join(
+                dict.fromkeys([*(before.models.split(", ") if saves and before else []), *models])
+            )
+        elif read.vendors and not read.quantities and (read.has("cached") or read.has("batched") or read.has("price")):
+            values["models"] = ", ".join(
+                name for vendor in dict.fromkeys(read.vendors) for name in common_models(vendor)
+            )
+        held = values.get("currency") or (before.currency if before else "")
+        for currency in read.currencies:
+            if "spend" in values and not held:
+                held = values["currency"] = currency
+            elif currency != (held or "USD"):
+                values["convert_to"] = currency
+        asked = list(dict.fromkeys(read.asked_per))
+        if asked:
+            values["answer_per"] = ", ".join(asked)
+        now = Workload(**values)
+        if now.requests is not None and not now.requests_per and not (before and before.requests_per):
+            now = replace(now, requests_per="once")
+        request = now if before is None else _merged(before, now)
+        if self._system and request.output_tokens is None and read.has("only"):
+            request = replace(request, output_tokens=0.0)
+        goal = _goal(request, read)
+        if before is not None and before.goal == "price" and not goal and not read.quantities:
+            goal = "price"
+        request = replace(request, goal=goal)
+        if request.goal == "price" and read.has("cached"):
+            request = replace(request, answer_per="cached")
+        reading.request = request
+        self._check_nouns(request)
+        reading.missing += open_fields(request, read)
+        if goal == "cost":
+            reading.missing += [one for one in ("cached", "batched") if read.has(one) and getattr(request, one) is None]
+            if request.tokens_per == "once" and request.requests is None and _is_tiered(request):
+                reading.missing.append("tokens_per")
+        if request.goal:
+            odd = [name for name in said(request) if name not in used(request)]
+            reading.doubts += [f"what “{TITLES[name].lower()}” has to do with it" for name in odd]
+        if read.unknown_models:
+            reading.doubts += [f"no price of “{name}” is known" for name in read.unknown_models[:3]]
+        if request.goal == "cost" and read.has("share") and not self._shares:
+            reading.doubts.append("a share of what")
+        reading.refusal = refusal(request)
+        return reading
+
+    def _split(self) -> None:
+        """`5M tokens a day, 80/20 input and output`."""
+        values = self._values
+        if len(self._shares) == 2 and "all_tokens" in values and not {"input_tokens", "output_tokens"} & set(values):
+            whole = values.pop("all_tokens")
+            values["input_tokens"] = whole * self._shares["in share"] / 100
+            values["output_tokens"] = whole * self._shares["out share"] / 100
+        elif (
+            not self._shares and values.get("all_tokens")
+            and values["all_tokens"] == values.get("input_tokens", 0) + values.get("output_tokens", 0)
+        ):  # fmt: skip
+            values.pop("all_tokens")
+        elif self._shares:
+            self._reading.unused += [one for one in self._read.quantities if one.role in ("in share", "out share")]
+
+    def _match_periods(self) -> None:
+        """Write what is paid for the period of the budget: 80 a day is 2,433.33 a month."""
+        values, per, before = self._values, self._ceiling_per, self._before or Workload()
+        amount, paid = values.get("spend", before.spend), values.get("spend_per", before.spend_per)
+        if per and not paid:
+            self._reading.missing.append("spend_per")
+        elif amount is not None and per != paid and per in words.PER_YEAR and paid in words.PER_YEAR:
+            whole = round(amount * words.PER_YEAR[paid] / words.PER_YEAR[per], 2)
+            values |= {"spend": whole, "spend_per": per}
+            values["converted"] = f"{short(amount)} a {paid} is {short(whole)} a {per}"
+
+    def _check_nouns(self, request: Workload) -> None:
+        doubts = self._reading.doubts
+        tokens, noun = self._token_noun, request.noun.removeprefix("/")
+        if request.calls is not None:
+            if tokens is not None and (not tokens or tokens != self._call_noun):
+                doubts.append(f"whether the tokens are of one {noun or 'request'} or of one {self._call_noun}")
+            if self._call_noun == noun:
+                doubts.append(f"what a {noun} in a {noun} is")
+        elif tokens and noun and tokens != noun and not {tokens, noun} <= words.CALLS:
+            doubts.append(f"whether a {noun} is one {tokens}")
+        priced = [one.noun.removeprefix("/") for one in self._read.quantities if one.unit == "money" and one.noun]
+        for other in priced if request.unit == "request" else ():
+            if (
+                self._requests
+                and other != self._requests[0].noun
+                and not {other, self._requests[0].noun} <= words.CALLS
+            ):
+                doubts.append(f"whether a {self._requests[0].noun} is one {other}")
+
+
+def _is_tiered(request: Workload) -> bool:
+    """Tell if the tokens would have another price if they were one prompt."""
+    size, names = int(request.input_tokens or 0), filter(None, request.models.split(", "))
+    return 0 < size <= 2 * LONGEST_PROMPT and any(
+        price_lookup(name, size)["input"] != price_lookup(name)["input"] for name in names
+    )
+
+
+def _token_scope(one: Quantity) -> str | None:
+    """Return what tokens are for; empty where nothing says it, None where two things do."""
+    scopes = [per for per in one.per if per in words.PERIODS or per in ("request", "user")]
+    if len(scopes) > 1 or scopes == ["user"]:
+        return None
+    return scopes[0] if scopes else ""
+
+
+def _merged(before: Workload, now: Workload) -> Workload:
+    """The newer message counts; what it leaves out is taken from the request before it."""
+    empty = Workload()
+    changed = {name: getattr(now, name) for name in Workload.__slots__ if getattr(now, name) != getattr(empty, name)}
+    if "requests" in changed and not now.requests_per:
+        changed.pop("requests_by", None)
+    return replace(before, **{**changed, "goal": ""})
+
+
+def _goal(request: Workload, read: Read) -> Any:
+    tokens = any(one is not None for one in (request.input_tokens, request.output_tokens, request.all_tokens))
+    counted = tokens or request.requests is not None or request.amount is not None
+    if request.unit == "user" and request.unit_price is not None:
+        return "seats"
+    if counted and request.spend is None:
+        return "cost"
+    if request.spend is not None and not tokens:
+        if request.saving is not None or request.ceiling is not None:
+            return "saving"
+        if request.growth is not None or request.price_change is not None:
+            return "change"
+        return "bill"
+    asks = any(read.has(kind) for kind in ("price", "cost", "compare", "cached", "batched"))
+    if request.models and request.answer_per and not read.quantities:
+        return "cost"
+    if request.models and asks and not read.quantities and request.spend is None:
+        return "price"
+    return ""
+
+
+def open_fields(request: Workload, read: Read | None = None) -> list[str]:
+    """Return the fields that figures of the request lack. `read`: the message, if its words say the goal."""
+    missing: list[str] = []
+    periods = [one for one in request.answer_per.split(", ") if one in words.PERIODS]
+    if request.goal == "cost":
+        missing += _missing_of_cost(request)
+        for name in ("requests", "tokens", "amount"):
+            if periods and getattr(request, f"{name}_per") == "once" and (name != "tokens" or not request.requests):
+                missing.append(f"{name}_per")
+    wanted: tuple[str, ...] = {
+        "seats": ("users", "unit_price", "unit_per"),
+        "saving": ("spend",),
+        "change": ("spend",),
+        "bill": ("spend", "spend_per"),
+    }.get(request.goal, ("goal",) if not request.goal else ())
+    if request.requests_per == "once":
+        wanted = tuple(name for name in wanted if name != "spend_per")
+    missing += [name for name in wanted if getattr(request, name) in (None, "")]
+    things = [one for one in request.answer_per.split(", ") if one in ("request", "user")]
+    if request.goal == "bill":
+        says = read is None or read.has("total") or read.has("save")
+        if not (periods or things or request.convert_to or request.move_to or says):
+            missing.append("goal")
+        missing += [f"{thing}s" for thing in things if getattr(request, f"{thing}s") is None]
+        if (request.users or request.requests) and not things:
+            missing.append("goal")
+    if request.move_to and request.spend is not None and not ratios_of(request):
+        missing += ["input_tokens", "output_tokens"] if request.models else ["models"]
+    if request.convert_to and request.rate is None:
+        missing.append("rate")
+    return list(dict.fromkeys(missing))
+
+
+def _missing_of_cost(request: Workload) -> Iterator[str]:
+    if request.unit in ("minute", "hour") or request.amount is not None:
+        yield from (name for name in ("amount", "unit_price") if getattr(request, name) is None)
+        return
+    tokens = (request.input_tokens, request.output_tokens, request.all_tokens)
+    if request.unit == "request":
+        if request.requests is None:
+            yield "requests"
+        if any(one is not None for one in tokens):
+            yield "goal"
+    elif request.unit == "million":
+        if request.all_tokens is None and (request.input_tokens is None or request.output_tokens is None):
+            yield "all_tokens"
+    else:
+        prices = [name for name in ("input_price", "output_price") if getattr(request, name) is not None]
+        if prices:  # one alone would count the other tokens as free
+            yield from (name for name in ("input_price", "output_price") if name not in prices)
+        elif not request.models:
+            yield "models"
+        yield from (name for name in ("input_tokens", "output_tokens") if getattr(request, name) is None)
+    if request.all_tokens is not None and request.unit != "million":
+        yield "input_tokens"
+    if request.requests is not None and not request.tokens_per and request.unit != "request":
+        yield "tokens_per"
+    if request.tokens_per == "request" and request.requests is None and "request" not in request.answer_per:
+        yield "requests"
+    if (
+        request.tokens_per not in ("", "request")
+        and request.requests is not None
+        and "request" not in request.answer_per
+    ):
+        yield "tokens_per"
+    if request.requests_by == "user" and request.users is None:
+        yield "users"
+    if request.users is not None and request.requests_by != "user" and "user" not in request.answer_per:
+        yield "requests_by"
+
+
+def refusal(request: Workload) -> str:
+    """Return why the request cannot be, for the user; empty if it can."""
+    if request.saving is not None and request.saving > 100:
+        return "A saving of more than 100 % cannot be: at 100 % nothing is left to pay."
+    own = (request.unit_price, request.input_price, request.output_price)
+    if request.goal == "cost" and (request.cached or request.batched) and any(one is not None for one in own):
+        return (
+            "Your own prices do not say what cached or batched tokens cost, so a share of those cannot be worked out. "
+            "Name a model of the price list, or leave the share out."
+        )
+    per_year = words.PER_YEAR.get(request.spend_per or "month", 1.0)
+    if request.spend is not None and request.spend * per_year / 12 > MAX_SPEND:
+        return "That amount cannot be: it is more than everybody together pays for AI models. Please check it."
+    return ""

@@ -1,0 +1,185 @@
+"""One session with an MCP server over HTTP, whose messages are made readable for the client library.
+
+A message that the library would refuse is rewritten before the library reads it: one odd tool or block of a result
+would otherwise fail all others.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import httpx2
+from django.conf import settings
+from mcp import MCPError, types
+from pydantic_ai.mcp import MCPToolset
+
+from agents.llm.wire import json_object, tls_context
+from agents.sdk import Turn
+from agents.toolbox.mcp_values import safe_result
+
+_MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # of one message: a larger one is answered with an error
+
+
+_UNKNOWN_SESSION_STATUS = (400, 404, 410)  # answers of servers that have forgotten the session
+
+
+class CallNotMadeError(Exception):
+    """A call that the server did not carry out, because it has forgotten the session."""
+
+
+class Session:
+    """One session with a server. `status` is the last HTTP error status, 0 without one."""
+
+    def __init__(self, url: str, token: str, on_list_changed: Callable[[], None] | None = None) -> None:
+        self._listed: list[Any] = []
+        self._on_list_changed = on_list_changed
+        self._not_made: list[tuple[Any, Any]] = []  # name and arguments of calls that the server did not make
+        self.status = 0
+        seconds = max(settings.NETRA_MCP_CONNECT_SECONDS, settings.NETRA_MCP_CALL_SECONDS)
+        self._http = httpx2.AsyncClient(
+            verify=tls_context(),
+            timeout=httpx2.Timeout(settings.NETRA_MCP_CONNECT_SECONDS, read=2 * seconds),
+            headers={"accept-encoding": "identity"},  # a compressed answer cannot be rewritten
+            event_hooks={"response": [self._receive]},
+        )
+        self._toolset = MCPToolset[Turn](
+            url,
+            auth=token or None,
+            http_client=self._http,
+            init_timeout=settings.NETRA_MCP_CONNECT_SECONDS,
+            read_timeout=2 * seconds,
+            message_handler=self._notified,
+        )
+        self._entered = self._ended = False
+
+    @property
+    def usable(self) -> bool:
+        """True while the session is open on both sides."""
+        return self._entered and not self._ended and self._toolset.client.is_connected()
+
+    async def open(self) -> None:
+        """Open the session. Raises the exceptions of the client library."""
+        await self._toolset.__aenter__()
+        self._entered = True
+
+    async def list_tools(self) -> list[Any]:
+        """Return the tools as the server lists them, unchecked."""
+        self._listed.clear()
+        await self._toolset.client.list_tools()
+        return list(self._listed)
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
+        """Call a tool by the server's name. Raises CallNotMadeError if the server has forgotten the session."""
+        request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
+        try:
+            return await self._toolset.client.session.send_request(request, types.CallToolResult)
+        except MCPError as error:
+            # The error's code is no evidence: servers use the codes of the library's time-outs and lost connections.
+            called = (name, arguments)
+            if called not in self._not_made:
+                raise
+            self._not_made.remove(called)
+            raise CallNotMadeError from error
+
+    def close(self) -> asyncio.Task[None]:
+        """Start to end the session. The caller keeps a reference to the returned task until it is done."""
+
+        async def end() -> None:
+            with suppress(Exception):
+                if self._entered:
+                    await self._toolset.__aexit__(None, None, None)
+            with suppress(Exception):
+                await self._http.aclose()
+
+        return asyncio.create_task(end())
+
+    async def _notified(self, message: Any) -> None:
+        method = getattr(getattr(message, "root", message), "method", "")
+        if method == "notifications/tools/list_changed" and self._on_list_changed is not None:
+            self._on_list_changed()
+
+    async def _receive(self, response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            self.status = response.status_code
+            if response.status_code in _UNKNOWN_SESSION_STATUS and "mcp-session-id" in response.request.headers:
+                self._ended = True
+                match await _request_message(response.request):
+                    case {"method": "tools/call", "params": {"name": name, "arguments": arguments}}:
+                        self._not_made.append((name, arguments))
+            return
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in ("application/json", "text/event-stream") and isinstance(response.stream, httpx2.AsyncByteStream):
+            request = await _request_message(response.request)
+            rewrite = partial(self._rewrite, request.get("method"))
+            response.stream = _RewrittenBody(response.stream, kind == "text/event-stream", rewrite, request.get("id"))
+
+    def _rewrite(self, method: Any, message: dict[str, Any]) -> None:
+        """Put a result that the library would refuse in a form that it accepts."""
+        if "result" not in message:
+            return
+        result = message["result"] if isinstance(message["result"], dict) else {}
+        if method is None:  # a stream of answers to several requests: the form tells the method
+            method = "tools/list" if "tools" in result else "tools/call" if "content" in result else None
+        if method == "tools/list":
+            self._listed += result["tools"] if isinstance(result.get("tools"), list) else []
+            cursor = result.get("nextCursor")
+            message["result"] = {**result, "tools": [], "nextCursor": cursor if isinstance(cursor, str) else None}
+        elif method == "tools/call":
+            message["result"] = safe_result(result)
+
+
+class _RewrittenBody(httpx2.AsyncByteStream):
+    """The body of an answer with each JSON message rewritten, and an error in place of a message that is too large."""
+
+    def __init__(
+        self,
+        body: httpx2.AsyncByteStream,
+        events: bool,
+        rewrite: Callable[[dict[str, Any]], None],
+        request_id: Any,
+    ) -> None:
+        self._body = body
+        self._events = events
+        self._rewrite = rewrite
+        self._request_id = request_id
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        buffer = bytearray()
+        async for part in self._body:
+            buffer += part
+            if self._events and b"\n" in part:
+                complete, _, rest = buffer.rpartition(b"\n")
+                buffer = bytearray(rest)
+                yield b"".join(self._line(line) + b"\n" for line in complete.split(b"\n"))
+            if len(buffer) > _MAX_MESSAGE_BYTES:
+                error = {"code": types.INTERNAL_ERROR, "message": "The result is too large. Ask for less."}
+                message = json.dumps({"jsonrpc": "2.0", "id": self._request_id, "error": error}).encode()
+                yield b"data: " + message + b"\n\n" if self._events else message
+                return
+        if buffer:
+            yield self._line(bytes(buffer)) if self._events else self._message(bytes(buffer))
+
+    def _line(self, line: bytes | bytearray) -> bytes:
+        if not line.startswith(b"data:"):
+            return bytes(line)
+        return b"data: " + self._message(bytes(line[5:]).strip())
+
+    def _message(self, text: bytes) -> bytes:
+        if not (message := json_object(text)):
+            return text
+        self._rewrite(message)
+        return json.dumps(message).encode()
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _request_message(request: httpx2.Request) -> dict[str, Any]:
+    """Return the JSON message of a request, {} without one. After a redirect, the body has not been read yet."""
+    try:
+        return json_object(await request.aread())
+    except httpx2.StreamError:
+        return {}

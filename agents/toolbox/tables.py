@@ -1,0 +1,175 @@
+"""Tables that no format declares: a form asks what their columns are, and its answer holds for the next file alike.
+
+The answers are looked up among the user's answered forms, so they live as long as the conversation that has them.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from agents.sdk import Declined, Expired, Turn
+from agents.usage.figures import escaped
+from agents.usage.files import UsageFiles, are_numbers
+from chat.db.access import from_database
+from chat.models import InputRequest
+from chat.protocol import encoded_size, forms
+from chat.usage import Choice, Proposal, ProposedColumn
+from chat.usage.names import ROLES, TOKENS
+
+MAX_COLUMNS = forms.MAX_PROPERTIES - 2  # beside what a row is, and the currency
+MAX_NAMED = 12  # columns in a sentence
+_ROW = "row_"  # the property that says what a row is has the id of the header in its name: answers are found by it
+_OF_NUMBERS = (
+    "cost", "gross", "input_tokens", "uncached_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
+    "requests", "seats", "timestamp", "user",
+)  # fmt: skip
+_OF_TEXT = (
+    "timestamp", "model", "provider", "user", "team", "project", "api_key", "feature", "environment", "status",
+    "currency",
+)  # fmt: skip
+_ROWS = [{"const": "sum", "title": "A sum of several requests"}, {"const": "request", "title": "One request"}]
+
+
+async def settle_tables(turn: Turn, files: UsageFiles, attachment: str, tables: list[Proposal]) -> list[str]:
+    """Ask what the columns of the tables in a file are, unless it was said before, and have them read so.
+
+    Returns a sentence for each table whose columns stay unknown.
+    """
+    unread = []
+    kept = await turn.call(kept_answers_for(turn), headers=[table["header"] for table in tables])
+    for table in tables:
+        answered = kept.get(table["header"])
+        choice = (
+            chosen(answered["schema"], answered["content"])[0]
+            if answered
+            else await _ask(turn, files, attachment, table)
+        )
+        if choice is None:
+            unread.append(
+                f"The table “{escaped(attachment)}” is not read, as it was not said what its columns mean: "
+                f"{_listed([one['name'] for one in table['columns']])}."
+            )
+            continue
+        files.choose(table["header"], choice)
+    return unread
+
+
+async def _ask(turn: Turn, files: UsageFiles, attachment: str, table: Proposal) -> Choice | None:
+    """Return what the user says of the table; None after a refusal, or where nobody answers."""
+    await files.reserve(turn, 1)
+    try:
+        totals = await turn.call(files.table_totals, attachment=attachment, table=table)
+    finally:
+        await files.leave()
+    schema = table_form(table, totals)
+    message = _question(attachment, table, schema, totals)
+    while True:
+        try:
+            content = await turn.ask(message, schema)
+        except (Declined, Expired):
+            return None
+        choice, problem = chosen(schema, content)
+        if choice:
+            return choice
+        for name, value in content.items():
+            schema["properties"][name]["default"] = value
+        message = f"{problem} What do the columns of “{_plain(attachment)}” mean?"
+
+
+def table_form(table: Proposal, totals: Mapping[str, str]) -> dict[str, Any]:
+    """Return the form about a table: a meaning for each column, what a row is, the currency of the cost.
+
+    `totals`: what a column adds up to if it is the cost, by its name.
+    """
+    order = sorted(table["columns"], key=lambda one: (not one["role"], one["name"] not in totals))
+    asked = [one for one in table["columns"] if one in order[:MAX_COLUMNS]]
+    while True:
+        properties: dict[str, Any] = {
+            f"column_{number}": _column(one, totals.get(one["name"], "")) for number, one in enumerate(asked, 1)
+        }
+        properties[_ROW + table["header"]] = {
+            "type": "string", "title": "A row is", "oneOf": _ROWS, "default": table["row"] or "sum",
+        }  # fmt: skip
+        properties["currency"] = {"type": "string", "title": "Currency of the cost, as USD", "maxLength": 3}
+        if table["currency"]:
+            properties["currency"]["default"] = table["currency"]
+        schema = {"type": "object", "properties": properties}
+        if encoded_size(schema) <= forms.MAX_SCHEMA or len(asked) == 1:
+            return schema
+        asked.remove(next(one for one in reversed(order) if one in asked))
+
+
+def _column(column: ProposedColumn, total: str) -> dict[str, Any]:
+    samples = column["samples"]
+    offered = _OF_NUMBERS if are_numbers(samples) else _OF_TEXT
+    meanings = dict.fromkeys([*([column["role"]] if column["role"] else []), *(["cost"] if total else []), *offered])
+    titles = {role: ROLES[role].capitalize() for role in ROLES if role in meanings}
+    if "cost" in titles and total:
+        titles["cost"] = f"Cost: adds up to {total}"
+    choices = [{"const": "", "title": "Not used"}, *({"const": one, "title": titles[one]} for one in meanings)]  # type: ignore[index]
+    return {
+        "type": "string", "title": column["name"] or "Without a name", "oneOf": choices, "default": column["role"],
+        "description": f"For example: {' · '.join(one[:40] for one in samples)}" if samples else "Empty",
+    }  # fmt: skip
+
+
+def chosen(schema: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[Choice | None, str]:
+    """Return how an answered form wants the table to be read; None with the reason where it does not say enough."""
+    titles = {name: one["title"] for name, one in schema["properties"].items() if name.startswith("column_")}
+    columns = {titles[name]: role for name, role in content.items() if role and name in titles}
+    roles = list(columns.values())
+    for role in ROLES:
+        if roles.count(role) > 1:
+            twice = _listed([name for name, one in columns.items() if one == role])
+            return None, f"More than one column is the {ROLES[role]}: {twice}. Choose one."
+    if "cost" not in roles and not {*TOKENS} & {*roles}:
+        return None, "Choose the column that is the cost, or those of the tokens."
+    currency = str(content.get("currency", "")).strip().upper()
+    if "cost" in roles and "currency" not in roles and not re.fullmatch("[A-Z]{3}", currency):
+        return None, "Say the currency of the cost by its code of three letters."
+    row = next(value for name, value in content.items() if name.startswith(_ROW))
+    return {"columns": columns, "row": row, "currency": currency}, ""
+
+
+def kept_answers_for(turn: Turn) -> Callable[[list[str]], Awaitable[dict[str, Any]]]:
+    """Return the tool `kept_answers`, which finds only answers of the turn's user."""
+    user_id = int(turn.user_id)
+
+    async def kept_answers(headers: list[str]) -> dict[str, Any]:
+        """Return the newest answered form about tables with each of these headers."""
+        return await from_database(_kept, user_id, headers)
+
+    return kept_answers
+
+
+def _kept(user_id: int, headers: list[str]) -> dict[str, Any]:
+    answered = InputRequest.objects.for_user(user_id).filter(kind=InputRequest.FORM, status=InputRequest.ACCEPTED)
+    found: dict[str, Any] = {}
+    for header in headers:
+        rows = answered.filter(schema__properties__has_key=_ROW + header).order_by("-resolved_at")[:5]
+        usable = [one for one in rows if one.schema and one.content and chosen(one.schema, one.content)[0]]
+        if usable:
+            found[header] = {"schema": usable[0].schema, "content": usable[0].content}
+    return found
+
+
+def _question(attachment: str, table: Proposal, schema: Mapping[str, Any], totals: Mapping[str, str]) -> str:
+    parts = [f"I do not know this kind of table: “{_plain(attachment)}”. What do its columns mean?"]
+    sums = [f"{total} if “{_plain(name)}” is the cost" for name, total in totals.items()]
+    if sums:
+        parts.append(f"The total is {'; '.join(sums)}.")
+    asked = {one.get("title") for one in schema["properties"].values()}
+    left = [one["name"] for one in table["columns"] if one["name"] and one["name"] not in asked]
+    if left:
+        parts.append(f"Not used: {_listed(left)}.")
+    parts.append("The answer also holds for your next files with these columns.")
+    return " ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(f"“{_plain(name)}”" for name in names[:MAX_NAMED]) + more
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split())[:60]

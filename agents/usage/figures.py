@@ -1,0 +1,223 @@
+"""Figures: numbers of an answer with their provenance, and how they are written."""
+
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any, Literal, TypedDict
+
+from agents.sdk import AgentError
+
+SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "CN¥", "INR": "₹", "KRW": "₩", "BRL": "R$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number. `unit`: a currency, `%`, `ms`, `tokens`, `requests`, … `rows`: how many rows it is of.
+
+    `prices`: model and date of each list price that it rests on. `formula`: how it was worked out, in words.
+    """
+
+    id: str
+    label: str
+    value: float
+    unit: str
+    formula: str
+    rows: int | None = None
+    prices: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The number as it is written in an answer."""
+        return format_value(self.value, self.unit)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figure as a JSON object with its text."""
+        return {**asdict(self), "prices": list(self.prices), "text": self.text}
+
+
+class Figures(dict[str, Figure]):
+    """The figures of one answer by id."""
+
+    def add(
+        self,
+        id: str,
+        label: str,
+        value: float,
+        unit: str,
+        formula: str,
+        rows: int | None = None,
+        prices: tuple[str, ...] = (),
+    ) -> Figure:
+        """Keep a figure and return it. ValueError for a value that is no finite number."""
+        if not math.isfinite(value):
+            raise ValueError(f"{id} is {value}")
+        self[id] = figure = Figure(id, label, value, unit, formula, rows, prices)
+        return figure
+
+
+@dataclass(slots=True)
+class Answer:
+    """Figures with the first sentence, one table and one chart.
+
+    `notes` stand beside the first sentence, `details` in the folded part. Text of a file is escaped in all of them.
+    """
+
+    figures: Figures = field(default_factory=Figures)
+    headline: str = ""
+    table: list[list[str]] = field(default_factory=list)
+    chart: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answer as the JSON result of a tool."""
+        charts = {"charts": [self.chart]} if self.chart else {}
+        figures = [one.as_json() for one in self.figures.values()]
+        own = {"headline": self.headline, "table": self.table, "notes": self.notes, "details": self.details}
+        return {"figures": figures, **own, **charts}
+
+
+def escaped(text: str, length: int = 60) -> str:
+    """Write text of a file or a user on one line, cut, without any meaning in Markdown or HTML."""
+    text = " ".join(text.split())
+    if len(text) > length:
+        text = text[: length - 1] + "…"
+    text = re.sub(r"([\\`*\[\]<>|#~&!{}])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], text)
+    # No address becomes a link by itself.
+    return re.sub(r"(?i)(:)(?=//)|(?<=\bwww)(\.)", r"\\\g<0>", text)
+
+
+def format_value(value: float, unit: str) -> str:
+    """Write a value with its unit; no more than 0.05 % off, but for percentages, which have one decimal place."""
+    if unit == "%":
+        return f"{value:.1f}".removesuffix(".0") + " %"
+    if unit == "×":
+        return f"{value:.3g}×"
+    if len(unit) == 3 and unit.isupper():
+        return money(value, unit)
+    return f"{digits(value)} {unit}".strip()
+
+
+def money(amount: float, currency: str) -> str:
+    """`$5,000`, `$123.40`, `€0.0042`, `CHF 12`; without a sign if the currency is not known."""
+    sign = SIGNS.get(currency, f"{currency} " if currency else "")
+    return f"{'-' if amount < 0 else ''}{sign}{digits(abs(amount), money=True)}"
+
+
+def digits(amount: float, money: bool = False) -> str:
+    """Write a number with grouped thousands, within 0.05 % of it."""
+    if amount < 0:
+        return f"-{digits(-amount, money)}"
+    if amount >= 1000 or amount == 0 or (not money and amount == int(amount)):
+        return f"{amount:,.0f}"
+    if abs(round(amount, 2) - amount) <= amount * 0.0005:
+        return f"{amount:.2f}".removesuffix(".00")
+    return f"{amount:.4g}" if amount >= 1e-4 else f"{amount:.8f}".rstrip("0")
+
+
+# Charts
+
+
+class Series(TypedDict):
+    name: str
+    values: list[float]
+
+
+class ChartData(TypedDict):
+    type: Literal["bar", "line"]
+    title: str
+    labels: list[str]
+    series: list[Series]
+    unit: str
+
+
+def chart(
+    kind: Literal["bar", "line"], title: str, labels: list[str], series: dict[str, list[float]], unit: str
+) -> dict[str, ChartData]:
+    named: list[Series] = [{"name": name, "values": values} for name, values in series.items()]
+    return {"chart": {"type": kind, "title": title, "labels": labels, "series": named, "unit": unit}}
+
+
+# Sums of rows, and what changed between two of them
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over rows. None where the file does not tell. `latency` in milliseconds, `cost` in `currency`."""
+
+    label: str
+    rows: int
+    cost: float
+    requests: float | None
+    input: float
+    output: float
+    cached: float
+    batch_cost: float
+    batch_tokens: float
+    failed: int | None
+    failed_cost: float
+    users: int
+    latency: float | None
+
+    @property
+    def tokens(self) -> float:
+        return self.input + self.output
+
+
+def two_periods(first: date, last: date) -> tuple[tuple[date, date], tuple[date, date]]:
+    """The last two whole months, else the two halves of the days."""
+    days = (last - first).days + 1
+    start = last.replace(day=1)
+    whole = (last + timedelta(days=1)).day == 1
+    later = start if whole else (start - timedelta(days=1)).replace(day=1)
+    earlier = (later - timedelta(days=1)).replace(day=1)
+    if earlier >= first:
+        end = (later + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        return (earlier, later - timedelta(days=1)), (later, end)
+    if days < 2:
+        raise AgentError("One day has nothing before it to compare with.", code="too_few")
+    half = days // 2
+    middle = last - timedelta(days=half - 1)
+    return (middle - timedelta(days=half), middle - timedelta(days=1)), (middle, last)
+
+
+def cost_of(sums: dict[str, Sums], name: str) -> float:
+    return sums[name].cost if name in sums else 0.0
+
+
+def effects(before: dict[str, Sums], after: dict[str, Sums]) -> dict[str, float]:
+    """The change of the cost by volume, mix and price, which add up to it; empty without tokens."""
+    old, new = (sum(one.tokens for one in found.values()) for found in (before, after))
+    if not old or not new or any(one.cost and not one.tokens for found in (before, after) for one in found.values()):
+        return {}
+
+    def rate(found: dict[str, Sums], name: str) -> float | None:
+        one = found.get(name)
+        return one.cost / one.tokens if one and one.tokens else None
+
+    level = sum(one.cost for one in before.values()) / old
+    mix = price = 0.0
+    for name in {*before, *after}:
+        then, now = rate(before, name), rate(after, name)
+        base = then if then is not None else now or 0.0
+        share_then = before[name].tokens / old if name in before else 0.0
+        share_now = after[name].tokens / new if name in after else 0.0
+        mix += new * (share_now - share_then) * base
+        price += (after[name].tokens if name in after else 0.0) * ((now if now is not None else base) - base)
+    return {"volume": (new - old) * level, "mix": mix, "price": price}
+
+
+# How figures are worked out, in words
+FORMULAS = {
+    "cost": "sum of the cost",
+    "cached": "cached input tokens / input tokens",
+    "unit_cost": "cost / requests",
+    "latency": "of all rows with a latency, interpolated",
+    "users": "distinct users",
+}
+EFFECTS = {
+    "volume": "(tokens after − before) × cost of a token before",
+    "mix": "tokens after × change of each model's share × its cost of a token before",
+    "price": "each model's tokens after × change of its cost of a token",
+}

@@ -1,0 +1,1 @@
+"""Reading of files: unpacking, rows of cells, values of cells, and what stands in two files."""

@@ -1,0 +1,1 @@
+"""The worker process: it claims runs and executes their agents."""

@@ -1,0 +1,1 @@
+"""Users: authentication, tokens, sessions, lockout and the audit record."""

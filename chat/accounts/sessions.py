@@ -1,0 +1,79 @@
+"""Sign in and out, change passwords, list and end sessions."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.password_validation import validate_password
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from chat.accounts import audit
+from chat.accounts.authentication import Unauthorized, find_owner
+from chat.accounts.tokens import Tokens, pair
+from chat.models import Session, User
+from chat.runs import event_log
+
+
+def sign_in(user: User, user_agent: str) -> Tokens:
+    """Begin a session of a user whose password was just checked."""
+    return pair(user, Session.objects.create(user=user, user_agent=user_agent.replace("\0", "")[:300]).pk)
+
+
+def session_of(raw: str) -> Session:
+    """Return the live session of a refresh token, without spending the token. Raises Unauthorized."""
+    return Session.objects.get(pk=find_owner(RefreshToken, raw)[2])
+
+
+def end_session(session: Session) -> None:
+    """Sign out: its tokens are refused from now on, and its sockets close."""
+    with transaction.atomic():
+        if Session.objects.filter(pk=session.pk, ended_at=None).update(ended_at=Now()):
+            audit.record("session_ended", session.user_id, detail=f"session {session.pk}")
+        event_log.publish_session_ended(session.user_id, session.pk)
+
+
+def end_sessions(user: User) -> None:
+    """Sign the user out everywhere."""
+    with transaction.atomic():
+        ended = Session.objects.filter(user=user, ended_at=None).update(ended_at=Now())
+        audit.record("signed_out_everywhere", user.pk, detail=f"{ended} sessions")
+        event_log.publish_session_ended(user.pk, None)
+
+
+def change_password(user: User, current: str, new: str, session_id: UUID) -> Tokens:
+    """Set the password and end every other session; return new tokens for this one.
+
+    Raises Unauthorized if `current` is not the password, also if it was changed meanwhile; ValidationError for a bad
+    `new`.
+    """
+    # Not user.check_password: that may store a new hash, and a new hash ends every session.
+    if not check_password(current, user.password):
+        raise Unauthorized("the current password is wrong")
+    validate_password(new, user)
+    hashed = make_password(new)
+    with transaction.atomic():
+        if not User.objects.filter(pk=user.pk, password=user.password).update(password=hashed):
+            raise Unauthorized("the password was changed meanwhile")
+        audit.record("password_changed", user.pk)
+        others = list(live_sessions(user).exclude(pk=session_id).values_list("pk", flat=True))
+        Session.objects.filter(pk__in=others).update(ended_at=Now())
+        for other in others:
+            event_log.publish_session_ended(user.pk, other)
+        user = User.objects.get(pk=user.pk)
+    return pair(user, session_id)
+
+
+def live_sessions(user: User) -> QuerySet[Session]:
+    """Return the user's sessions that have not ended and whose refresh token has not expired."""
+    since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
+    return Session.objects.for_user(user).filter(ended_at=None, used_at__gt=since)
+
+
+def alive(ids: Iterable[UUID]) -> set[UUID]:
+    """Return the ids of those sessions that have not ended and whose users are active, in one query."""
+    live = Session.objects.filter(pk__in=set(ids), ended_at=None, user__is_active=True)
+    return set(live.values_list("pk", flat=True))

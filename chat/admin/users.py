@@ -1,0 +1,121 @@
+"""The admin of users."""
+
+from collections.abc import Sequence
+from tempfile import TemporaryFile
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import FileResponse, HttpRequest
+
+from chat.accounts import sessions
+from chat.admin.audit_trail import changed, record_of
+from chat.admin.filters import Counting
+from chat.admin.records import refusing
+from chat.api.exports import everything
+from chat.models import User
+from chat.runs import retention
+
+
+class UserCreationForm(BaseUserCreationForm):  # type: ignore[type-arg]
+    """The form that adds a user."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+    """Users."""
+
+    add_form = UserCreationForm
+    list_display = ("email", "name", "is_active", "is_staff", "created_at", "last_login")
+    list_filter = ("is_active", "is_staff")
+    search_fields = ("email__contains_folded", "name__contains_folded")
+    ordering = ("-id",)
+    readonly_fields = ("created_at", "last_login")
+    fieldsets = (
+        (None, {"fields": ("email", "name", "input_mail", "password")}),
+        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        ("Dates", {"fields": ("created_at", "last_login")}),
+    )
+    add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "name", "password1", "password2")}),)
+    actions = ("sign_out", "deactivate", "export")
+    paginator = Counting
+    show_full_result_count = False
+
+    @admin.action(description="Sign out everywhere", permissions=["change"])
+    def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """End all sessions of the chosen users."""
+        for user in queryset:
+            record_of(request, "admin_acted", user.pk, "sign out everywhere")
+            sessions.end_sessions(user)
+        self.message_user(request, f"Signed out: {queryset.count()}.", messages.SUCCESS)
+
+    @admin.action(description="Deactivate", permissions=["change"])
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Deactivate the chosen users, but not the last administrator."""
+        users = list(queryset)
+        with transaction.atomic():
+            User.objects.keep_administrator({user.pk: 0 for user in users})
+            for user in users:
+                record_of(request, "admin_acted", user.pk, "deactivate")
+                user.is_active = False
+                user.save(update_fields=["is_active"])  # ends their sessions, and their sockets close
+        self.message_user(request, f"Deactivated: {len(users)}.", messages.SUCCESS)
+
+    @admin.action(description="Export all data", permissions=["change"])
+    def export(self, request: HttpRequest, queryset: QuerySet[User]) -> FileResponse | None:
+        """Answer with a zip of the chosen user's data."""
+        if queryset.count() != 1:
+            self.message_user(request, "Choose one user.", messages.ERROR)
+            return None
+        user = queryset.get()
+        record_of(request, "admin_read", user.pk, "export")
+        file = TemporaryFile()  # noqa: SIM115 the answer closes it
+        everything(user, file)
+        file.seek(0)
+        return FileResponse(file, as_attachment=True, filename=f"user-{user.pk}.zip")
+
+    changelist_view = refusing(DjangoUserAdmin.changelist_view)
+    delete_view = refusing(DjangoUserAdmin.delete_view)
+    user_change_password = refusing(DjangoUserAdmin.user_change_password)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Erase the user with all data."""
+        retention.erase(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Erase the users with all data."""
+        for user in queryset:
+            retention.erase(user)
+
+    def get_deleted_objects(
+        self, objs: QuerySet[User] | Sequence[User], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Return what a deletion shows: the users alone, since all their data goes with them.
+
+        Raises ValidationError if the last administrator is among them.
+        """
+        User.objects.keep_administrator({user.pk: 0 for user in objs})
+        return [str(user) for user in objs], {str(self.opts.verbose_name_plural): len(objs)}, set(), []
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Record the new user in the audit record, too."""
+        record_of(request, "admin_added", obj.pk)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Record the change in the audit record, too."""
+        record_of(request, "admin_changed", obj.pk, changed(message))
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
+        """Record the deletions in the audit record, too."""
+        for user in queryset:
+            record_of(request, "admin_deleted", user.pk)
+        return super().log_deletions(request, queryset)

@@ -1,0 +1,255 @@
+"""REST: users and their sessions: register, log in, refresh, log out, password, sessions, profile."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import authenticate, user_logged_in, user_login_failed
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import limits, protocol
+from chat.accounts import authentication, sessions, tokens
+from chat.api import client_ip
+from chat.api.base import ListView, Open, View, owner
+from chat.api.pagination import PAGED
+from chat.api.parsers import fields
+from chat.api.schema import described
+from chat.api.serializers import (
+    LoginSerializer,
+    LogoutSerializer,
+    NotificationsSerializer,
+    PasswordSerializer,
+    ProfileSerializer,
+    RefreshSerializer,
+    RegisterSerializer,
+    RenameUserSerializer,
+    SessionSerializer,
+    SessionsPageSerializer,
+    SignedOutSerializer,
+    TokensSerializer,
+    UserSerializer,
+    VerifiedSerializer,
+)
+from chat.limits.rates import REGISTRATIONS, SIGN_INS
+from chat.models import Session, User
+from chat.protocol import ProtocolError
+
+REFRESH_COOKIE = "netra_refresh"
+
+
+def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) -> Response:
+    """Return the response with new tokens. The refresh token is in the cookie or in the body, never in both."""
+    data: dict[str, Any] = {
+        "access_token": fresh.access,
+        "token_type": "Bearer",
+        "expires_in": fresh.expires_in,
+        "user": UserSerializer(fresh.user).data,
+    }
+    if not in_cookie:
+        return Response({**data, "refresh_token": fresh.refresh}, status=status)
+    response = Response(data, status=status)
+    response.set_cookie(
+        REFRESH_COOKIE,
+        fresh.refresh,
+        max_age=int(settings.NETRA_REFRESH_TOKEN_SECONDS),
+        path=f"{settings.NETRA_BASE_PATH}/auth",
+        secure=settings.NETRA_HTTPS,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+def start_session(request: Request, user: User, in_cookie: bool, status: int = 200) -> Response:
+    """Start a session for a user whose password was right."""
+    user_logged_in.send(User, request=request, user=user)
+    return tokens_response(sessions.sign_in(user, request.headers.get("User-Agent", "")), in_cookie, status)
+
+
+def read_refresh_token(request: Request, given: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the refresh token and whether it came in the cookie: then only from a page of an allowed origin."""
+    if "refresh_token" in given:
+        return given["refresh_token"], False
+    if REFRESH_COOKIE not in request.COOKIES:
+        raise authentication.Unauthorized("no refresh token")
+    origin = request.headers.get("Origin", "").encode("latin-1", "replace")
+    if not protocol.origin_allowed([(b"origin", origin)], settings.ALLOWED_ORIGINS):
+        raise ProtocolError("forbidden", "The session cookie is only accepted from a page of this site.")
+    return request.COOKIES[REFRESH_COOKIE], True
+
+
+def identity_of(request: Request) -> authentication.Identity:
+    return cast(authentication.Identity, request.auth)
+
+
+class Register(Open):
+    @described("register", {201: TokensSerializer}, RegisterSerializer)
+    def post(self, request: Request) -> Response:
+        if not settings.NETRA_OPEN_REGISTRATION:
+            raise ProtocolError("forbidden", "Registration is closed.")
+        given = fields(RegisterSerializer, request)
+        email, password, name = given["email"], given["password"], given.get("name", "")
+        try:
+            validate_password(password, User(email=email, name=name))
+        except ValidationError as error:
+            raise ProtocolError("invalid_message", " ".join(error.messages), field="password") from None
+        limits.rate_limiter().acquire(REGISTRATIONS, client_ip.address_of(request))
+        try:
+            user = User.objects.create_user(email, password, name=name)
+        except IntegrityError:
+            raise ProtocolError("conflict", "This address is already registered.", field="email") from None
+        return start_session(request, user, "session" in given, 201)
+
+
+class Login(Open):
+    @described("login", {200: TokensSerializer}, LoginSerializer)
+    def post(self, request: Request) -> Response:
+        given = fields(LoginSerializer, request)
+        limits.rate_limiter().acquire(SIGN_INS, client_ip.address_of(request))
+        with tokens.attempt(request, given["email"]):
+            # Django hashes the password for an unknown address too, so the response time does not reveal accounts.
+            user = authenticate(cast(HttpRequest, request), username=given["email"], password=given["password"])
+        if user is None:
+            raise ProtocolError("unauthorized", "The address or the password is wrong.")
+        return start_session(request, user, "session" in given)
+
+
+class Refresh(Open):
+    @described("refresh", {200: TokensSerializer}, RefreshSerializer, headers=("Idempotency-Key",))
+    def post(self, request: Request) -> Response:
+        """Exchange a refresh token for a new pair.
+
+        A client that may lose the answer, or send the request twice, sends a random Idempotency-Key: with the same key
+        it gets the same pair again. Any other reuse of a spent token ends the session.
+        """
+        token, by_cookie = read_refresh_token(request, fields(RefreshSerializer, request, needed=False))
+        key = request.headers.get("Idempotency-Key", "")
+        if 0 < len(key) < 16:
+            # A finder of a spent token must not find its key by trying.
+            raise ProtocolError("invalid_message", "Idempotency-Key needs at least 16 characters here.")
+        return tokens_response(tokens.refresh(token, key, request), by_cookie)
+
+
+class Logout(Open):
+    @described("logout", {200: SignedOutSerializer}, LogoutSerializer)
+    def post(self, request: Request) -> Response:
+        """End the session of the refresh token in the body, else of the one in the cookie, else of the access token."""
+        given = fields(LogoutSerializer, request, needed=False)
+        session = self.session(request, given)
+        everywhere = given.get("everywhere", False)
+        if everywhere:
+            sessions.end_sessions(session.user)
+        else:
+            sessions.end_session(session)
+        response = Response({"everywhere": everywhere})
+        response.delete_cookie(REFRESH_COOKIE, path=f"{settings.NETRA_BASE_PATH}/auth", samesite="Strict")
+        return response
+
+    def session(self, request: Request, given: Mapping[str, Any]) -> Session:
+        bearer = None
+        if "refresh_token" not in given and REFRESH_COOKIE not in request.COOKIES:
+            bearer = authentication.TokenAuthentication().authenticate(request)
+        if bearer is None:
+            return tokens.session_to_end(read_refresh_token(request, given)[0], request)
+        return Session.objects.for_user(bearer[0]).select_related("user").get(pk=bearer[1].session_id)
+
+
+class Password(View):
+    @described("change_password", {200: TokensSerializer}, PasswordSerializer)
+    def post(self, request: Request) -> Response:
+        """Change the password and end every other session.
+
+        This session goes on with the tokens of the answer: the old ones end with the old password.
+        """
+        given = fields(PasswordSerializer, request)
+        user, identity, in_cookie = owner(request), identity_of(request), self.in_cookie(request)
+        try:
+            with tokens.attempt(request, user.email):
+                try:
+                    fresh = sessions.change_password(user, given["current"], given["new"], identity.session_id)
+                except authentication.Unauthorized:
+                    user_login_failed.send(__name__, credentials={"username": user.email}, request=request)
+                    raise
+        except authentication.Unauthorized:
+            raise ProtocolError("invalid_message", "The current password is wrong.", field="current") from None
+        except ValidationError as error:
+            raise ProtocolError("invalid_message", " ".join(error.messages), field="new") from None
+        return tokens_response(fresh, in_cookie)
+
+    def in_cookie(self, request: Request) -> bool:
+        """Return whether the refresh token of the caller's session is in the cookie."""
+        try:
+            return sessions.session_of(request.COOKIES.get(REFRESH_COOKIE, "")).pk == identity_of(request).session_id
+        except authentication.Unauthorized:
+            return False
+
+
+class Sessions(ListView):
+    serializer_class, results_name = SessionSerializer, "sessions"
+
+    @described("sessions", {200: SessionsPageSerializer}, query=PAGED)
+    def get(self, request: Request) -> Response:
+        """List the user's live sessions, the last used first; `used_at` is the time of the newest tokens."""
+        current = ExpressionWrapper(Q(pk=identity_of(request).session_id), output_field=BooleanField())
+        live = sessions.live_sessions(owner(request)).annotate(current=current).order_by("-used_at", "-pk")
+        return self.page(request, live)
+
+
+class OneSession(View):
+    @described("end_session", {204: None})
+    def delete(self, request: Request, session_id: UUID) -> Response:
+        """End that session and close its sockets."""
+        session = sessions.live_sessions(owner(request)).filter(pk=session_id).first()
+        if session is None:
+            raise ProtocolError("not_found", "There is no such session.")
+        sessions.end_session(session)
+        return Response(status=204)
+
+
+class Verify(View):
+    @described("verify", {200: VerifiedSerializer})
+    def get(self, request: Request) -> Response:
+        identity = identity_of(request)
+        user_id, exp = str(identity.user_id), identity.expires_at
+        return Response({"valid": True, "user_id": user_id, "email": identity.email, "exp": exp})
+
+    @described("verify_post", {200: VerifiedSerializer})
+    def post(self, request: Request) -> Response:
+        return self.get(request)
+
+
+class Me(View):
+    @described("me", {200: ProfileSerializer})
+    def get(self, request: Request) -> Response:
+        return Response(ProfileSerializer(owner(request)).data)
+
+    @described("rename_me", {200: ProfileSerializer}, RenameUserSerializer)
+    def patch(self, request: Request) -> Response:
+        user = owner(request)
+        user.name = fields(RenameUserSerializer, request)["name"]
+        user.save(update_fields=["name"])
+        return self.get(request)
+
+
+class Notifications(View):
+    """The mail that the user gets."""
+
+    @described("notifications", {200: NotificationsSerializer})
+    def get(self, request: Request) -> Response:
+        """Return about whose requests mail comes: those of others that the user may decide, all, or none."""
+        return Response(NotificationsSerializer(owner(request)).data)
+
+    @described("change_notifications", {200: NotificationsSerializer}, NotificationsSerializer)
+    def patch(self, request: Request) -> Response:
+        """Change that."""
+        user = owner(request)
+        user.input_mail = fields(NotificationsSerializer, request)["input_mail"]
+        user.save(update_fields=["input_mail"])
+        return self.get(request)

@@ -1,0 +1,57 @@
+"""The OpenAPI schema, its page, and the decorator that describes an operation in it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.renderers import OpenApiJsonRenderer2
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from pydantic import BaseModel
+from rest_framework import serializers
+
+from chat.api.base import METHODS
+from chat.api.parsers import JSONOnly
+from chat.api.serializers import ErrorSerializer
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+def described(
+    operation: str,
+    answers: Mapping[int | tuple[int, str], Any],
+    takes: type[serializers.Serializer[Any] | BaseModel] | None = None,
+    query: tuple[str, ...] = (),
+    headers: tuple[str, ...] = (),
+) -> Callable[[_View], _View]:
+    """Describe an operation in the OpenAPI schema. Query parameters with a "#" at the end are numbers."""
+    parameters = [
+        OpenApiParameter(name.rstrip("#"), int if name.endswith("#") else str, OpenApiParameter.QUERY) for name in query
+    ] + [OpenApiParameter(name, str, OpenApiParameter.HEADER) for name in headers]
+    return extend_schema(
+        operation_id=operation,
+        request=takes,
+        responses={**answers, "4XX": ErrorSerializer, "5XX": ErrorSerializer},
+        parameters=parameters,
+    )
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "chat.accounts.authentication.TokenAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class Schema(SpectacularAPIView):
+    renderer_classes = [OpenApiJsonRenderer2]
+    authentication_classes = ()
+    content_negotiation_class = JSONOnly
+    http_method_names = METHODS
+
+
+class Docs(SpectacularSwaggerSplitView):
+    url_name = "chat:schema"
+    authentication_classes = ()
+    http_method_names = METHODS

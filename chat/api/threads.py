@@ -1,0 +1,108 @@
+"""REST: threads and their events."""
+
+import json
+from uuid import UUID
+
+from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat import protocol, runs
+from chat.api import search
+from chat.api.base import ListView, View, owner
+from chat.api.pagination import PAGED
+from chat.api.parsers import fields, number
+from chat.api.schema import described
+from chat.api.serializers import (
+    EventPage,
+    NewThreadSerializer,
+    RenameThreadSerializer,
+    ThreadSerializer,
+    ThreadsPageSerializer,
+)
+from chat.models import InputRequest, Message, Thread, User
+from chat.protocol import ProtocolError
+from chat.runs import event_log
+
+
+def threads_of(user: User) -> QuerySet[Thread]:
+    messages = Message.objects.filter(thread=OuterRef("pk")).order_by()
+    counted = messages.annotate(n=Func("pk", function="COUNT")).values("n")
+    asked = InputRequest.objects.filter(thread=OuterRef("pk"), status=InputRequest.OPEN).order_by()
+    number_asked = asked.annotate(n=Func("pk", function="COUNT")).values("n")
+    return (
+        Thread.objects.for_user(user)
+        .annotate(
+            message_count=Subquery(counted, output_field=IntegerField()),
+            open_inputs=Subquery(number_asked, output_field=IntegerField()),
+        )
+        .order_by("-updated_at", "-id")
+    )
+
+
+def thread_of(user: User, thread_id: UUID) -> Thread:
+    thread = threads_of(user).filter(pk=thread_id).first()
+    if thread is None:
+        raise ProtocolError("not_found", "There is no such thread.")
+    return thread
+
+
+class Threads(ListView):
+    serializer_class, results_name = ThreadSerializer, "threads"
+
+    @described("threads", {200: ThreadsPageSerializer}, query=("q", *PAGED))
+    def get(self, request: Request) -> Response:
+        """List the user's threads, the last changed first.
+
+        With `q`, those that have each of its words in their title or in a message, in any case and any script; words
+        in quotation marks belong together, no character is a wildcard. `match` is then the newest message with one of
+        the words, null where only the title has it.
+        """
+        threads = threads_of(owner(request))
+        sought = request.query_params.get("q", "").strip()
+        if len(sought) > 200 or "\0" in sought:
+            raise ProtocolError("invalid_message", "q must be a text of at most 200 characters.", field="q")
+        if not sought:
+            return self.page(request, threads)
+        words = search.words_of(sought)
+        answer = self.page(request, threads, list(search.holding(threads, words).values_list("pk", flat=True)))
+        matches = search.matches([thread["id"] for thread in answer.data["threads"]], words)
+        for thread in answer.data["threads"]:
+            thread["match"] = matches.get(UUID(thread["id"]))
+        return answer
+
+    @described("create_thread", {201: ThreadSerializer}, NewThreadSerializer)
+    def post(self, request: Request) -> Response:
+        given = fields(NewThreadSerializer, request, needed=False)
+        user = owner(request)
+        thread = runs.create_thread(user.pk, given.get("id"), given.get("title", ""), given.get("agent"))
+        return Response(ThreadSerializer(thread_of(user, thread.pk)).data, status=201)
+
+
+class OneThread(View):
+    @described("thread", {200: ThreadSerializer})
+    def get(self, request: Request, thread_id: UUID) -> Response:
+        return Response(ThreadSerializer(thread_of(owner(request), thread_id)).data)
+
+    @described("rename_thread", {200: ThreadSerializer}, RenameThreadSerializer)
+    def patch(self, request: Request, thread_id: UUID) -> Response:
+        runs.rename(owner(request).pk, thread_id, fields(RenameThreadSerializer, request)["title"])
+        return self.get(request, thread_id)
+
+    @described("delete_thread", {204: None})
+    def delete(self, request: Request, thread_id: UUID) -> Response:
+        runs.delete(owner(request).pk, thread_id)
+        return Response(status=204)
+
+
+class ThreadEvents(View):
+    @described("thread_events", {200: EventPage}, query=("after#", "limit#"))
+    def get(self, request: Request, thread_id: UUID) -> HttpResponse:
+        """Return the thread's events after `after`, as a socket gets them: stored text, joined and never decoded."""
+        after = number(request, "after", 0, 0, 10**18 - 1)
+        limit = number(request, "limit", protocol.RESUME_LIMIT, 1, protocol.RESUME_LIMIT)
+        log = event_log.replay(owner(request).pk, thread_id, after, limit)
+        more = bool(log.rows) and log.rows[-1][0] < log.head
+        text = f'{{"events":[{",".join(log.frames)}],"head":{log.head},"more":{json.dumps(more)}}}'
+        return HttpResponse(text, content_type="application/json")

@@ -1,0 +1,121 @@
+import django.db.models.deletion
+import django.db.models.functions.datetime
+import uuid
+from django.conf import settings
+from django.db import migrations, models
+
+Now = django.db.models.functions.datetime.Now
+CASCADE, SET_NULL = django.db.models.deletion.CASCADE, django.db.models.deletion.SET_NULL
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('chat', '0001_initial'),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name='user',
+            name='input_mail',
+            field=models.CharField(choices=[('others', 'others'), ('all', 'all'), ('none', 'none')], db_default='others', default='others', help_text='Others: about requests of others, which a group of the user decides, but not about own ones.', max_length=8, verbose_name='mail about requests'),
+        ),
+        migrations.AddField(
+            model_name='user',
+            name='input_mail_at',
+            field=models.DateTimeField(editable=False, help_text='Time of the last one.', null=True),
+        ),
+        migrations.AddField(
+            model_name='run',
+            name='interactive',
+            field=models.BooleanField(db_default=True, help_text='Whether a person is there to answer its requests.'),
+        ),
+        migrations.AddField(
+            model_name='run',
+            name='continues',
+            field=models.BooleanField(db_default=False, help_text='Whether the next claim continues the attempt instead of starting another.'),
+        ),
+        migrations.AddField(
+            model_name='run',
+            name='waiting_since',
+            field=models.DateTimeField(blank=True, help_text='Time of the suspension, until the claim.', null=True),
+        ),
+        migrations.CreateModel(
+            name='InputRequest',
+            fields=[
+                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('run', models.ForeignKey(on_delete=CASCADE, related_name='inputs', to='chat.run')),
+                ('thread', models.ForeignKey(on_delete=CASCADE, related_name='inputs', to='chat.thread')),
+                ('user', models.ForeignKey(on_delete=CASCADE, related_name='inputs', to=settings.AUTH_USER_MODEL)),
+                ('kind', models.CharField(max_length=16)),
+                ('status', models.CharField(default='open', max_length=16)),
+                ('path', models.TextField(blank=True)),
+                ('agent_name', models.TextField()),
+                ('message', models.TextField()),
+                ('schema', models.JSONField(blank=True, null=True)),
+                ('default', models.JSONField(blank=True, null=True)),
+                ('tool_name', models.TextField(blank=True)),
+                ('tool_call_id', models.CharField(blank=True, max_length=64)),
+                ('parameters', models.JSONField(blank=True, null=True)),
+                ('definition_hash', models.CharField(blank=True, max_length=64)),
+                ('editable', models.BooleanField(default=False)),
+                ('decided_by', models.CharField(default='owner', help_text="owner, or group: and a group's name.", max_length=160)),
+                ('four_eyes', models.BooleanField(default=False, help_text="Whether somebody else than the run's user decides.")),
+                ('reason', models.TextField(blank=True)),
+                ('created_at', models.DateTimeField(db_default=Now(), editable=False)),
+                ('expires_at', models.DateTimeField()),
+                ('resolved_at', models.DateTimeField(blank=True, null=True)),
+                ('action', models.CharField(blank=True, help_text='accept or decline', max_length=16)),
+                ('content', models.JSONField(blank=True, null=True)),
+                ('edited_parameters', models.JSONField(blank=True, null=True)),
+                ('comment', models.TextField(blank=True)),
+                ('resolved_by', models.ForeignKey(blank=True, null=True, on_delete=SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('via', models.CharField(blank=True, max_length=16)),
+                ('session', models.ForeignKey(blank=True, null=True, on_delete=SET_NULL, related_name='+', to='chat.session')),
+                ('address', models.GenericIPAddressField(blank=True, null=True)),
+            ],
+            options={
+                'permissions': [('answer_inputrequest', 'Can answer any input request')],
+                'indexes': [
+                    models.Index(condition=models.Q(('status', 'open')), fields=['user', 'created_at'], name='input_open_user'),
+                    models.Index(condition=models.Q(('status', 'open')), fields=['expires_at'], name='input_open_expires'),
+                    models.Index(fields=['-created_at'], name='input_created'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='InputStep',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('run', models.ForeignKey(db_index=False, on_delete=CASCADE, related_name='steps', to='chat.run')),
+                ('key', models.UUIDField()),
+                ('result', models.TextField()),
+                ('created_at', models.DateTimeField(db_default=Now(), editable=False)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('run', 'key'), name='step_run_key')],
+            },
+        ),
+        migrations.CreateModel(
+            name='RunState',
+            fields=[
+                ('run', models.OneToOneField(on_delete=CASCADE, primary_key=True, related_name='state', serialize=False, to='chat.run')),
+                ('state', models.TextField()),
+                ('seq', models.BigIntegerField()),
+                ('saved_at', models.DateTimeField(db_default=Now())),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Grant',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('user', models.ForeignKey(on_delete=CASCADE, related_name='grants', to=settings.AUTH_USER_MODEL)),
+                ('thread', models.ForeignKey(on_delete=CASCADE, related_name='grants', to='chat.thread')),
+                ('tool_name', models.TextField()),
+                ('definition_hash', models.CharField(max_length=64)),
+                ('by', models.ForeignKey(null=True, on_delete=SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('created_at', models.DateTimeField(db_default=Now(), editable=False)),
+                ('expires_at', models.DateTimeField()),
+            ],
+        ),
+    ]

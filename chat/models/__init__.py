@@ -1,0 +1,24 @@
+"""Tables. Code reaches rows through `for_user(user)`, which finds only rows of that user."""
+
+from chat.models.accounts import AuditRecord, OwnedQuerySet, Session, User, UserManager
+from chat.models.inputs import Grant, InputRequest, InputStep, RunState
+from chat.models.threads import Attachment, Event, Message, Run, Thread, Worker, attachment_path
+
+__all__ = [
+    "Attachment",
+    "AuditRecord",
+    "Event",
+    "Grant",
+    "InputRequest",
+    "InputStep",
+    "Message",
+    "OwnedQuerySet",
+    "Run",
+    "RunState",
+    "Session",
+    "Thread",
+    "User",
+    "UserManager",
+    "Worker",
+    "attachment_path",
+]

@@ -1,0 +1,32 @@
+/** The only module that makes HTML of an agent's text. Its result has no script and no style. */
+
+import DOMPurify from "dompurify";
+
+const CLASSES = { CODE: /^(?:language-[\w+#.-]+|math|math display)$/, SPAN: /^hljs-[\w -]+$/ };
+
+const purify = DOMPurify(window);
+
+purify.addHook("afterSanitizeAttributes", (node) => {
+  if (node.tagName === "A") {
+    node.setAttribute("target", "_blank");
+    node.setAttribute("rel", "noopener noreferrer");
+  }
+  const known = node.tagName === "CODE" || node.tagName === "SPAN" ? CLASSES[node.tagName] : null;
+  if (node.hasAttribute("class") && !known?.test(node.className)) node.removeAttribute("class");
+});
+
+/**
+ * @param {string} html complete in itself
+ * @param {string[]} tags
+ * @returns {DocumentFragment}
+ */
+export const clean = (html, tags) =>
+  purify.sanitize(html, {
+    ALLOWED_TAGS: tags,
+    ALLOWED_ATTR: ["align", "class", "href", "start", "title"],
+    ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+    ADD_URI_SAFE_ATTR: ["align", "start"],
+    ALLOW_ARIA_ATTR: false,
+    ALLOW_DATA_ATTR: false,
+    RETURN_DOM_FRAGMENT: true,
+  });

@@ -1,0 +1,224 @@
+/** The resources of the REST API. */
+
+import { BASE } from "./base.js";
+import { ApiError, parsed, unreachable } from "./http.js";
+
+/**
+ * @typedef {{id: string, email: string, name: string}} User
+ * @typedef {{name: string, description: string, available: boolean, reason?: string}} Agent
+ * @typedef {{id: string, current: boolean, user_agent: string, created_at: string, used_at: string}} SignIn
+ * @typedef {{id: string, thread_id: string, tool_name: string, expires_at: string}} Grant
+ * @typedef {import("../state/model.js").ListedThread} ListedThread
+ */
+
+export class Api {
+  #session;
+
+  /** @param {import("./session.js").Session} session */
+  constructor(session) {
+    this.#session = session;
+  }
+
+  /** @returns {Promise<User>} */
+  me() {
+    return this.#session.call("GET", "/auth/me");
+  }
+
+  /**
+   * @param {number} page from 1
+   * @returns {Promise<{threads: ListedThread[], has_more: boolean}>}
+   */
+  threads(page) {
+    return this.#session.call("GET", `/api/threads?page=${page}&page_size=100`);
+  }
+
+  /**
+   * @param {string} words looked for in titles and messages
+   * @returns {Promise<{threads: ListedThread[]}>}
+   */
+  search(words) {
+    return this.#session.call("GET", `/api/threads?page_size=20&q=${encodeURIComponent(words)}`);
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<ListedThread>}
+   */
+  thread(id) {
+    return this.#session.call("GET", `/api/threads/${id}`);
+  }
+
+  /**
+   * @param {string} id
+   * @param {number} after
+   * @returns {Promise<{events: import("./frames.js").NumberedEvent[], head: number, more: boolean}>}
+   */
+  events(id, after) {
+    return this.#session.call("GET", `/api/threads/${id}/events?after=${after}`);
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<import("../state/model.js").Message[]>} all of the thread's messages, oldest first
+   */
+  messages(id) {
+    return this.#all("messages", `/api/threads/${id}/messages`);
+  }
+
+  /**
+   * @param {string} name of the list in each page
+   * @param {string} path
+   * @param {Record<string, string>} [filters]
+   * @returns {Promise<any[]>} all pages of a list
+   */
+  async #all(name, path, filters = {}) {
+    const found = [];
+    for (let page = 1, more = true; more; page += 1) {
+      const query = new URLSearchParams({ ...filters, page: String(page), page_size: "100" });
+      const answer = await this.#session.call("GET", `${path}?${query}`);
+      found.push(...answer[name]);
+      more = answer.has_more;
+    }
+    return found;
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} title
+   */
+  rename(id, title) {
+    return this.#session.call("PATCH", `/api/threads/${id}`, { title });
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    return this.#session.call("DELETE", `/api/threads/${id}`);
+  }
+
+  /**
+   * For a page that is about to be gone: the request outlives the page, and its answer is not read.
+   * @param {string} id
+   */
+  removeAtOnce(id) {
+    this.#session.sendAtOnce("DELETE", `/api/threads/${id}`);
+  }
+
+  /**
+   * @param {string} id
+   * @param {"md" | "json"} format
+   * @returns {Promise<Blob>}
+   */
+  exported(id, format) {
+    return this.#session.read(`/api/threads/${id}/export?format=${format}`);
+  }
+
+  /**
+   * @param {string} id of an attachment
+   * @returns {Promise<Blob>}
+   */
+  content(id) {
+    return this.#session.read(`/api/attachments/${id}/content`);
+  }
+
+  /**
+   * @param {"owner" | "approver"} role
+   * @returns {Promise<Record<string, any>[]>} all open input requests of the user's runs, or of others to decide
+   */
+  inputs(role) {
+    return this.#all("inputs", "/api/inputs", { role });
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<Record<string, any> | null>} null: there is none any more
+   */
+  async input(id) {
+    try {
+      return await this.#session.call("GET", `/api/inputs/${id}`);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * @param {string} [thread_id] absent: of all threads
+   * @returns {Promise<Grant[]>} the tools that need no approval there
+   */
+  grants(thread_id) {
+    return this.#all("grants", "/api/grants", thread_id ? { thread_id } : {});
+  }
+
+  /** @param {string} id */
+  revoke(id) {
+    return this.#session.call("DELETE", `/api/grants/${id}`);
+  }
+
+  /** @returns {Promise<{agents: Agent[]}>} */
+  agents() {
+    return this.#session.call("GET", "/api/agents");
+  }
+
+  /**
+   * @param {File} file
+   * @param {(share: number) => void} progress from 0 to 1
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("../state/model.js").Attachment>}
+   */
+  upload(file, progress, signal) {
+    const body = new FormData();
+    body.append("file", file);
+    return this.#session.authorised(
+      (token) =>
+        new Promise((resolve, reject) => {
+          // fetch does not tell how much has been sent.
+          const request = new XMLHttpRequest();
+          request.open("POST", `${BASE}/api/attachments`);
+          request.setRequestHeader("Authorization", `Bearer ${token}`);
+          request.upload.onprogress = ({ loaded, total }) => progress(total ? loaded / total : 0);
+          request.onload = () => {
+            const answer = parsed(request.responseText);
+            if (request.status === 201) resolve(answer);
+            else reject(new ApiError(request.status, answer ?? {}));
+          };
+          request.onerror = () => reject(unreachable());
+          signal.addEventListener("abort", () => request.abort());
+          request.send(body);
+        }),
+    );
+  }
+
+  /** @param {string} name @returns {Promise<User>} */
+  renameMe(name) {
+    return this.#session.call("PATCH", "/auth/me", { name });
+  }
+
+  /** @returns {Promise<{input_mail: string}>} */
+  notifications() {
+    return this.#session.call("GET", "/auth/notifications");
+  }
+
+  /** @param {{input_mail: string}} chosen */
+  changeNotifications(chosen) {
+    return this.#session.call("PATCH", "/auth/notifications", chosen);
+  }
+
+  /**
+   * Every other session ends, and with the old password the old tokens.
+   * @param {string} current
+   * @param {string} fresh
+   */
+  async changePassword(current, fresh) {
+    this.#session.keep(await this.#session.call("POST", "/auth/password", { current, new: fresh }));
+  }
+
+  /** @returns {Promise<{sessions: SignIn[]}>} */
+  sessions() {
+    return this.#session.call("GET", "/auth/sessions?page_size=100");
+  }
+
+  /** @param {string} id */
+  endSession(id) {
+    return this.#session.call("DELETE", `/auth/sessions/${id}`);
+  }
+}

@@ -1,0 +1,70 @@
+/** The forms of sign-in and sign-up. */
+
+import { BASE } from "../net/base.js";
+import { ApiError } from "../net/http.js";
+import { login, register, signedInAs } from "../net/session.js";
+import { leaveKeysToInputMethod } from "./browser.js";
+import { found } from "./element.js";
+
+leaveKeysToInputMethod();
+const form = found("#account-form", HTMLFormElement);
+const submit = found("#submit", HTMLButtonElement);
+const error = found("#error", HTMLElement);
+const enter = form.dataset.action === "register" ? register : login;
+
+/** Where to go afterwards: a page of this site, nothing else. */
+function destination() {
+  const next = new URLSearchParams(location.search).get("next") ?? "";
+  const below = next.startsWith(BASE) ? next.slice(BASE.length) : "";
+  return /^\/(?:c\/[0-9a-f-]{36}|settings|inputs(?:#[0-9a-f-]{36})?)$/i.test(below) ? next : `${BASE}/`;
+}
+
+/** @returns {Record<string, string>} the filled-in fields */
+function fields() {
+  const entries = [...new FormData(form)].map(([name, value]) => [name, String(value)]);
+  return Object.fromEntries(entries.filter(([, value]) => value !== ""));
+}
+
+/**
+ * @param {string} message
+ * @param {string | null} field the input that it is about
+ */
+function refuse(message, field) {
+  error.textContent = message;
+  error.hidden = false;
+  const input = field ? form.querySelector(`#${CSS.escape(field)}`) : null;
+  if (!(input instanceof HTMLInputElement)) return;
+  input.setAttribute("aria-invalid", "true");
+  input.focus();
+}
+
+/** @param {number} seconds */
+function waiting(seconds) {
+  const [count, unit] = seconds > 90 ? [Math.ceil(seconds / 60), "minute"] : [Math.ceil(seconds), "second"];
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+/** @param {unknown} reason */
+function explain(reason) {
+  if (!(reason instanceof ApiError)) throw reason;
+  if (reason.status === 403 && enter === register) {
+    return refuse("Registration is closed here. Ask the administrator for an account.", null);
+  }
+  return refuse(reason.retry_after ? `Too many attempts. Try again in ${waiting(reason.retry_after)}.` : reason.message, reason.field);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  error.hidden = true;
+  for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  submit.disabled = true;
+  try {
+    await enter(fields());
+    location.replace(destination());
+  } catch (reason) {
+    submit.disabled = false;
+    explain(reason);
+  }
+});
+
+if (signedInAs() !== null) location.replace(destination());

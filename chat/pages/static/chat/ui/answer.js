@@ -1,0 +1,143 @@
+/** What becomes of a message: the card of its run, charts, the answer and a failure. */
+
+import { Writing } from "../markdown/markdown.js";
+import { unfinished } from "../state/model.js";
+import { understood } from "../state/typed.js";
+import { copy } from "./browser.js";
+import { Card } from "./card.js";
+import { chartsOf, Figure } from "./charts.js";
+import { Chips } from "./chips.js";
+import { arrange, element, setText } from "./element.js";
+import { Requests } from "./requests.js";
+
+/**
+ * @typedef {import("../state/model.js").Run} Run
+ * @typedef {import("../state/model.js").State} State
+ */
+
+/** Drawing an answer takes at most this share of the time, so that the page stays smooth. */
+const MAX_DRAWING_SHARE = 0.3;
+/** How long one step of it may take. */
+const MAX_STEP_MS = 25;
+/** How many charts are shown until the user asks for the others. */
+const SHOWN_CHARTS = 2;
+
+/** One run: card, input requests, charts, answer, what was understood, and failure. */
+export class Answer {
+  card = new Card();
+  article = element("article", { class: "message", "data-role": "assistant", "aria-label": "Netra" });
+  failure = element("p", { class: "failure", dir: "auto" });
+  reference = element("p", { class: "reference" });
+  charts = element("div", { class: "charts" });
+  /** @type {Chips | null} */
+  chips = null;
+  #ask;
+  #writing = new Writing();
+  /** @type {Map<string, Figure>} */
+  #figures = new Map();
+  #more = element("button", { type: "button", class: "link" });
+  /** @type {Run | null} */
+  #run = null;
+  #shown = "";
+  #wasFinal = false;
+  #all = false;
+  #next = 0;
+  #live = false;
+
+  /**
+   * @param {Omit<import("./request.js").Decider, "owns" | "thread_id">} decide
+   * @param {(content: string) => void} ask send a message
+   */
+  constructor({ respond, grants, revoke }, ask) {
+    this.#ask = ask;
+    this.requests = new Requests({ respond, grants, revoke, owns: true, thread_id: null });
+    this.article.append(this.#writing.node);
+    this.#more.addEventListener("click", () => {
+      this.#all = true;
+      this.#lay();
+      [...this.#figures.values()][SHOWN_CHARTS]?.node.querySelector("summary")?.focus();
+    });
+  }
+
+  /**
+   * @param {Run} run
+   * @param {State["answers"]} answers to its input requests that were given here
+   * @param {boolean} online
+   * @param {number} now
+   * @returns {boolean} its newest text is still to be shown
+   */
+  update(run, answers, online, now) {
+    this.card.update(run, now);
+    this.requests.update(run.requests, answers, online, now);
+    const late = this.#write(run);
+    if (run === this.#run) return late;
+    if (run.steps !== this.#run?.steps) this.#draw(run);
+    if (run.result !== this.#run?.result) {
+      const found = understood(run.result);
+      this.chips = found && new Chips(found, this.#ask);
+    }
+    this.#run = run;
+    this.#live ||= run.live || unfinished(run);
+    this.failure.toggleAttribute("data-live", this.#live);
+    if (run.error !== null && this.#live) this.failure.setAttribute("role", "alert");
+    if (run.error !== null && !this.reference.hasChildNodes()) this.#refer(run.id);
+    setText(this.failure, run.error ?? "");
+    return late;
+  }
+
+  /** @param {string} id of the run, by which an administrator finds it */
+  #refer(id) {
+    const button = element("button", { type: "button", class: "link", title: id }, "Copy its id");
+    button.addEventListener("click", () => void copy(id, button));
+    this.reference.append("If you report this, name run ", element("code", {}, id.slice(0, 8)), ". ", button);
+  }
+
+  /** @param {Run} run */
+  #draw(run) {
+    const charts = chartsOf(run);
+    for (const key of this.#figures.keys()) if (!charts.has(key)) this.#leave(key);
+    for (const [key, chart] of charts) if (!this.#figures.has(key)) this.#figures.set(key, new Figure(chart));
+    this.#lay();
+  }
+
+  /** @param {string} key of a chart */
+  #leave(key) {
+    this.#figures.get(key)?.remove();
+    this.#figures.delete(key);
+  }
+
+  /** @param {number} now */
+  tick(now) {
+    this.card.tick(now);
+    this.requests.tick(now);
+  }
+
+  /** It is not shown again. */
+  remove() {
+    for (const key of this.#figures.keys()) this.#leave(key);
+  }
+
+  #lay() {
+    const figures = [...this.#figures.values()].map(({ node }) => node);
+    const rest = this.#all ? 0 : Math.max(0, figures.length - SHOWN_CHARTS);
+    setText(this.#more, rest === 1 ? "One more chart" : `${rest} more charts`);
+    arrange(this.charts, rest > 0 ? [...figures.slice(0, SHOWN_CHARTS), this.#more] : figures);
+  }
+
+  /** @param {Run} run */
+  #write(run) {
+    const final = !unfinished(run);
+    this.article.toggleAttribute("data-streaming", !final);
+    if (run.text === this.#shown && final === this.#wasFinal) return false;
+    const begun = performance.now();
+    if (!final && begun < this.#next) return true;
+    const whole = this.#writing.write(run.text, final, begun + MAX_STEP_MS);
+    if (whole) {
+      this.#shown = run.text;
+      this.#wasFinal = final;
+    }
+    const ended = performance.now();
+    this.#next = ended + (ended - begun) / MAX_DRAWING_SHARE;
+    return !whole;
+  }
+}

@@ -1,0 +1,370 @@
+/** One run as a card: who works now, what was thought, which tools were called with what, nested by sub-agent. */
+
+import { unfinished } from "../state/model.js";
+import { asks } from "../state/requests.js";
+import { waited } from "../state/thread.js";
+import { arrange, element, icon, setAttribute, setText } from "./element.js";
+
+/**
+ * @typedef {import("../state/model.js").Run} Run
+ * @typedef {import("../state/model.js").Part} Part
+ * @typedef {import("../state/model.js").Step} Step
+ * @typedef {import("../state/model.js").GrowingThought} GrowingThought
+ * @typedef {import("../state/model.js").ToolCall} ToolCall
+ */
+
+/** @typedef {{kind: "growing"} & GrowingThought} Growing */
+
+/** So many characters of parameters fit on one line. */
+const MAX_PARAMETER_CHARACTERS = 160;
+/** The duration of a shorter thought is not shown. */
+const MIN_THOUGHT_MS = 100;
+
+/**
+ * @param {number} ms
+ * @returns {string}
+ */
+export function duration(ms) {
+  if (ms < 1) return "< 1 ms";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+}
+
+const MINUTE_MS = 60_000;
+
+/**
+ * @param {number} ms
+ * @returns {string} in two units at most
+ */
+export function remaining(ms) {
+  const minutes = Math.floor(ms / MINUTE_MS);
+  if (minutes < 60) return duration(Math.max(1, Math.ceil(ms / 1000)) * 1000).replace(/\.0 s$/, " s");
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+}
+
+/**
+ * @param {number} count
+ * @param {string} noun
+ */
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/**
+ * @param {unknown} value
+ * @returns {string}
+ */
+function json(value) {
+  try {
+    return value === undefined ? "" : JSON.stringify(value, null, 2);
+  } catch {
+    return "Nested too deeply to be shown.";
+  }
+}
+
+/**
+ * The parameters on one line.
+ * @param {unknown} parameters
+ */
+function brief(parameters) {
+  if (parameters === null || typeof parameters !== "object") return "";
+  const pairs = Object.entries(parameters).map(
+    ([name, value]) => `${name}: ${typeof value === "string" ? value : json(value).replace(/\n */g, " ")}`,
+  );
+  return pairs.join(", ").slice(0, MAX_PARAMETER_CHARACTERS);
+}
+
+/**
+ * @param {Run} run
+ * @returns {ToolCall | undefined} the newest tool call at work
+ */
+const running = (run) =>
+  /** @type {ToolCall[]} */ (run.steps.filter(({ kind }) => kind === "tool")).findLast(({ status }) => status === "running");
+
+/** @param {Run} run */
+function headline(run) {
+  switch (run.status) {
+    case "queued":
+      return "Queued";
+    case "completed":
+      return run.agent ? "answered" : "Done";
+    case "cancelled":
+      return `${run.agent ? "was stopped" : "Stopped"}${run.stopped_by ? ` by an ${run.stopped_by}` : ""}`;
+    case "failed":
+      return run.agent ? "failed" : "Failed";
+    case "waiting":
+      if (run.stopping) return "Cancelling…";
+      return asks(run) ? "is waiting for your answer" : "was answered, and continues soon";
+    case "running": {
+      if (run.stopping) return "Cancelling…";
+      if (asks(run)) return "is waiting for your answer";
+      if (running(run)) return "uses";
+      return run.text ? "is writing the answer" : "is thinking";
+    }
+  }
+}
+
+/** @param {Run} run whose agent at work is named, the innermost one that is not done; once it is over, its own agent */
+function worker(run) {
+  if (run.status === "queued" || run.stopping) return "";
+  return run.parts.findLast((part) => !part.done)?.agent_name ?? run.agent;
+}
+
+/** @param {Run} run */
+function tally(run) {
+  const agents = new Set(run.parts.map((part) => part.agent_name)).size;
+  const tools = run.steps.filter((step) => step.kind === "tool").length;
+  return [agents > 1 && counted(agents, "agent"), tools > 0 && counted(tools, "tool call")].filter(Boolean).join(" · ");
+}
+
+export class Card {
+  #who = element("strong", { class: "who", dir: "auto" });
+  #what = element("span", { class: "what" });
+  #tool = element("code", { class: "tool", dir: "ltr", hidden: true });
+  #tally = element("span", { class: "tally" });
+  #time = element("span", { class: "time" });
+  #waited = element("span", { class: "tally waited" });
+  #restarted = element("p", { class: "restarted", hidden: true });
+  #work = element("ol", { class: "work" });
+  /** @type {Map<string, {about: Part | Step | Growing, node: HTMLLIElement, list: HTMLOListElement | null}>} */
+  #rows = new Map();
+  /** @type {Run | null} */
+  #run = null;
+  #touched = false;
+  node = element(
+    "details",
+    { class: "run" },
+    element(
+      "summary",
+      {},
+      element("span", { class: "pulse", "aria-hidden": "true" }),
+      element("span", { class: "headline" }, this.#who, " ", this.#what, " ", this.#tool),
+      this.#tally,
+      this.#waited,
+      this.#time,
+      icon("chevron"),
+    ),
+    this.#restarted,
+    this.#work,
+  );
+
+  constructor() {
+    /** @type {Element} */ (this.node.firstElementChild).addEventListener("click", () => {
+      this.#touched = true;
+    });
+    // A run that is over can have thousands of steps: they are made when somebody looks.
+    this.node.addEventListener("toggle", () => {
+      if (this.node.open && this.#run) this.#arrange(this.#run);
+    });
+  }
+
+  /**
+   * @param {Run} run
+   * @param {number} now the server's time in milliseconds
+   */
+  update(run, now) {
+    if (run !== this.#run) {
+      this.#run = run;
+      this.node.dataset.run = run.id;
+      this.node.dataset.status = run.status;
+      this.node.toggleAttribute("data-stopping", run.stopping);
+      setText(this.#who, worker(run));
+      setText(this.#what, headline(run));
+      const call = run.status === "running" && !run.stopping && !asks(run) ? running(run) : undefined;
+      this.#tool.hidden = call === undefined;
+      setText(this.#tool, call?.tool_name ?? "");
+      setText(this.#tally, tally(run));
+      this.#restarted.hidden = run.restarted === null;
+      setText(
+        this.#restarted,
+        `Restarted, attempt ${run.attempt}${run.restarted ? `: ${run.restarted.replaceAll("_", " ")}` : ""}`,
+      );
+      this.#fold(run);
+      if (this.node.open) this.#arrange(run);
+    }
+    this.tick(now);
+  }
+
+  /**
+   * Open while there is something to watch, folded away once there is an answer to read; a person's choice stays.
+   * @param {Run} run
+   */
+  #fold(run) {
+    if (this.#touched) return;
+    const worked = run.steps.length > 0 || run.thinking.length > 0 || run.parts.length > 1;
+    const open = worked && (unfinished(run) || run.status === "failed" || run.text === "");
+    if (this.node.open !== open) this.node.open = open;
+  }
+
+  /** @param {number} now */
+  tick(now) {
+    const run = this.#run;
+    if (!run) return;
+    const waiting = waited(run, now);
+    const since = run.started_at && unfinished(run) ? Math.max(0, now - Date.parse(run.started_at) - waiting) : null;
+    const ms = run.duration_ms ?? since;
+    setText(this.#time, ms === null ? "" : unfinished(run) ? `${Math.floor(ms / 1000)} s` : duration(ms));
+    // Waiting for a person is no work of the agent's.
+    setText(this.#waited, waiting < 1000 ? "" : `waited ${remaining(waiting)}`);
+  }
+
+  /** @param {Run} run */
+  #arrange(run) {
+    /** @type {(Part | Step | Growing)[]} */
+    const rows = [...run.parts, ...run.steps].sort((a, b) => a.key - b.key);
+    rows.push(...run.thinking.map((thought) => ({ kind: /** @type {const} */ ("growing"), ...thought })));
+    const old = this.#rows;
+    this.#rows = new Map();
+    for (const about of rows) {
+      const id = rowId(about);
+      const row = old.get(id) ?? { about: null, ...made(about) };
+      if (row.about !== about) refresh(row.node, about);
+      this.#rows.set(id, { ...row, about });
+    }
+    /** @type {Map<number, HTMLLIElement[]>} */
+    const children = new Map();
+    for (const { about, node } of this.#rows.values()) {
+      const above = "kind" in about ? about.part : (about.parent ?? 0);
+      const list = children.get(above);
+      if (list) list.push(node);
+      else children.set(above, [node]);
+    }
+    for (const { about, list } of this.#rows.values()) {
+      if (list && "key" in about) arrange(list, children.get(about.key) ?? []);
+    }
+    arrange(this.#work, children.get(0) ?? []);
+  }
+}
+
+/**
+ * A thought keeps its row when it has come to its end.
+ * @param {Part | Step | Growing} about
+ * @returns {string}
+ */
+function rowId(about) {
+  if (!("kind" in about)) return `part-${about.key}`;
+  return about.kind !== "tool" && about.id ? `thought-${about.id}` : `step-${"key" in about ? about.key : ""}`;
+}
+
+/** @param {GrowingThought} thought */
+const growing = ({ from, text }) => (from > 0 ? "… " : "") + text;
+
+/**
+ * @param {Part | Step | Growing} about
+ * @returns {{node: HTMLLIElement, list: HTMLOListElement | null}}
+ */
+function made(about) {
+  if (!("kind" in about)) {
+    const list = element("ol");
+    const head = element(
+      "p",
+      { class: "part-head" },
+      element("span", { class: "agent", dir: "auto" }, about.agent_name),
+      element("span", { class: "task", dir: "auto" }),
+      element("span", { class: "time" }),
+    );
+    return { node: element("li", { class: "part", "data-agent": about.agent_name }, head, list), list };
+  }
+  if (about.kind !== "tool") {
+    const summary = element(
+      "summary",
+      {},
+      icon("thought"),
+      element("span", { class: "gist", dir: "auto" }),
+      element("span", { class: "time" }),
+    );
+    return { node: element("li", { class: "thought" }, element("details", {}, summary)), list: null };
+  }
+  const details = element(
+    "details",
+    {},
+    element(
+      "summary",
+      {},
+      element("span", { class: "mark", role: "img" }),
+      element("code", { class: "tool", dir: "ltr" }, about.tool_name),
+      element("span", { class: "gist", dir: "auto" }, brief(about.parameters)),
+      element("span", { class: "badge" }),
+      element("span", { class: "time" }),
+    ),
+    element("div", { class: "exchanged" }),
+  );
+  const node = element("li", { class: "step", "data-tool": about.tool_name }, details);
+  return { node, list: null };
+}
+
+/**
+ * @param {HTMLLIElement} node
+ * @param {Part | Step | Growing} about
+ */
+function refresh(node, about) {
+  if (!("kind" in about)) return refreshPart(node, about);
+  if (about.kind === "tool") return refreshCall(node, about);
+  setText(
+    /** @type {Element} */ (node.querySelector(".gist")),
+    about.kind === "growing" ? growing(about) : about.text,
+  );
+  if (about.kind === "growing") return;
+  const time = /** @type {Element} */ (node.querySelector(".time"));
+  setText(time, (about.duration_ms ?? 0) < MIN_THOUGHT_MS ? "" : duration(about.duration_ms ?? 0));
+}
+
+/**
+ * @param {HTMLLIElement} node
+ * @param {Part} part
+ */
+function refreshPart(node, part) {
+  node.toggleAttribute("data-done", part.done);
+  const head = /** @type {HTMLElement} */ (node.firstElementChild);
+  // The task of the run's own agent is the message, which stands right above.
+  setText(head.children[1], part.summary ?? (part.parent === null ? "" : (part.task ?? "")));
+  setText(head.children[2], part.duration_ms === null ? "" : duration(part.duration_ms));
+}
+
+/**
+ * @param {HTMLLIElement} node
+ * @param {ToolCall} call
+ */
+function refreshCall(node, call) {
+  node.dataset.status = call.status;
+  const [summary, exchanged] = /** @type {HTMLElement} */ (node.firstElementChild).children;
+  const [mark, , , badge, time] = summary.children;
+  mark.replaceChildren(
+    call.status === "running"
+      ? element("span", { class: "spinner" })
+      : icon(call.status === "completed" ? "check" : "cross"),
+  );
+  setAttribute(mark, "title", call.status);
+  setAttribute(mark, "aria-label", call.status);
+  setText(
+    badge,
+    [call.status === "interrupted" && "interrupted", call.status === "failed" && "failed", call.reused && "reused"]
+      .filter(Boolean)
+      .join(", "),
+  );
+  setText(time, call.duration_ms === null ? "" : duration(call.duration_ms));
+  const details = /** @type {HTMLDetailsElement} */ (node.firstElementChild);
+  const show = () => exchanged.replaceChildren(...what(call).flat());
+  details.ontoggle = () => details.open && show();
+  if (details.open) show();
+}
+
+/** @param {ToolCall} call */
+function what(call) {
+  const shown = [block("Parameters", json(call.parameters), "ltr")];
+  if (call.error) shown.push(block("Error", call.error, "auto"));
+  else if (call.status !== "running")
+    shown.push(block(call.truncated ? "Result (truncated)" : "Result", json(call.result), "ltr"));
+  return shown;
+}
+
+/**
+ * @param {string} title
+ * @param {string} text
+ * @param {"ltr" | "auto"} dir
+ */
+const block = (title, text, dir) => [
+  element("p", { class: "label" }, title),
+  element("pre", { dir, tabindex: "0" }, text || "empty"),
+];

@@ -1,0 +1,289 @@
+/** Charts that tools put into their results: `{type, title, labels, series: [{name, values}], unit}`. */
+
+import { element } from "./element.js";
+
+/**
+ * @typedef {object} Chart
+ * @property {"bar" | "line"} type
+ * @property {string} title
+ * @property {string[]} labels
+ * @property {{name: string, values: number[]}[]} series
+ * @property {string} unit a currency, `ms`, `tokens`, …
+ */
+
+const MAX_CHARTS = 12;
+const MAX_LABELS = 400;
+const MAX_SERIES = 12;
+
+/**
+ * @param {any} value
+ * @returns {value is Chart}
+ */
+const isChart = (value) =>
+  (value?.type === "bar" || value?.type === "line") &&
+  typeof value.title === "string" &&
+  typeof value.unit === "string" &&
+  Array.isArray(value.labels) &&
+  value.labels.length > 0 &&
+  value.labels.length <= MAX_LABELS &&
+  value.labels.every((/** @type {unknown} */ label) => typeof label === "string") &&
+  Array.isArray(value.series) &&
+  value.series.length > 0 &&
+  value.series.length <= MAX_SERIES &&
+  value.series.every(
+    (/** @type {any} */ one) =>
+      typeof one?.name === "string" &&
+      Array.isArray(one.values) &&
+      one.values.length <= value.labels.length &&
+      one.values.every(Number.isFinite),
+  );
+
+/**
+ * @param {import("../state/model.js").Run} run
+ * @returns {Map<string, Chart>} the charts in its tools' results, each once
+ */
+export function chartsOf(run) {
+  /** @type {Map<string, Chart>} */
+  const charts = new Map();
+  for (const step of run.steps) {
+    if (step.kind !== "tool" || step.status !== "completed") continue;
+    const result = /** @type {any} */ (step.result);
+    const found = Array.isArray(result?.charts) ? result.charts : [result];
+    for (const one of found) {
+      if (!isChart(one?.chart) || charts.size >= MAX_CHARTS) continue;
+      /** @type {Chart} */
+      const { type, title, unit, labels, series } = one.chart;
+      const known = { type, title, unit, labels, series: series.map(({ name, values }) => ({ name, values })) };
+      charts.set(JSON.stringify(known), known);
+    }
+  }
+  return charts;
+}
+
+/**
+ * @param {string} unit
+ * @param {boolean} brief for an axis
+ * @returns {(value: number) => string}
+ */
+function formatter(unit, brief) {
+  const rounded = brief ? { notation: /** @type {const} */ ("compact") } : { maximumFractionDigits: 2 };
+  if (/^[A-Z]{3}$/.test(unit)) {
+    try {
+      const money = new Intl.NumberFormat("en", { style: "currency", currency: unit, ...rounded });
+      return (value) => money.format(value);
+    } catch {
+      // Not a currency after all.
+    }
+  }
+  const plain = new Intl.NumberFormat("en", rounded);
+  // On an axis the caption has the unit.
+  return (value) => (unit && !brief ? `${plain.format(value)} ${unit}` : plain.format(value));
+}
+
+/** @param {Chart} chart */
+function table(chart) {
+  const format = formatter(chart.unit, false);
+  const head = ["", ...chart.series.map(({ name }) => name)];
+  return element(
+    "div",
+    { class: "table", tabindex: "0" },
+    element(
+      "table",
+      {},
+      element("caption", { class: "unseen" }, chart.title),
+      element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col", dir: "auto" }, name)))),
+      element(
+        "tbody",
+        {},
+        ...chart.labels.map((label, row) =>
+          element(
+            "tr",
+            {},
+            element("th", { scope: "row", dir: "auto" }, label),
+            ...chart.series.map(({ values }) => element("td", {}, row in values ? format(values[row]) : "")),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+/** @param {string} name of a custom property that is a colour */
+function colour(name) {
+  const probe = element("span", { class: "unseen" });
+  probe.style.color = `var(${name})`;
+  // The figures of the legend need colours of their own where the system has only one for text.
+  probe.style.setProperty("forced-color-adjust", "none");
+  document.body.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
+
+/** @type {Set<Figure>} */
+const drawn = new Set();
+for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+  matchMedia(query).addEventListener("change", () => drawn.forEach((one) => one.draw()));
+}
+
+async function load() {
+  const library = await import("chart.js");
+  library.Chart.register(
+    library.BarController,
+    library.BarElement,
+    library.LineController,
+    library.LineElement,
+    library.PointElement,
+    library.CategoryScale,
+    library.LinearScale,
+    library.Filler,
+    library.Legend,
+    library.Tooltip,
+  );
+  return library.Chart;
+}
+
+/** @type {ReturnType<typeof load> | null} */
+let loading = null;
+
+/** A chart on the page; its table says the same to those who cannot see it. Who is done with it has it removed. */
+export class Figure {
+  node;
+  #chart;
+  #canvas;
+  #removed = false;
+  /** @type {Awaited<ReturnType<typeof load>> | null} */
+  #Drawing = null;
+  /** @type {InstanceType<Awaited<ReturnType<typeof load>>> | null} */
+  #shown = null;
+
+  /** @param {Chart} chart */
+  constructor(chart) {
+    this.#chart = chart;
+    this.#canvas = element("canvas", {
+      role: "img",
+      "aria-label": `Chart: ${chart.title}. The table below has its figures.`,
+    });
+    const area = element("div", { class: "plot" }, this.#canvas);
+    // Side by side they are equally high, unless there are too many bars for that.
+    area.style.height = `${chart.type === "bar" ? Math.min(30, Math.max(13, chart.labels.length * 1.3)) : 13}rem`;
+    this.node = element(
+      "figure",
+      { class: "chart" },
+      element(
+        "figcaption",
+        {},
+        element("span", { dir: "auto" }, chart.title),
+        element("span", { class: "dim", dir: "auto" }, chart.unit),
+      ),
+      area,
+      element("details", {}, element("summary", {}, "Figures"), table(chart)),
+    );
+    void this.#load();
+  }
+
+  remove() {
+    this.#removed = true;
+    drawn.delete(this);
+    this.#shown?.destroy();
+    this.node.remove();
+  }
+
+  async #load() {
+    loading ??= load();
+    try {
+      this.#Drawing = await loading;
+      if (this.#removed) return;
+      this.draw();
+      drawn.add(this);
+    } catch (error) {
+      // The next chart asks again; of this one there is the table.
+      if (!this.#Drawing) loading = null;
+      this.node.querySelector(".plot")?.remove();
+      this.node.querySelector("details")?.toggleAttribute("open", true);
+      console.warn(error);
+    }
+  }
+
+  /** In the colours that are in force now. */
+  draw() {
+    if (!this.#Drawing) return;
+    this.#shown?.destroy();
+    this.#shown = new this.#Drawing(this.#canvas, configuration(this.#chart));
+    this.node.dataset.drawn = "";
+  }
+}
+
+/**
+ * @param {Chart} chart
+ * @returns {import("chart.js").ChartConfiguration}
+ */
+function configuration(chart) {
+  const sideways = chart.type === "bar";
+  const stacked = chart.unit === "tokens";
+  const axis = formatter(chart.unit, true);
+  const exact = formatter(chart.unit, false);
+  const [ink, line] = [colour("--dim"), colour("--line")];
+  const font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
+  const values = {
+    beginAtZero: true,
+    stacked,
+    border: { display: false },
+    grid: { color: line, drawTicks: false },
+    ticks: {
+      color: ink,
+      font,
+      maxTicksLimit: 5,
+      maxRotation: 0,
+      padding: 6,
+      callback: (/** @type {any} */ value) => axis(Number(value)),
+    },
+  };
+  const names = {
+    stacked,
+    border: { display: false },
+    grid: { display: false },
+    ticks: { color: ink, font, maxRotation: 0, autoSkip: !sideways, autoSkipPadding: 24, padding: 4 },
+  };
+  return {
+    type: chart.type,
+    data: {
+      labels: chart.labels,
+      datasets: chart.series.map(({ name, values: data }, index) => {
+        const stroke = colour(`--series-${(index % 4) + 1}`);
+        return {
+          label: name,
+          data,
+          borderColor: stroke,
+          backgroundColor: sideways ? stroke : stroke.replace(/^rgb\((.*)\)$/, "rgb($1 / 12%)").replaceAll(",", " "),
+          fill: !sideways && index === 0,
+          borderWidth: sideways ? 0 : 2,
+          borderRadius: 4,
+          maxBarThickness: 18,
+          pointRadius: data.length > 40 ? 0 : 2.5,
+          pointBackgroundColor: stroke,
+          tension: 0.25,
+        };
+      }),
+    },
+    options: {
+      indexAxis: sideways ? "y" : "x",
+      maintainAspectRatio: false,
+      animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? false : { duration: 350 },
+      interaction: { mode: "index", axis: sideways ? "y" : "x", intersect: false },
+      scales: sideways ? { x: values, y: names } : { x: names, y: values },
+      plugins: {
+        legend: {
+          display: chart.series.length > 1,
+          position: "bottom",
+          labels: { color: ink, font, boxWidth: 10, boxHeight: 10, useBorderRadius: true, borderRadius: 3 },
+        },
+        tooltip: {
+          callbacks: {
+            label: ({ dataset, raw }) => `${dataset.label}: ${exact(Number(raw))}`,
+          },
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,90 @@
+/** A button that opens a list of choices: arrows move in it, Escape and a click elsewhere close it. */
+
+import { element } from "./element.js";
+
+/**
+ * @typedef {object} Choice
+ * @property {string} label
+ * @property {string} [about]
+ * @property {boolean} [chosen] one of several that exclude each other; absent: it is a deed
+ * @property {boolean} [disabled]
+ * @property {boolean} [danger]
+ * @property {() => void} act
+ */
+
+/**
+ * @param {HTMLButtonElement} button
+ * @param {string} label of the list
+ * @param {() => Choice[]} choices asked for each time it opens
+ */
+export function menu(button, label, choices) {
+  const list = element("div", { class: "menu", role: "menu", "aria-label": label, popover: "auto" });
+  document.body.append(list);
+  button.setAttribute("aria-haspopup", "menu");
+  button.setAttribute("aria-expanded", "false");
+  button.addEventListener("click", () => {
+    list.replaceChildren(...choices().map((choice) => item(choice, list)));
+    list.togglePopover();
+  });
+  list.addEventListener("toggle", (event) => {
+    const open = /** @type {ToggleEvent} */ (event).newState === "open";
+    button.setAttribute("aria-expanded", String(open));
+    if (!open) return;
+    place(list, button.getBoundingClientRect());
+    const items = entries(list);
+    (items.find((one) => one.getAttribute("aria-checked") === "true") ?? items[0])?.focus();
+  });
+  list.addEventListener("keydown", (event) => {
+    const items = entries(list);
+    const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
+    if (event.key === "Tab") list.hidePopover();
+    if (to === undefined) return;
+    event.preventDefault();
+    items.at(to % items.length)?.focus();
+  });
+}
+
+/**
+ * Those that are disabled too: a keyboard reaches the reason.
+ * @param {HTMLElement} list
+ */
+const entries = (list) => [.../** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("button"))];
+
+/**
+ * Below the button or above it, where there is room.
+ * @param {HTMLElement} list
+ * @param {DOMRect} button
+ */
+function place(list, button) {
+  const { offsetWidth: width, offsetHeight: height } = list;
+  const left = Math.max(8, Math.min(button.left, innerWidth - width - 8));
+  const below = button.bottom + 6;
+  list.style.left = `${left}px`;
+  list.style.top = `${below + height < innerHeight ? below : Math.max(8, button.top - height - 6)}px`;
+}
+
+/**
+ * @param {Choice} choice
+ * @param {HTMLElement} list
+ */
+function item({ label, about, chosen, disabled, danger, act }, list) {
+  const made = element(
+    "button",
+    {
+      type: "button",
+      role: chosen === undefined ? "menuitem" : "menuitemradio",
+      "aria-checked": chosen === undefined ? null : String(chosen),
+      class: danger ? "danger" : null,
+      "aria-disabled": disabled ? "true" : null,
+    },
+    element("span", { class: "menu-label" }, label),
+    about ? element("span", { class: "menu-about" }, about) : null,
+  );
+  made.addEventListener("click", () => {
+    if (disabled) return;
+    list.hidePopover();
+    act();
+  });
+  return made;
+}

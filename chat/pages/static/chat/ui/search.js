@@ -1,0 +1,125 @@
+/** Search in all conversations: words in titles and messages, found by the server as they are typed. */
+
+import { element, found, setText } from "./element.js";
+import { period } from "./sidebar.js";
+
+/**
+ * @typedef {import("../state/model.js").ListedThread} ListedThread
+ * @typedef {{message_id: string, before: string, text: string, after: string}} Match where a word stands in a message
+ * @typedef {{threads: (ListedThread & {match?: Match | null})[], failure: string}} Found `failure`: why it could not be
+ *   looked for, or empty
+ */
+
+/** Typing pauses for so long before the page asks the server. */
+const TYPING_PAUSE_MS = 150;
+
+export class Search {
+  #dialog = found("#searching", HTMLDialogElement);
+  #field = found("#search-words", HTMLInputElement);
+  #list = found("#search-found", HTMLElement);
+  #count = found("#search-count", HTMLElement);
+  #ask;
+  #open;
+  #timer = 0;
+  #asked = 0;
+  /** @type {string | null} what the list answers; null: nothing yet */
+  #words = null;
+  #at = 0;
+
+  /**
+   * @param {(words: string) => Promise<Found>} ask
+   * @param {(thread_id: string, message_id: string | null) => void} open
+   */
+  constructor(ask, open) {
+    this.#ask = ask;
+    this.#open = open;
+    this.#field.addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => void this.#look(), TYPING_PAUSE_MS);
+    });
+    this.#field.addEventListener("keydown", (event) => this.#key(event));
+    this.#list.addEventListener("click", (event) => {
+      const option = event.target instanceof Element ? event.target.closest("[data-found]") : null;
+      if (option instanceof HTMLElement) this.#go(option);
+    });
+  }
+
+  show() {
+    if (this.#dialog.open) return;
+    this.#field.value = "";
+    this.#list.replaceChildren();
+    this.#words = null;
+    this.#dialog.showModal();
+    void this.#look();
+  }
+
+  async #look() {
+    this.#asked += 1;
+    const asked = this.#asked;
+    const words = this.#field.value.trim();
+    const { threads, failure } = await this.#ask(words);
+    if (asked !== this.#asked) return;
+    // What failed is looked for again when it is asked for again.
+    this.#words = failure ? null : words;
+    const now = new Date();
+    this.#list.replaceChildren(
+      ...threads.map(({ id, title, updated_at, match }, index) =>
+        element(
+          "li",
+          {
+            id: `found-${index}`,
+            role: "option",
+            "data-found": id,
+            "data-message": match?.message_id ?? null,
+            "aria-selected": "false",
+          },
+          element("span", { class: "title", dir: "auto" }, title || "New conversation"),
+          element("span", { class: "dim" }, period(updated_at, now)),
+          match
+            ? element("span", { class: "excerpt", dir: "auto" }, match.before, element("mark", {}, match.text), match.after)
+            : null,
+        ),
+      ),
+    );
+    const none = words ? `No results for “${words}”` : "No conversations yet";
+    const some = words && `${threads.length} ${threads.length === 1 ? "conversation" : "conversations"} found`;
+    setText(this.#count, failure ? `The search failed. ${failure}` : threads.length > 0 ? some : none);
+    this.#move(0);
+  }
+
+  /** @param {number} to */
+  #move(to) {
+    const options = [...this.#list.children];
+    options[this.#at]?.setAttribute("aria-selected", "false");
+    this.#at = options.length > 0 ? (to + options.length) % options.length : 0;
+    const option = options[this.#at];
+    option?.setAttribute("aria-selected", "true");
+    option?.scrollIntoView({ block: "nearest" });
+    this.#field.setAttribute("aria-activedescendant", option ? option.id : "");
+    this.#field.setAttribute("aria-expanded", String(options.length > 0));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) this.#move(this.#at + step);
+    else if (event.key === "Enter") void this.#choose();
+    else return;
+    event.preventDefault();
+  }
+
+  /** Open the marked one; of an older list none was meant. */
+  async #choose() {
+    const words = this.#field.value.trim();
+    clearTimeout(this.#timer);
+    if (words !== this.#words) await this.#look();
+    if (this.#dialog.open && words === this.#words) this.#go(this.#list.children[this.#at]);
+  }
+
+  /** @param {Element | undefined} option */
+  #go(option) {
+    if (!(option instanceof HTMLElement) || !option.dataset.found) return;
+    this.#dialog.close();
+    this.#open(option.dataset.found, option.dataset.message ?? null);
+  }
+}

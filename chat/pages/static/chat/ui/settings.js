@@ -1,0 +1,215 @@
+/** The page of settings: name, theme, password, tools that are allowed, and where the user is signed in. */
+
+import { Api } from "../net/api.js";
+import { BASE } from "../net/base.js";
+import { ApiError, SignedOut } from "../net/http.js";
+import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
+import { named } from "../net/storage.js";
+import { leaveKeysToInputMethod } from "./browser.js";
+import { element, found, setText } from "./element.js";
+import { exact } from "./values.js";
+
+const THEME = named("netra.theme");
+/** How long it is shown that something was done, in milliseconds. */
+const DONE_MS = 5_000;
+
+leaveKeysToInputMethod();
+const session = new Session();
+const api = new Api(session);
+const status = found("#status", HTMLElement);
+const list = found("#sessions", HTMLElement);
+const grants = found("#grants", HTMLElement);
+
+/** @param {"ended"} [why] what the form of sign-in says */
+function toSignIn(why) {
+  session.forget();
+  const query = new URLSearchParams({ next: `${BASE}/settings`, ...(why ? { why } : {}) });
+  location.replace(`${BASE}/login?${query}`);
+}
+
+/**
+ * Do it; say in words why it did not work, beside the field that it is about.
+ * @param {() => Promise<unknown>} work
+ * @param {HTMLFormElement} [form]
+ */
+async function attempt(work, form) {
+  done("");
+  found("#notices", HTMLElement).replaceChildren();
+  for (const field of form?.querySelectorAll("[aria-invalid]") ?? []) field.removeAttribute("aria-invalid");
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof SignedOut) return toSignIn("ended");
+    if (!(error instanceof ApiError)) throw error;
+    const notice = element("p", { class: "notice", role: "alert" }, error.message);
+    const field = error.field ? form?.elements.namedItem(error.field) : null;
+    if (field instanceof HTMLInputElement) {
+      field.setAttribute("aria-invalid", "true");
+      field.focus();
+      field.before(notice);
+      return field.addEventListener("input", () => notice.remove(), { once: true });
+    }
+    found("#notices", HTMLElement).append(notice);
+  }
+}
+
+/**
+ * @param {string} selector
+ * @param {(data: FormData, form: HTMLFormElement) => Promise<unknown>} work
+ */
+function onSubmit(selector, work) {
+  const form = found(selector, HTMLFormElement);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    for (const notice of form.querySelectorAll(".notice")) notice.remove();
+    void attempt(() => work(new FormData(form), form), form);
+  });
+}
+
+let doneTimer = 0;
+
+/** @param {string} message of something that was done, shown for a while; empty: none */
+function done(message) {
+  clearTimeout(doneTimer);
+  setText(status, "");
+  if (!message) return;
+  doneTimer = setTimeout(() => {
+    setText(status, message);
+    doneTimer = setTimeout(() => done(""), DONE_MS);
+  });
+}
+
+/** @param {string} agent what a browser calls itself */
+function device(agent) {
+  const browser = /Edg|OPR|Firefox|Chrome|Safari/.exec(agent)?.[0];
+  const system = /iPhone|iPad|Android|Windows|Mac OS|Linux/.exec(agent)?.[0];
+  const names = { Edg: "Edge", OPR: "Opera", "Mac OS": "macOS" };
+  const name = (/** @type {string | undefined} */ word) =>
+    /** @type {Record<string, string>} */ (names)[word ?? ""] ?? word;
+  return browser || system ? [name(browser), name(system)].filter(Boolean).join(" on ") : agent || "Unknown device";
+}
+
+/** @param {import("../net/api.js").SignIn} one */
+function row(one) {
+  const used = new Date(one.used_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+  const end = element("button", { type: "button", class: "plain" }, "Sign out");
+  end.addEventListener("click", () => {
+    void attempt(async () => {
+      await api.endSession(one.id);
+      await showSessions();
+      done("Session signed out");
+    });
+  });
+  return element(
+    "li",
+    { "data-session": one.id },
+    element(
+      "span",
+      {},
+      element("strong", {}, device(one.user_agent)),
+      element("span", { class: "dim" }, one.current ? "This device" : `Last used ${used}`),
+    ),
+    one.current ? null : end,
+  );
+}
+
+async function showSessions() {
+  const { sessions } = await api.sessions();
+  list.replaceChildren(...sessions.map(row));
+}
+
+/**
+ * @param {import("../net/api.js").Grant} grant
+ * @param {string} title of its thread
+ */
+function grantRow({ id, thread_id, tool_name, expires_at }, title) {
+  const until = new Date(expires_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+  const end = element("button", { type: "button", class: "plain" }, "Ask again");
+  end.addEventListener("click", () => {
+    void attempt(async () => {
+      await api.revoke(id);
+      await showGrants();
+      grants.tabIndex = -1;
+      grants.focus();
+      done("The tool asks again");
+    });
+  });
+  const link = element("a", { href: `${BASE}/c/${thread_id}`, dir: "auto" }, title || "Conversation");
+  return element(
+    "li",
+    { "data-grant": id },
+    element(
+      "span",
+      {},
+      element("strong", { dir: "ltr" }, exact(tool_name)),
+      element("span", { class: "dim" }, link),
+      element("span", { class: "dim" }, `Until ${until}`),
+    ),
+    end,
+  );
+}
+
+async function showGrants() {
+  const valid = await api.grants();
+  const ids = [...new Set(valid.map(({ thread_id }) => thread_id))];
+  const titles = new Map(await Promise.all(ids.map(async (id) => /** @type {const} */ ([id, (await api.thread(id)).title]))));
+  const rows = valid.map((grant) => grantRow(grant, titles.get(grant.thread_id) ?? ""));
+  grants.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None. Netra asks each time.")]));
+}
+
+onSubmit("#name-form", async (data) => {
+  await api.renameMe(String(data.get("name") ?? ""));
+  done("Saved");
+});
+onSubmit("#password-form", async (data, form) => {
+  await api.changePassword(String(data.get("current")), String(data.get("new")));
+  form.reset();
+  await showSessions();
+  done("Password changed");
+});
+found("#everywhere", HTMLElement).addEventListener("click", () => {
+  void attempt(async () => {
+    await session.logout(true);
+    toSignIn();
+  });
+});
+for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#theme input"))) {
+  radio.checked = radio.value === (localStorage.getItem(THEME) ?? "");
+  radio.addEventListener("change", () => {
+    if (radio.value) {
+      localStorage.setItem(THEME, radio.value);
+      document.documentElement.dataset.theme = radio.value;
+    } else {
+      localStorage.removeItem(THEME);
+      delete document.documentElement.dataset.theme;
+    }
+  });
+}
+const mails = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#mail input"));
+for (const radio of mails) {
+  radio.addEventListener("change", () => {
+    void attempt(async () => {
+      await api.changeNotifications({ input_mail: radio.value });
+      done("Saved");
+    });
+  });
+}
+
+async function showMail() {
+  if (mails.length === 0) return;
+  const { input_mail } = await api.notifications();
+  for (const radio of mails) radio.checked = radio.value === input_mail;
+}
+
+if (signedInAs() !== null) {
+  onSignOutElsewhere(() => toSignIn());
+  void attempt(async () => {
+    const { name, email } = await api.me();
+    found("#name", HTMLInputElement).value = name;
+    found("#email", HTMLInputElement).value = email;
+    found("#username", HTMLInputElement).value = email;
+    await Promise.all([showSessions(), showMail(), showGrants()]);
+  });
+} else {
+  toSignIn();
+}

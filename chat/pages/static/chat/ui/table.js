@@ -1,0 +1,45 @@
+/** What can be done with a table: copied for a sheet, or saved as CSV. */
+
+import { csvFormatRows, tsvFormatRows } from "d3-dsv";
+import { copy, save } from "./browser.js";
+import { element, icon } from "./element.js";
+
+/** A sheet takes such a text for a formula, which an agent's text must not be. */
+const FORMULA = /^[=+@\t\r]|^-(?![\d.])/;
+
+/**
+ * @param {HTMLTableElement} table
+ * @returns {string[][]} the texts of its cells
+ */
+const cells = (table) =>
+  [...table.rows].map((row) =>
+    [...row.cells].map(({ textContent }) => {
+      const text = (textContent ?? "").trim();
+      return FORMULA.test(text) ? `'${text}` : text;
+    }),
+  );
+
+/**
+ * The buttons of a table.
+ * @param {HTMLTableElement} table
+ * @param {() => string} title of the file
+ */
+export function tableTools(table, title) {
+  const copied = element(
+    "button",
+    { type: "button", class: "tool-button", title: "Copy the table", "aria-label": "Copy the table" },
+    icon("copy"),
+  );
+  copied.addEventListener("click", () => void copy(tsvFormatRows(cells(table)), copied));
+  const saved = element(
+    "button",
+    { type: "button", class: "tool-button", title: "Save the table as CSV", "aria-label": "Save the table as CSV" },
+    icon("download"),
+  );
+  saved.addEventListener("click", () => {
+    const name = title().replace(/[^\p{L}\p{N},.-]+/gu, " ").trim().slice(0, 60) || "table";
+    // The mark tells a sheet that this is UTF-8.
+    save(`${name}.csv`, new Blob(["\ufeff", csvFormatRows(cells(table))], { type: "text/csv" }));
+  });
+  return element("div", { class: "table-tools" }, copied, saved);
+}

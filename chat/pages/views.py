@@ -1,0 +1,178 @@
+"""The HTML pages. They carry no data: what a user sees comes over the socket and REST, with a token."""
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from csp.decorators import csp_update
+from django.conf import settings as configured
+from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.views import PasswordResetConfirmView, PasswordResetView
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
+from django.urls import reverse, reverse_lazy, set_script_prefix
+from django.utils.functional import lazy
+from django.views.decorators.cache import never_cache
+
+from chat import limits
+from chat.api import client_ip
+from chat.api.base import origin_of
+from chat.api.exceptions import refusal
+from chat.limits.rates import PASSWORD_RESETS
+from chat.protocol import ProtocolError
+
+Page = Callable[..., HttpResponse]
+
+
+def trusted_types(page: Page) -> Page:
+    """Forbid scripts to run strings, but for the one policy that cleans the HTML of an answer."""
+    policy = {"require-trusted-types-for": ["'script'"], "trusted-types": ["dompurify"]}
+    return cast(Page, csp_update(policy)(page))
+
+
+# Modules of the first view, by folder: the page names all at once, so that the browser loads them in parallel.
+LAYERS = {
+    "net": (
+        "api", "base", "choices", "drafts", "http", "inputs", "loader", "outbox", "session", "socket", "storage",
+        "uuid",
+    ),
+    "state": (
+        "branches", "difference", "forms", "inputs", "model", "outbox", "reducer", "requests", "run", "store", "thread",
+        "typed",
+    ),
+    "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
+    "ui": (
+        "answer", "attachments", "browser", "card", "charts", "chips", "composer", "difference", "drawer", "editor",
+        "element", "exchange", "fields", "inputs", "menu", "messages", "notices", "notify", "pending", "preview",
+        "removals", "request", "requests", "resolved", "search", "shortcuts", "sidebar", "switch", "table", "text",
+        "transcript", "uploads", "values", "view", "viewport",
+    ),
+}  # fmt: skip
+LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")
+MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name in names]
+MODULES += [f"vendor/{name}" for name in LIBRARIES]
+# Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.
+COMPONENTS = (
+    "sidebar", "conversation", "message", "files", "table", "chart", "run", "request", "inputs", "markdown", "composer",
+    "overlay", "print",
+)  # fmt: skip
+STYLES = [f"chat/css/{name}.css" for name in COMPONENTS]
+
+
+@never_cache
+@trusted_types
+def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
+    """Show the chat page, the same for everybody.
+
+    Its script reads from the address what it shows, and says if there is no such conversation.
+    """
+    return render(request, "chat/page.html", {"modules": MODULES, "styles": STYLES})
+
+
+@never_cache
+@trusted_types
+def settings(request: HttpRequest) -> HttpResponse:
+    """Show the forms of name, theme, mail, password and sessions."""
+    return render(request, "chat/settings.html", {"mails": bool(configured.NETRA_EMAIL_URL)})
+
+
+REASONS = {
+    "ended": "Your session has ended. Sign in to go on where you were.",
+    "changed": "Your password was changed. Sign in with the new one.",
+}
+
+
+@trusted_types
+def login(request: HttpRequest) -> HttpResponse:
+    """Show the form of sign-in. The parameter `why`, a key of REASONS, names the reason."""
+    reason = REASONS.get(request.GET.get("why", ""), "Welcome to your conversations.")
+    return render(request, "chat/login.html", {"resets": bool(configured.NETRA_EMAIL_URL), "reason": reason})
+
+
+@trusted_types
+def signup(request: HttpRequest) -> HttpResponse:
+    """Show the form of sign-up."""
+    return render(request, "chat/signup.html")
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Redirect browsers that ask for /favicon.ico, as they do where a page names no icon."""
+    return redirect(static("chat/favicon.svg"))
+
+
+def robots(request: HttpRequest) -> HttpResponse:
+    """Nothing here is for a search engine."""
+    return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
+
+
+# ---- A new password by e-mail ----------------------------------------------------------------------------
+
+
+class ResetForm(PasswordResetForm):
+    """The form that asks for a link to choose a new password."""
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Send the link. It leads to one of ALLOWED_ORIGINS: a Host of the client's choice would get the token."""
+        origin = urlsplit(origin_of(options["request"]))
+        given = {"domain_override": origin.netloc, "use_https": origin.scheme == "https"}
+        super().save(*args, **options | given)
+
+    def send_mail(self, *args: Any, **kwargs: Any) -> None:
+        """Send the mail in a thread: the response time must not reveal whether the account exists."""
+        threading.Thread(target=self._send_mail, args=args, kwargs=kwargs).start()
+
+    def _send_mail(self, *args: Any, **kwargs: Any) -> None:
+        set_script_prefix(configured.NETRA_BASE_PATH or "/")  # of the link: a thread of its own has none
+        super().send_mail(*args, **kwargs)
+
+
+def resetting(view: Callable[..., HttpResponseBase]) -> Page:
+    """Return a step of setting a new password, which is 404 without e-mail."""
+
+    @never_cache
+    @trusted_types
+    @wraps(view)
+    def step(request: HttpRequest, **parts: Any) -> HttpResponse:
+        if not configured.NETRA_EMAIL_URL:
+            raise Http404
+        try:
+            if request.method == "POST":
+                limits.rate_limiter().acquire(PASSWORD_RESETS, client_ip.address_of(request))
+        except ProtocolError as error:
+            return refusal(error)
+        return cast(HttpResponse, view(request, **parts))
+
+    return step
+
+
+reset = resetting(
+    PasswordResetView.as_view(
+        form_class=ResetForm,
+        template_name="chat/reset.html",
+        email_template_name="chat/reset_email.txt",
+        subject_template_name="chat/reset_subject.txt",
+        success_url=reverse_lazy("chat:reset_sent"),
+        extra_context={
+            "heading": "Reset your password",
+            "lead": "We'll email you a link. It works once and expires in 24 hours.",
+            "submit": "Send the link",
+        },
+    )
+)
+# What was signed in with the old password is signed out: `auth` sees to it when the user is saved.
+reset_confirm = resetting(
+    PasswordResetConfirmView.as_view(
+        template_name="chat/reset_confirm.html", success_url=lazy(lambda: reverse("chat:login") + "?why=changed", str)()
+    )
+)
+
+
+@resetting
+def reset_sent(request: HttpRequest) -> HttpResponse:
+    """Show that a link is on its way, without saying whether the account exists."""
+    words = {"heading": "Check your email", "lead": "If an account exists for that address, we have sent a link."}
+    return render(request, "chat/reset.html", words)

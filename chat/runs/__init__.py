@@ -1,0 +1,127 @@
+"""The write service: the only code that writes threads, messages, runs, input requests, events and workers.
+
+The names here are its interface for `chat.api`, `chat.realtime`, `chat.admin` and the worker. All are synchronous: the
+event loop calls them through chat.db.access. A function that writes does so in one transaction of its own, unless its
+docstring names the transaction of the caller. A mistake of the user raises ProtocolError, a failure of the database
+Django's OperationalError. Wake-ups and events are published on commit, never before. Locks are taken in one order
+everywhere: Run, then Thread, each by id. All times are the database's. The statements of the hot path are raw SQL for
+both databases.
+"""
+
+from chat.runs.cancel import cancel, cancel_one, expire_runs, fail_unserved, log
+from chat.runs.claim import MAX_SCANNED_RUNS, TASK_LENGTH, claim, heartbeat, register, set_run_timer, unregister
+from chat.runs.event_log import publish_live
+from chat.runs.inputs.answering import (
+    answer,
+    answer_of,
+    cancel_input,
+    expire_inputs,
+    input_fields,
+    revoke_grant,
+)
+from chat.runs.inputs.deciders import deciders, open_approvals, tell, visible_to
+from chat.runs.inputs.suspension import (
+    TooManySteps,
+    expiry_of,
+    input_seconds,
+    keep_step,
+    read_input,
+    read_inputs,
+    read_previous_state,
+    read_state,
+    read_steps,
+    save_state,
+    suspend,
+    too_many_inputs,
+)
+from chat.runs.inputs.types import Answer, AnsweredInput, Decider, NewInput, RecordedInput
+from chat.runs.queries import (
+    active,
+    attachment_fields,
+    history,
+    live_workers,
+    open_inputs,
+    read_shown,
+    read_tool_calls,
+    unserved_agents,
+)
+from chat.runs.record import after_commit, insert_messages, lock_runs, log_fields, needs_title, record, record_usage
+from chat.runs.start import R, regenerate, rerun, start, start_all
+from chat.runs.threads import choose_agent, create_thread, delete, lock_thread, rename
+from chat.runs.types import AnyId, ClaimedRun, History, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
+
+__all__ = [
+    "MAX_SCANNED_RUNS",
+    "TASK_LENGTH",
+    "Answer",
+    "AnsweredInput",
+    "AnyId",
+    "ClaimedRun",
+    "Decider",
+    "History",
+    "NewInput",
+    "R",
+    "RecordedInput",
+    "RunBatch",
+    "RunOutcome",
+    "StartRequest",
+    "StartedRun",
+    "TooManySteps",
+    "ToolCall",
+    "active",
+    "after_commit",
+    "answer",
+    "answer_of",
+    "attachment_fields",
+    "cancel",
+    "cancel_input",
+    "cancel_one",
+    "choose_agent",
+    "claim",
+    "create_thread",
+    "deciders",
+    "delete",
+    "expire_inputs",
+    "expire_runs",
+    "expiry_of",
+    "fail_unserved",
+    "heartbeat",
+    "history",
+    "input_fields",
+    "input_seconds",
+    "insert_messages",
+    "keep_step",
+    "live_workers",
+    "lock_runs",
+    "lock_thread",
+    "log",
+    "log_fields",
+    "needs_title",
+    "open_approvals",
+    "open_inputs",
+    "publish_live",
+    "read_input",
+    "read_inputs",
+    "read_previous_state",
+    "read_shown",
+    "read_state",
+    "read_steps",
+    "read_tool_calls",
+    "record",
+    "record_usage",
+    "regenerate",
+    "register",
+    "rename",
+    "rerun",
+    "revoke_grant",
+    "save_state",
+    "set_run_timer",
+    "start",
+    "start_all",
+    "suspend",
+    "tell",
+    "too_many_inputs",
+    "unregister",
+    "unserved_agents",
+    "visible_to",
+]

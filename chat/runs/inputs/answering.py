@@ -1,0 +1,251 @@
+"""Answer input requests, and expire those without an answer in time."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q
+from django.db.models.functions import Now
+
+from chat import metrics, protocol
+from chat.models import AuditRecord, Event, Grant, InputRequest, Run
+from chat.protocol import MAX_INPUT_REASON, AnswerInput, ProtocolError, forms
+from chat.runs.inputs.deciders import deciders, visible_to
+from chat.runs.inputs.parameters import check_parameters
+from chat.runs.inputs.requests import may_remember, person, requeue, resolve
+from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
+
+MAX_EXPIRED_INPUTS = 100  # requests that one call expires: each is a transaction
+GRANT_HOURS = 24
+
+
+def answer_of(frame: AnswerInput) -> Answer:
+    """Return the answer that a client has sent."""
+    remember = frame.remember is not None
+    return Answer(frame.request_id, frame.action, frame.content, frame.parameters, frame.reason or "", remember)
+
+
+def answer(given: Answer, decider: Decider) -> AnsweredInput:
+    """Resolve an open request with this answer, in one transaction with its event, the requeue and the audit record.
+
+    The same answer of the same user again is `repeated`. Raises not_found for a request that the decider may not see,
+    forbidden for their own that somebody else decides, invalid_message for wrong values, and conflict for a request
+    that is resolved otherwise; an overdue one is resolved as expired.
+    """
+    with transaction.atomic():
+        found = _answer(given, decider)
+    if isinstance(found, ProtocolError):
+        raise found
+    return found
+
+
+def _answer(given: Answer, decider: Decider) -> AnsweredInput | ProtocolError:
+    """Return the error of an overdue or resolved request, so that its transaction is committed."""
+    row = _lock(given.request_id, decider)
+    run = Run.objects.get(pk=row.run_id)
+    resolution = _resolution(given, decider, row)
+    if row.status != InputRequest.OPEN:
+        return _standing(row, resolution, decider)
+    if row.overdue:  # type: ignore[attr-defined]
+        resolve(run, row, Resolution(InputRequest.EXPIRED, "expiry"))
+        return _conflict(row)
+    seq = resolve(run, row, resolution)
+    if given.remember and resolution.status == InputRequest.ACCEPTED:
+        _grant(row, decider)
+    return AnsweredInput(row.pk, row.run_id, row.thread_id, row.status, seq)
+
+
+def _lock(request_id: uuid.UUID, decider: Decider) -> InputRequest:
+    """Lock the run and then the request. Raises not_found and forbidden."""
+    missing = ProtocolError("not_found", "There is no such request.", field="request_id")
+    visible = Q() if decider.is_staff else visible_to(decider.user_id)
+    run_id = InputRequest.objects.filter(visible, pk=request_id).values_list("run_id", flat=True).first()
+    if run_id is None:
+        raise missing
+    Run.objects.select_for_update().filter(pk=run_id).first()
+    overdue = ExpressionWrapper(Q(expires_at__lte=Now()), BooleanField())
+    row = InputRequest.objects.select_for_update().annotate(overdue=overdue).filter(pk=request_id).first()
+    if row is None:  # the user was erased meanwhile
+        raise missing
+    if row.four_eyes and row.user_id == decider.user_id:
+        raise ProtocolError("forbidden", "Somebody else must decide this.", field="request_id")
+    if not decider.is_staff and not deciders(row).filter(pk=decider.user_id).exists():
+        if row.user_id == decider.user_id:
+            raise ProtocolError("forbidden", "Somebody else must decide this.", field="request_id")
+        raise missing
+    return row
+
+
+def _resolution(given: Answer, decider: Decider, row: InputRequest) -> Resolution:
+    """Return the checked answer. Raises invalid_message."""
+    if len(given.reason) > MAX_INPUT_REASON:
+        raise _invalid("reason", f"must have at most {MAX_INPUT_REASON} characters")
+    if given.action == "decline":
+        return Resolution(InputRequest.DECLINED, decider.via, "decline", comment=given.reason, by=decider)
+    if given.action != "accept":
+        raise _invalid("action", "must be accept or decline")
+    content, edited = None, None
+    # Values that would have no effect are refused: their sender means another outcome.
+    if given.content is not None and row.kind != InputRequest.FORM:
+        raise _invalid("content", "is not asked for")
+    if given.parameters is not None and row.kind != InputRequest.APPROVAL:
+        raise _invalid("parameters", "is not asked for")
+    if row.kind == InputRequest.FORM:
+        content = forms.form_answer(row.schema or {}, given.content)
+    if row.kind == InputRequest.APPROVAL and given.parameters is not None and given.parameters != row.parameters:
+        edited = _edited(given.parameters, row)
+    if given.remember and not may_remember(row):
+        raise _invalid("remember", "is not possible for this request")
+    return Resolution(InputRequest.ACCEPTED, decider.via, "accept", content, edited, given.reason, decider)
+
+
+def _edited(parameters: Any, row: InputRequest) -> dict[str, Any]:
+    if not row.editable:
+        raise _invalid("parameters", "cannot be edited")
+    check_parameters(row.schema, parameters)
+    edited: dict[str, Any] = parameters
+    return edited
+
+
+def _invalid(field: str, message: str) -> ProtocolError:
+    return ProtocolError("invalid_message", f"{field} {message}", field=field)
+
+
+def _standing(row: InputRequest, resolution: Resolution, decider: Decider) -> AnsweredInput | ProtocolError:
+    same = (
+        row.resolved_by_id == decider.user_id
+        and row.action == resolution.action
+        and row.content == resolution.content
+        and row.edited_parameters == resolution.edited_parameters
+    )
+    if not same:
+        return _conflict(row)
+    return AnsweredInput(row.pk, row.run_id, row.thread_id, row.status, _seq_of(row), repeated=True)
+
+
+def _seq_of(row: InputRequest) -> int:
+    """Return the number of the request's `input_resolved`; 0 if it was pruned."""
+    log = Event.objects.filter(thread=row.thread_id, run=row.run_id, type="input_resolved")
+    found = log.filter(frame__contains=f'"request_id":"{row.pk}"').order_by("seq").values_list("seq", flat=True)
+    return found.first() or 0
+
+
+def _conflict(row: InputRequest) -> ProtocolError:
+    metrics.INPUT_CONFLICTS.inc()
+    return ProtocolError("conflict", f"This request is {row.status} already.", field="request_id", stands=row.status)
+
+
+def _grant(row: InputRequest, decider: Decider) -> None:
+    tool, definition = row.tool_name, row.definition_hash
+    until = Now() + timedelta(hours=GRANT_HOURS)
+    Grant.objects.create(
+        user_id=row.user_id,
+        thread_id=row.thread_id,
+        tool_name=tool,
+        definition_hash=definition,
+        by_id=decider.user_id,
+        expires_at=until,
+    )
+    detail = f"{tool[:80]} in {row.thread_id}"
+    AuditRecord.objects.create(
+        kind="grant_added", user_id=row.user_id, by_id=decider.user_id, address=decider.address, detail=detail[:200]
+    )
+
+
+def revoke_grant(user_id: int, grant_id: uuid.UUID, address: str | None = None) -> None:
+    """Delete a grant of the user. Raises not_found."""
+    with transaction.atomic():
+        grant = Grant.objects.for_user(user_id).filter(pk=grant_id).first()
+        if grant is None:
+            raise ProtocolError("not_found", "There is no such grant.")
+        grant.delete()
+        detail = f"{grant.tool_name[:80]} in {grant.thread_id}"
+        AuditRecord.objects.create(
+            kind="grant_removed", user_id=user_id, by_id=user_id, address=address, detail=detail[:200]
+        )
+
+
+def cancel_input(request_id: uuid.UUID, decider: Decider, reason: str) -> bool:
+    """Resolve an open request as cancelled, as an administrator. Return False if it is resolved."""
+    with transaction.atomic():
+        run_id = InputRequest.objects.filter(pk=request_id).values_list("run_id", flat=True).first()
+        if run_id is None:
+            return False
+        run = Run.objects.select_for_update().get(pk=run_id)
+        row = InputRequest.objects.select_for_update().filter(pk=request_id, status=InputRequest.OPEN).first()
+        if row is None:
+            return False
+        resolve(run, row, Resolution(InputRequest.CANCELLED, decider.via, comment=reason, by=decider))
+        return True
+
+
+def expire_inputs() -> int:
+    """Expire overdue requests, and queue waiting runs that wait for nothing. Return the number of changes."""
+    overdue = InputRequest.objects.filter(status=InputRequest.OPEN, expires_at__lte=Now()).order_by("expires_at")
+    rows = overdue.values_list("pk", "run_id")[:MAX_EXPIRED_INPUTS]
+    expired = sum(_expire(request_id, run_id) for request_id, run_id in rows)
+    asks = InputRequest.objects.filter(run=OuterRef("pk"), status=InputRequest.OPEN)
+    idle = Run.objects.filter(~Exists(asks), status=Run.WAITING).order_by("pk")
+    return expired + sum(_requeue_idle(run_id) for run_id in idle.values_list("pk", flat=True)[:MAX_EXPIRED_INPUTS])
+
+
+@transaction.atomic
+def _expire(request_id: uuid.UUID, run_id: uuid.UUID) -> bool:
+    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    rows = InputRequest.objects.select_for_update()
+    row = rows.filter(pk=request_id, status=InputRequest.OPEN, expires_at__lte=Now()).first()
+    if run is None or row is None:
+        return False
+    resolve(run, row, Resolution(InputRequest.EXPIRED, "expiry"))
+    return True
+
+
+@transaction.atomic
+def _requeue_idle(run_id: uuid.UUID) -> bool:
+    run = Run.objects.select_for_update().filter(pk=run_id, status=Run.WAITING).first()
+    if run is None or InputRequest.objects.filter(run=run_id, status=InputRequest.OPEN).exists():
+        return False
+    requeue(run)
+    return True
+
+
+def unattended_runs() -> list[uuid.UUID]:
+    """Return the waiting runs of users who are no longer active."""
+    waiting = Run.objects.filter(status=Run.WAITING, user__is_active=False)
+    return list(waiting.values_list("pk", flat=True)[:MAX_EXPIRED_INPUTS])
+
+
+def input_fields(row: InputRequest) -> dict[str, Any]:
+    """Return the wire's fields of a request in REST."""
+    by = row.resolved_by
+    return {
+        "id": str(row.pk),
+        "object": "input_request",
+        "kind": row.kind,
+        "status": row.status,
+        "run_id": str(row.run_id),
+        "thread_id": str(row.thread_id),
+        "user": person(row.user),
+        "agent": row.run.agent,
+        "agent_name": row.agent_name,
+        "message": row.message,
+        "schema": row.schema,
+        "default": row.default,
+        "tool_name": row.tool_name or None,
+        "tool_call_id": row.tool_call_id or None,
+        "parameters": protocol.shown_parameters(row.parameters),
+        "editable": row.editable,
+        "decided_by": row.decided_by,
+        "four_eyes": row.four_eyes,
+        "reason": row.reason or None,
+        "created_at": protocol.timestamp(row.created_at),
+        "expires_at": protocol.timestamp(row.expires_at),
+        "resolved_at": protocol.timestamp(row.resolved_at) if row.resolved_at else None,
+        "content": row.content,
+        "edited_parameters": row.edited_parameters,
+        "edited": row.edited_parameters is not None,
+        "comment": row.comment or None,
+        "resolved_by": by and person(by),
+        "via": row.via or None,
+    }

@@ -1,0 +1,202 @@
+"""Insert and resolve input requests, within transactions of the write service that hold the run's lock."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from chat import metrics, protocol
+from chat.db.sql import any_of, array_parameter, execute, format_id, id_parameter
+from chat.models import AuditRecord, Grant, InputRequest, Run, User
+from chat.realtime import channel_layer
+from chat.runs import event_log
+from chat.runs.event_log import Body
+from chat.runs.inputs.deciders import announce, deciders
+from chat.runs.inputs.types import NewInput, Resolution
+
+NOBODY_THERE = "Nobody is there to approve this."
+NOBODY_MAY = "Nobody may decide this."
+
+
+def insert_inputs(run_ids: Collection[str], asked: Sequence[tuple[str, NewInput]]) -> None:
+    """Insert these (run id, request) and resolve those that no person is to decide. The runs are locked.
+
+    The caller has appended their `input_requested`; this appends `input_resolved`.
+    """
+    runs = {str(run.pk): run for run in Run.objects.filter(id__in=run_ids)}
+    for run_id, new in asked:
+        run = runs[run_id]
+        row = InputRequest.objects.create(
+            id=new.id,
+            run=run,
+            thread_id=run.thread_id,
+            user_id=run.user_id,
+            kind=new.kind,
+            path=json.dumps(new.path),
+            agent_name=new.agent_name,
+            message=new.message,
+            schema=new.schema,
+            default=new.default,
+            tool_name=new.tool_name,
+            tool_call_id=new.tool_call_id,
+            parameters=new.parameters,
+            definition_hash=new.definition_hash,
+            editable=new.editable,
+            decided_by=new.decided_by,
+            four_eyes=new.four_eyes,
+            reason=new.reason,
+            expires_at=new.expires_at,
+        )
+        resolution = _resolution_by_policy(run, row)
+        if resolution is not None:
+            resolve(run, row, resolution)
+        else:
+            announce(row)
+
+
+def _resolution_by_policy(run: Run, row: InputRequest) -> Resolution | None:
+    """Return how the request is resolved without a person; None if a person decides."""
+    if not run.interactive:
+        if row.kind == InputRequest.APPROVAL:
+            return Resolution(InputRequest.DECLINED, "policy", "decline", comment=NOBODY_THERE)
+        return Resolution(InputRequest.EXPIRED, "policy")
+    if may_remember(row) and is_granted(row):
+        return Resolution(InputRequest.ACCEPTED, "policy", "accept")
+    if not deciders(row).exists():
+        return Resolution(InputRequest.DECLINED, "policy", "decline", comment=NOBODY_MAY)
+    return None
+
+
+def may_remember(row: InputRequest) -> bool:
+    """Return whether an acceptance can be remembered for the thread: the owner's own, of a tool."""
+    return row.kind == InputRequest.APPROVAL and bool(row.tool_name) and not row.four_eyes and row.decided_by == "owner"
+
+
+def is_granted(row: InputRequest) -> bool:
+    """Return whether a person has allowed this definition of the tool for the thread."""
+    grants = Grant.objects.filter(thread=row.thread_id, user=row.user_id, tool_name=row.tool_name)
+    return grants.filter(definition_hash=row.definition_hash, expires_at__gt=Now()).exists()
+
+
+def resolve(run: Run, row: InputRequest, resolution: Resolution) -> int:
+    """Resolve an open request and requeue its run if it waits. Return the number of `input_resolved`.
+
+    The caller holds the locks of the run and of the request in its transaction.
+    """
+    by = resolution.by
+    changes: dict[str, Any] = {
+        "status": resolution.status,
+        "action": resolution.action,
+        "content": resolution.content,
+        "edited_parameters": resolution.edited_parameters,
+        "comment": resolution.comment,
+        "via": resolution.via,
+        "resolved_by_id": by and by.user_id,
+        "session_id": by and by.session_id,
+        "address": by and by.address,
+    }
+    changed = InputRequest.objects.filter(pk=row.pk, status=InputRequest.OPEN).update(resolved_at=Now(), **changes)
+    assert changed == 1, "a request is resolved once"
+    for name, value in changes.items():
+        setattr(row, name, value)
+    ((seq, _),) = event_log.append({str(row.thread_id): row.user_id}, [resolved_event(run, row)])
+    _audit(row)
+    if run.status == Run.WAITING:
+        requeue(run)
+    message = {"type": "input", "run": str(row.run_id)}
+    transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, message))
+    transaction.on_commit(partial(_count, row), robust=True)
+    announce(row)
+    return seq
+
+
+def requeue(run: Run) -> None:
+    """Queue a locked waiting run again: the next claim continues its attempt."""
+    Run.objects.filter(pk=run.pk).update(status=Run.QUEUED)
+    run.status = Run.QUEUED
+    transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, {"type": "run"}))
+
+
+def resolved_event(run: Run, row: InputRequest) -> Body:
+    """Return `input_resolved` of a resolved request, with the run's current attempt."""
+    part = protocol.part_id(json.loads(row.path or "[]"))
+    fields = {**({"part_id": part} if part else {}), **resolved_fields(row)}
+    return event_log.make_event(
+        str(row.thread_id), str(row.run_id), run.attempt, "input_resolved", row.agent_name, **fields
+    )
+
+
+def resolved_fields(row: InputRequest) -> dict[str, Any]:
+    """Return the fields of `input_resolved`."""
+    fields: dict[str, Any] = {"request_id": str(row.pk), "status": row.status}
+    if row.content is not None:
+        fields["content"] = row.content
+    if row.kind == InputRequest.APPROVAL and row.status == InputRequest.ACCEPTED:
+        edited = row.edited_parameters is not None
+        accepted = row.edited_parameters if edited else row.parameters
+        fields |= {"parameters": protocol.shown_parameters(accepted), "edited": edited}
+    if row.comment:
+        fields["reason"] = row.comment
+    by = User.objects.filter(pk=row.resolved_by_id).first() if row.resolved_by_id is not None else None
+    return {**fields, "resolved_by": by and person(by), "via": row.via}
+
+
+def person(user: User) -> dict[str, str]:
+    """Return how a user is named to others."""
+    return {"user_id": str(user.pk), "name": user.name or user.email}
+
+
+def cancel_open(run_ids: Iterable[uuid.UUID | str]) -> dict[str, list[Body]]:
+    """Resolve the open requests of these locked runs as cancelled. Return run id -> events that the caller appends.
+
+    The runs end in this transaction; their steps are deleted.
+    """
+    ids = array_parameter([id_parameter(id) for id in run_ids])
+    execute(f"DELETE FROM chat_inputstep WHERE run_id {any_of('uuid')}", [ids])  # noqa: S608 no text of a user's
+    statement = f"SELECT id FROM chat_inputrequest WHERE run_id {any_of('uuid')} AND status = 'open' ORDER BY id"  # noqa: S608
+    found = execute(statement, [ids])
+    if not found:
+        return {}
+    open_ids = [uuid.UUID(format_id(id)) for (id,) in found]
+    rows = list(InputRequest.objects.select_for_update().filter(id__in=open_ids).select_related("run").order_by("id"))
+    InputRequest.objects.filter(id__in=open_ids).update(status=InputRequest.CANCELLED, via="stop", resolved_at=Now())
+    events: dict[str, list[Body]] = {}
+    for row in sorted(rows, key=lambda row: row.created_at):
+        row.status, row.via = InputRequest.CANCELLED, "stop"
+        events.setdefault(str(row.run_id), []).append(resolved_event(row.run, row))
+        _audit(row)
+        announce(row)
+        transaction.on_commit(partial(_count, row), robust=True)
+    return events
+
+
+def _audit(row: InputRequest) -> None:
+    """Record the decision in the audit log, which has no content: a hash stands for the parameters."""
+    proposed = _hash(row.parameters)
+    approved = _hash(row.edited_parameters) if row.edited_parameters is not None else proposed
+    edited = " edited" if row.edited_parameters is not None else ""
+    what = row.tool_name[:80] or row.kind
+    detail = f"{what} {row.status}{edited} {row.pk} {proposed}→{approved}"
+    AuditRecord.objects.create(
+        kind="input_resolved",
+        user_id=row.user_id,
+        by_id=row.resolved_by_id,
+        address=row.address,
+        detail=detail[:200],
+    )
+
+
+def _count(row: InputRequest) -> None:
+    """Count a resolved request; its duration is read after the commit, from the database's times."""
+    found = InputRequest.objects.filter(pk=row.pk).values_list("created_at", "resolved_at").first()
+    if found is not None and found[1] is not None:
+        metrics.count_input(row.kind, row.status, row.via, (found[1] - found[0]).total_seconds())
+
+
+def _hash(parameters: Any) -> str:
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]

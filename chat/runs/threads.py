@@ -1,0 +1,65 @@
+"""Create, rename and delete threads."""
+
+import uuid
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from chat import protocol
+from chat.models import Run, Thread
+from chat.protocol import ProtocolError
+from chat.runs import event_log
+from chat.runs.cancel import cancel_one
+
+
+def choose_agent(asked: str | None, of_thread: str | None) -> str:
+    """Return the requested agent, else that of the thread, else the default. Raises unknown_agent."""
+    if asked is not None and asked not in settings.AGENTS:
+        raise ProtocolError("unknown_agent", f"There is no agent called {asked!r}.", field="agent")
+    if asked is not None:
+        return asked
+    return of_thread if of_thread in settings.AGENTS else next(iter(settings.AGENTS))
+
+
+def create_thread(user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None) -> Thread:
+    """Create a thread. Raises unknown_agent, and conflict for an id that any user has taken."""
+    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=choose_agent(agent, None))
+    try:
+        with transaction.atomic():
+            thread.save(force_insert=True)
+    except IntegrityError:
+        raise ProtocolError("conflict", "This id is taken.", field="id") from None
+    return Thread.objects.get(id=thread.id)
+
+
+@transaction.atomic
+def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
+    """Set the thread's title and write `thread_updated`. Raises not_found."""
+    thread = lock_thread(user_id, thread_id)
+    body = event_log.make_event(str(thread.id), None, 0, "thread_updated", None, title=title)
+    event_log.append({str(thread.id): user_id}, [body])
+    Thread.objects.filter(id=thread.id).update(title=title)
+    return Thread.objects.get(id=thread.id)
+
+
+def delete(user_id: int, thread_id: uuid.UUID) -> None:
+    """Cancel the thread's runs and hide it for good; its id stays taken. Raises not_found."""
+    active = Run.objects.filter(user=user_id, thread=thread_id, status__in=Run.ACTIVE).order_by("id")
+    with transaction.atomic():
+        for run in list(active.select_for_update()):
+            cancel_one(run.id)
+        thread = lock_thread(user_id, thread_id)
+        Thread.objects.filter(id=thread.id).update(deleted_at=Now(), updated_at=Now())
+        frame = protocol.control("thread_deleted", thread_id=str(thread.id))
+        event_log.publish(user_id, {"type": "control", "thread": str(thread.id), "frame": frame})
+    for run in active:  # a run that started before the thread was locked; later ones are refused
+        cancel_one(run.id)
+
+
+def lock_thread(user_id: int, thread_id: uuid.UUID) -> Thread:
+    """Lock the user's thread until the transaction ends, and return it. Raises not_found."""
+    thread = Thread.objects.for_user(user_id).select_for_update().filter(id=thread_id).first()
+    if thread is None:
+        raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
+    return thread

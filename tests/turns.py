@@ -1,0 +1,40 @@
+"""Agents that a worker of this process executes, for tests of runs that wait."""
+
+import asyncio
+
+from agents.worker.worker import Worker
+from chat.models import Run
+from tests.factories import claim_one, frames
+from tests.site import WAIT_TIMEOUT
+
+
+def execute(agent, then=None):
+    """Claim the next run and execute it until it waits, ends or is taken; its row. `then` is awaited meanwhile."""
+    run = claim_one()
+
+    async def play():
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            worker = Worker({run.agent: agent}, 1)
+            writer = asyncio.create_task(worker.event_writer.run())
+            worker.start(run)
+            (task,) = worker.running
+            if then is not None:
+                await then(worker)
+            await asyncio.wait([task])
+            writer.cancel()
+
+    asyncio.run(play())
+    return Run.objects.get(id=run.run_id)
+
+
+def text(thread):
+    """Return the text that a client shows: the deltas since the last restart. At the end it is the final response."""
+    shown = ""
+    for event in frames(thread):
+        if event["type"] == "run_restarted":
+            shown = ""
+        elif event["type"] == "agent_delta":
+            shown += event["delta"]
+        elif event["type"] == "agent_completed":
+            assert event["final_response"] == shown
+    return shown

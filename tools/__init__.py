@@ -1,0 +1,1 @@
+"""Programs that measure or break a running Netra."""
