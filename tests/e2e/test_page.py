@@ -41,7 +41,7 @@ ARGUMENTS = (
 )
 # What Chromium prints into the console; a test that provokes one of them says so.
 UNAUTHORIZED, MISSING, CONFLICT = r"status of 401", r"status of 404", r"status of 409"
-UNREACHABLE = r"net::ERR_CONNECTION_(REFUSED|RESET)"
+UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)"
 
 
 @pytest.fixture(scope="module")
@@ -2175,7 +2175,7 @@ def test_pasted_table_with_its_picture_is_text_and_a_dropped_folder_is_told_of(s
 
 
 def test_half_a_minute_offline_with_a_message_in_the_outbox(site, meet, gate):
-    ann = meet(site, provokes=r"net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED)")
+    ann = meet(site, provokes=UNREACHABLE)
     page = ann.open(ann.thread("gated"))
     page.clock.install()
     say(page, str(gate))
