@@ -4,6 +4,8 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
+from chat.models.fields import OrderedJSONField
+
 Now = django.db.models.functions.datetime.Now
 CASCADE, SET_NULL = django.db.models.deletion.CASCADE, django.db.models.deletion.SET_NULL
 
@@ -52,11 +54,11 @@ class Migration(migrations.Migration):
                 ('path', models.TextField(blank=True)),
                 ('agent_name', models.TextField()),
                 ('message', models.TextField()),
-                ('schema', models.JSONField(blank=True, null=True)),
-                ('default', models.JSONField(blank=True, null=True)),
+                ('schema', OrderedJSONField(blank=True, null=True)),
+                ('default', OrderedJSONField(blank=True, null=True)),
                 ('tool_name', models.TextField(blank=True)),
                 ('tool_call_id', models.CharField(blank=True, max_length=64)),
-                ('parameters', models.JSONField(blank=True, null=True)),
+                ('parameters', OrderedJSONField(blank=True, null=True)),
                 ('definition_hash', models.CharField(blank=True, max_length=64)),
                 ('editable', models.BooleanField(default=False)),
                 ('decided_by', models.CharField(default='owner', help_text="owner, or group: and a group's name.", max_length=160)),
@@ -66,8 +68,8 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField()),
                 ('resolved_at', models.DateTimeField(blank=True, null=True)),
                 ('action', models.CharField(blank=True, help_text='accept or decline', max_length=16)),
-                ('content', models.JSONField(blank=True, null=True)),
-                ('edited_parameters', models.JSONField(blank=True, null=True)),
+                ('content', OrderedJSONField(blank=True, null=True)),
+                ('edited_parameters', OrderedJSONField(blank=True, null=True)),
                 ('comment', models.TextField(blank=True)),
                 ('resolved_by', models.ForeignKey(blank=True, null=True, on_delete=SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('via', models.CharField(blank=True, max_length=16)),

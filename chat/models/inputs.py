@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chat.models.accounts import OwnedQuerySet, Session, User
+from chat.models.fields import OrderedJSONField
 from chat.models.threads import Run, Thread
 
 
@@ -30,11 +31,11 @@ class InputRequest(models.Model):
     path = models.TextField(blank=True)
     agent_name = models.TextField()
     message = models.TextField()
-    schema = models.JSONField(null=True, blank=True)
-    default = models.JSONField(null=True, blank=True)
+    schema = OrderedJSONField(null=True, blank=True)
+    default = OrderedJSONField(null=True, blank=True)
     tool_name = models.TextField(blank=True)
     tool_call_id = models.CharField(max_length=64, blank=True)
-    parameters = models.JSONField(null=True, blank=True)
+    parameters = OrderedJSONField(null=True, blank=True)
     definition_hash = models.CharField(max_length=64, blank=True)
     editable = models.BooleanField(default=False)
     decided_by = models.CharField(max_length=160, default="owner", help_text="owner, or group: and a group's name.")
@@ -44,8 +45,8 @@ class InputRequest(models.Model):
     expires_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True, blank=True)
     action = models.CharField(max_length=16, blank=True, help_text="accept or decline")
-    content = models.JSONField(null=True, blank=True)
-    edited_parameters = models.JSONField(null=True, blank=True)
+    content = OrderedJSONField(null=True, blank=True)
+    edited_parameters = OrderedJSONField(null=True, blank=True)
     comment = models.TextField(blank=True)
     resolved_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     via = models.CharField(max_length=16, blank=True)

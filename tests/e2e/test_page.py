@@ -2711,6 +2711,7 @@ def pressed(page: Page, name: str) -> None:
     requests(page).get_by_role("button", name=name, exact=True).click()
 
 
+@pytest.mark.essential
 def test_form_with_wrong_values_shows_them_and_its_answer_continues_the_run(site, meet):
     ann = meet(site)
     page = ask(ann, "form")

@@ -319,6 +319,18 @@ def test_parameters_beyond_what_is_shown_are_accepted_as_proposed(alice, run):
     assert shown["parameters"] == told["parameters"]
 
 
+def test_keys_keep_the_order_in_which_they_were_given(alice, run):
+    schema = {"type": "object", "properties": {"zone": {"type": "string"}, "a": {"type": "string"}}}
+    accept(
+        alice,
+        ask(run, "approval", schema=schema, parameters={"zone": "x", "a": "y"}),
+        parameters={"zone": "z", "a": "b"},
+    )
+    row = InputRequest.objects.get()
+    assert [list(found) for found in (row.schema, row.schema["properties"])] == [["type", "properties"], ["zone", "a"]]
+    assert [list(found) for found in (row.parameters, row.edited_parameters)] == [["zone", "a"]] * 2
+
+
 def test_what_cannot_be_edited_is_not(alice, run):
     request_id = ask(run, "approval", editable=False)
     assert refused("invalid_message", accept, alice, request_id, parameters={"amount": 4}).field == "parameters"
