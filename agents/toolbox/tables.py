@@ -7,6 +7,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
 from agents.sdk import Declined, Expired, Turn
 from agents.usage.figures import escaped
 from agents.usage.files import UsageFiles, are_numbers
@@ -143,10 +146,11 @@ def kept_answers_for(turn: Turn) -> Callable[[list[str]], Awaitable[dict[str, An
 
 
 def _kept(user_id: int, headers: list[str]) -> dict[str, Any]:
-    answered = InputRequest.objects.for_user(user_id).filter(kind=InputRequest.FORM, status=InputRequest.ACCEPTED)
+    forms = InputRequest.objects.for_user(user_id).filter(kind=InputRequest.FORM, status=InputRequest.ACCEPTED)
+    answered = forms.annotate(schema_text=Cast("schema", TextField())).order_by("-resolved_at")
     found: dict[str, Any] = {}
     for header in headers:
-        rows = answered.filter(schema__properties__has_key=_ROW + header).order_by("-resolved_at")[:5]
+        rows = answered.filter(schema_text__contains=f'"{_ROW}{header}"')[:5]
         usable = [one for one in rows if one.schema and one.content and chosen(one.schema, one.content)[0]]
         if usable:
             found[header] = {"schema": usable[0].schema, "content": usable[0].content}
