@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from agents.sdk import approval, tools
 from agents.sdk.errors import AgentError
-from agents.sdk.journal import ACCEPTED, EXPIRED, Answer, Declined, Expired, Request
+from agents.sdk.journal import ACCEPTED, DECLINED, EXPIRED, Answer, Declined, Expired, Request
 from chat.protocol import (
     MAX_INPUT_MESSAGE,
     MAX_INPUT_REASON,
@@ -82,14 +82,9 @@ async def approve(turn: "Turn", asked: Request, earlier: "Call | None", doing: D
     """
     starts = earlier.starts if earlier is not None else 0
     is_known = earlier is not None and (earlier.completed or earlier.error is not None)
-    declined = turn.declined_before(asked)
-    if declined is not None:
-        raise Declined(declined)
     number = 0
     while True:
         answer = await _put(turn, asked if number == 0 else dataclasses.replace(asked, reason="interrupted"), number)
-        if answer.status not in (ACCEPTED, EXPIRED):
-            turn.remember_declined(asked, answer.reason)
         _raise_unless_accepted(answer)
         number += 1
         if number > starts or (is_known and number == starts):
@@ -119,7 +114,10 @@ def _raise_unless_accepted(answer: Answer) -> None:
 
 
 async def _put(turn: "Turn", asked: Request, start: int = 0) -> Answer:
-    """Put the request to the person and return the resolution. `start` counts the starts of the tool before it."""
+    """Put the request to the person and return the resolution. `start` counts the starts of the tool before it.
+
+    A call that equals a declined one of the run is declined without asking.
+    """
     message = tools.clean(asked.message) if isinstance(asked.message, str) else None
     if not message or len(message) > MAX_INPUT_MESSAGE:
         raise TypeError(f"the message of a request is a str of 1 to {MAX_INPUT_MESSAGE} characters")
@@ -142,9 +140,20 @@ async def _put(turn: "Turn", asked: Request, start: int = 0) -> Answer:
         tool_name=tools.clean(asked.tool_name),
         reason=tools.clean(asked.reason[:MAX_INPUT_REASON]),
     )
+    kept, call = turn.journal.kept, call_key(request.tool_name, request.parameters)
+    if request.tool_name and call in kept.declined and request.id not in kept.asked:
+        return Answer(DECLINED, reason=kept.declined[call])
     with turn.doing("request", key, occurrence):
         await turn.end_text()
-        return await turn.journal.ask(request, is_inside_work.get())
+        answer = await turn.journal.ask(request, is_inside_work.get())
+    if request.tool_name and answer.status not in (ACCEPTED, EXPIRED):
+        kept.declined[call] = answer.reason
+    return answer
+
+
+def call_key(tool_name: str, parameters: Mapping[str, Any] | None) -> str:
+    """Return a key that is equal for calls of one tool with equal parameters."""
+    return tools.compact([tool_name, parameters])
 
 
 def _names_group(decided_by: Any) -> bool:

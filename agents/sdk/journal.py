@@ -102,12 +102,18 @@ class Count:
 
 @dataclass(slots=True)
 class Kept:
-    """Values that earlier executions of the run have kept: steps by key, the state, and the counts at it."""
+    """Values that the run has kept: steps by key, the state, and the counts at it.
+
+    `asked` are the ids of the requests of earlier executions. `declined` are the reasons by the key of a declined call:
+    equal calls are not asked for again.
+    """
 
     steps: dict[str, Any] = field(default_factory=dict)
     saved: Any = None
     previous: Any = None
     counts: list[Count] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    declined: dict[str, str] = field(default_factory=dict)
 
 
 class Journal(Protocol):

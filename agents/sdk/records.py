@@ -79,7 +79,6 @@ class RunRecord:
     again: dict[tuple[tuple[str, ...], str], list[int]] = field(default_factory=dict)  # occurrences to be repeated
     under_way: set[tuple[tuple[str, ...], str, int]] = field(default_factory=set)
     unfinished: set[tuple[str, ...]] = field(default_factory=set)  # paths of sub-agents
-    declined: dict[str, str] = field(default_factory=dict)  # key of a call -> reason
 
     def occurrence(self, path: tuple[str, ...], key: str) -> int:
         """Count an occurrence of `key` under this path, from 1; those that were under way at a save come again."""

@@ -363,15 +363,6 @@ class Turn:
         with doing():
             return await asking.approve(self, asked, earlier, doing)
 
-    def declined_before(self, asked: Request) -> str | None:
-        """Return the reason with which an equal call of this run was declined; None if it was not."""
-        return self._run.declined.get(_declined_key(asked)) if asked.tool_name else None
-
-    def remember_declined(self, asked: Request, reason: str) -> None:
-        """Decline equal calls of this run from now on without asking."""
-        if asked.tool_name:
-            self._run.declined[_declined_key(asked)] = reason
-
     # ---- What the run keeps ----
 
     async def step(self, name: str, work: Callable[[], Any], /) -> Any:
@@ -432,10 +423,6 @@ class Turn:
 
 def _failure(error: str | None, code: str | None) -> dict[str, str]:
     return {name: value for name, value in (("error", error), ("error_code", code)) if value is not None}
-
-
-def _declined_key(asked: Request) -> str:
-    return tools.compact([asked.tool_name, asked.parameters])
 
 
 def _text(text: str, what: str) -> str:

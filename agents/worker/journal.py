@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from agents.sdk import AgentError, Answer, Request
+from agents.sdk.asking import call_key
 from agents.sdk.journal import Count, Kept
 from agents.worker import retry
 from agents.worker.event_writer import RunEvents
@@ -63,6 +64,12 @@ class RunJournal:
         if not (run.continues or run.restarted):
             return
         self._inputs = await _read(runs.read_inputs, run)
+        self.kept.asked = set(self._inputs)
+        self.kept.declined = {
+            call_key(each.tool_name, each.parameters): each.comment
+            for each in self._inputs.values()
+            if each.tool_name and each.status in ("declined", "cancelled")
+        }
         self.kept.steps = _Steps(await _read(runs.read_steps, run))
         found = await _read(runs.read_state, run)
         seq = 0

@@ -366,6 +366,27 @@ def test_a_declined_tool_does_not_run(alice, thread):
     assert "tool_executing" not in types(thread)
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["continued", "lost"])
+def test_a_declined_tool_is_not_asked_for_again_after_a_saved_state(alice, thread, is_lost):
+    async def agent(turn):
+        if turn.saved is None:
+            await approving(turn)
+            await turn.save(1)
+        await turn.ask("Which?")
+        await approving(turn)
+
+    execute(agent)
+    decline(alice, open_request().id, "no ")
+    execute(agent)
+    answer_all(alice)
+    if is_lost:
+        claim_one()
+        lose(Run.objects.get())
+    assert execute(agent).status == Run.COMPLETED
+    assert (text(thread), DONE) == ("declined: no declined: no ", [])
+    assert InputRequest.objects.filter(kind="approval").count() == 1
+
+
 def test_a_changed_definition_is_asked_for_again(alice, thread):
     execute(approving)
     accept(alice, open_request().id)

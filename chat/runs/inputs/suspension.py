@@ -98,6 +98,7 @@ def recorded(row: InputRequest) -> RecordedInput:
         str(row.pk),
         row.status,
         row.kind,
+        row.tool_name,
         row.default if row.status == InputRequest.EXPIRED else row.content,
         row.edited_parameters if edited else row.parameters,
         edited,

@@ -86,6 +86,7 @@ class RecordedInput:
     id: str
     status: str
     kind: str
+    tool_name: str = ""
     content: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     edited: bool = False
