@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from agents.advisor.grammar import pasted_table
+from agents.advisor.language.grammar import pasted_table
 from agents.advisor.request import Case, Workload, said
 from agents.advisor.workload import answer
 from agents.sdk import AgentError, Turn

@@ -16,9 +16,9 @@ from django.conf import settings
 from pydantic_ai import Agent, ModelRetry, ToolOutput, UsageLimits
 from pydantic_ai.usage import RunUsage
 
-from agents.advisor import vocabulary as words
-from agents.advisor.grammar import Quantity, named_model
-from agents.advisor.phrases import read
+from agents.advisor.language import vocabulary as words
+from agents.advisor.language.grammar import Quantity, named_model
+from agents.advisor.language.phrases import read
 from agents.advisor.request import Query, Workload, said
 from agents.llm.models import add, configured, model_settings
 from agents.sdk import AgentError
@@ -220,14 +220,6 @@ def _spaced(parts: list[str], texts: list[str]) -> str:
 
 # Signs that make another number of a figure: {total}k, -{total}, {total} %.
 _ALTERED = re.compile(r"[A-Za-z\d_%+−-]\{|\}(?:[A-Za-z\d_%‰^{]|\s*(?:[kmb]|mm|mn|bn|%)(?![A-Za-z]))", re.I)
-# Words for numbers beside those of the grammar. Some have another sense too: a sentence less does no harm.
-_NUMERALS = frozenset(
-    """one once eins
-    quarter quarters fifth tenth percent tens duas dois quatro sete oito nove dez due tre quattro cinque
-    sette otto dieci six sept huit neuf onze douze siete ocho nueve doce cien mil twee drie vijf zes zeven negen tien
-    dwa dwie trzy cztery piec szesc siedem osiem dziewiec dziesiec sto два две три четыре пять шесть семь восемь девять
-    десять сто""".split()  # noqa: SIM905, words are read more easily so
-)
 _STEMS = re.compile(
     r"fold\b|teen\b|twent|thirt|fort[iy]|fift|sixt|sevent|eight[iy]|ninet|hundred|thousand|illion|illiard|dozen|zwanzig|"
     r"dreissig|"
@@ -254,7 +246,7 @@ def _has_number(text: str) -> bool:
         word in words.NUMBER_WORDS
         or word in words.FACTORS
         or word in words.SCALES
-        or word in _NUMERALS
+        or word in words.NUMERALS
         or words.meaning(word, "vague")
         for word in found
         if len(word) > 1 or not word.isascii()

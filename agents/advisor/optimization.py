@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
+from agents.advisor.language.vocabulary import PER_YEAR
 from agents.advisor.request import Case, Workload
-from agents.advisor.vocabulary import PER_YEAR
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import NAMED, Query
 from agents.usage.figures import escaped, format_value

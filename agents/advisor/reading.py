@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents.advisor import vocabulary as words
-from agents.advisor.grammar import Quantity, Read
+from agents.advisor.language import vocabulary as words
+from agents.advisor.language.grammar import Quantity, Read
 from agents.advisor.request import TITLES, Workload, said, short, used
 from agents.advisor.workload import ratios_of
 from agents.usage.prices import common_models, price_lookup

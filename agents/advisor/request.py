@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from agents.advisor.vocabulary import CALLS
+from agents.advisor.language.vocabulary import CALLS
 from agents.usage.asked import Query as Query
 from agents.usage.asked import idle, lacking
 from agents.usage.figures import Answer, escaped

@@ -10,10 +10,10 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
-from agents.advisor import vocabulary as words
 from agents.advisor.data import recognised
-from agents.advisor.grammar import MAX_TEXT, Read, tokens
-from agents.advisor.phrases import read
+from agents.advisor.language import vocabulary as words
+from agents.advisor.language.grammar import MAX_TEXT, Read, tokens
+from agents.advisor.language.phrases import read
 from agents.advisor.reading import Reading, fill, open_fields, refusal
 from agents.advisor.request import TITLES, Request, Understood, Workload, checked, form, said, typed, used
 from agents.llm import unavailable

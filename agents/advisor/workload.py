@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from agents.advisor.language.vocabulary import PER_YEAR
 from agents.advisor.request import Workload, noun_of, short
-from agents.advisor.vocabulary import PER_YEAR
 from agents.usage.figures import Answer, Figure, chart
 from agents.usage.prices import Price, price_lookup
 

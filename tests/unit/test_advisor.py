@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.advisor.actions import ordered_steps
-from agents.advisor.grammar import named_model
+from agents.advisor.language.grammar import named_model
+from agents.advisor.language.phrases import read
 from agents.advisor.optimization import bill_measures, file_measures, general_measures
-from agents.advisor.phrases import read
 from agents.advisor.request import Workload
 from agents.advisor.workload import answer, token_cost
 from agents.sdk import AgentError, Call, RecordingSink, accept, decline, expire

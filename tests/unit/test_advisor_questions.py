@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.advisor.grammar import MAX_NUMBERS, number
+from agents.advisor.language.grammar import MAX_NUMBERS, number
+from agents.advisor.language.phrases import read
+from agents.advisor.language.vocabulary import TOKENS_OF
 from agents.advisor.llm import left_out
-from agents.advisor.phrases import read
 from agents.advisor.reading import fill
 from agents.advisor.request import Workload, filled, said
 from agents.advisor.triage import complete, understand, understand_question
-from agents.advisor.vocabulary import TOKENS_OF
 from agents.sdk import Message, Turn
 from tests.advice import answered, ask, lead
 

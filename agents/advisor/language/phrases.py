@@ -4,8 +4,8 @@ from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from operator import attrgetter
 
-from agents.advisor import vocabulary as words
-from agents.advisor.grammar import (
+from agents.advisor.language import vocabulary as words
+from agents.advisor.language.grammar import (
     MAX_NUMBERS,
     MAX_TEXT,
     Number,

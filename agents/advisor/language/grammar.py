@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
-from agents.advisor import vocabulary as words
+from agents.advisor.language import vocabulary as words
 from agents.usage.prices import find_model
 
 MAX_TEXT = 20_000  # characters of a message that are read
