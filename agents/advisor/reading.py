@@ -70,6 +70,7 @@ class _Filling:
         self._amounts = sum(one.unit == "period" for one in read.quantities)
         self._requests = [one for one in read.quantities if one.unit == "request"]
         self._ceiling_per = ""
+        self._converted = [f"{name} is a quarter" for name in read.periods if read.quantities]
 
     def take(self, one: Quantity) -> None:
         placed = one.value is not None and getattr(self, f"_take_{one.unit or 'number'}")(one, one.value)
@@ -106,7 +107,7 @@ class _Filling:
         return self._set(**{name: value})
 
     def _take_character(self, one: Quantity, value: float) -> bool:
-        self._values["converted"] = f"{short(value)} {one.unit}s at {words.CONVERSIONS[one.unit]}"
+        self._converted.append(f"{short(value)} {one.unit}s at {words.CONVERSIONS[one.unit]}")
         factor = words.TOKENS_OF[one.unit]
         per = one.per or (("request",) if self._requests and self._requests[0].per else ())
         return self._take_token(replace(one, per=per), value * factor)
@@ -218,6 +219,8 @@ class _Filling:
         asked = list(dict.fromkeys(read.asked_per))
         if asked:
             values["answer_per"] = ", ".join(asked)
+        if self._converted:
+            values["converted"] = "; ".join(dict.fromkeys(self._converted))
         now = Workload(**values)
         if now.requests is not None and not now.requests_per and not (before and before.requests_per):
             now = replace(now, requests_per="once")
@@ -271,7 +274,7 @@ class _Filling:
         elif amount is not None and per != paid and per in words.PER_YEAR and paid in words.PER_YEAR:
             whole = round(amount * words.PER_YEAR[paid] / words.PER_YEAR[per], 2)
             values |= {"spend": whole, "spend_per": per}
-            values["converted"] = f"{short(amount)} a {paid} is {short(whole)} a {per}"
+            self._converted.append(f"{short(amount)} a {paid} is {short(whole)} a {per}")
 
     def _check_nouns(self, request: Workload) -> None:
         doubts = self._reading.doubts

@@ -137,7 +137,7 @@ def _figures_of(
     if period == "once":
         made.figures.add(f"once{end}", f"All of it{name}", whole, currency, formula, prices=prices)
     else:
-        for wanted in dict.fromkeys((*_periods(request), "day", "month", "year")):
+        for wanted in dict.fromkeys((*_periods(request), period, "day", "month", "year")):
             value = whole * PER_YEAR[period] / PER_YEAR[wanted]
             made.figures.add(f"{wanted}{end}", f"A {wanted}{name}", value, currency, formula, prices=prices)
     if "user" in request.answer_per and request.users:
@@ -152,7 +152,7 @@ def _figures_of(
 
 def _say_cost(made: Answer, request: Workload, costs: list[Cost], period: str) -> None:
     figures, wanted = made.figures, _periods(request)
-    usual = "year" if request.requests_per == "year" else "month"
+    usual = request.requests_per if request.requests_per in ("quarter", "year") else "month"
     first = "each" if period == "request" else "once" if period == "once" else (wanted or (usual,))[0]
     if "request" in request.answer_per:
         first = "each"

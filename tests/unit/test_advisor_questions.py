@@ -14,9 +14,10 @@ from agents.advisor.language.grammar import MAX_NUMBERS, number
 from agents.advisor.language.phrases import read
 from agents.advisor.language.vocabulary import TOKENS_OF
 from agents.advisor.llm import left_out
+from agents.advisor.question import understand_question
 from agents.advisor.reading import fill
 from agents.advisor.request import Workload, filled, said
-from agents.advisor.triage import complete, understand, understand_question
+from agents.advisor.triage import complete, understand
 from agents.sdk import Message, Turn
 from tests.advice import answered, ask, lead
 
@@ -112,7 +113,8 @@ def test_general_question_without_figures_lists_prices_and_levers() -> None:
 
 WORDS = (
     "gpt-4o|gpt-5|sonnet 4.5|requests|input|output|tokens|in|out|a|per|day|month|users|each|$|€|%|k|million|and|/|,|. |"
-    "\n|:|cached|batch|save|by|to|prices|raise|budget|x|half|twice|lakh|万|円|not|PRs|hours|audio|we pay"
+    "\n|:|in Q3|2026|third|quarter|"
+    "cached|batch|save|by|to|prices|raise|budget|x|half|twice|lakh|万|円|not|PRs|hours|audio|we pay"
 )
 pieces = st.one_of(
     st.sampled_from(WORDS.split("|")),
@@ -129,7 +131,7 @@ messages = st.lists(pieces, max_size=25).map(" ".join)
 def test_every_number_of_a_message_is_in_the_request_or_named_as_unused(text: str) -> None:
     found = fill(read(text))
     standing = re.findall(r"(?<![\w.,'’/:@-])\d+(?![\w.,'’/:@-])", text)
-    told = {one.text for one in read(text).quantities} | set(found.doubts)
+    told = {one.text for one in read(text).quantities} | set(found.doubts) | {found.request.converted}
     if len(standing) < MAX_NUMBERS and not found.refusal:
         for digits in standing:
             assert any(digits in re.sub(r"\D", " ", piece).split() for piece in told) or any(
@@ -269,6 +271,8 @@ ABOUT = {
         ("spend this month by user", {"metric": "cost", "by": "user", "since": "2026-11-01", "until": "2026-11-30"}),
         ("total of this quarter", {"since": "2026-10-01", "until": "2026-12-31"}),
         ("requests this year", {"metric": "requests", "since": "2026-01-01", "until": "2026-12-31"}),
+        ("spend in Q4 by user", {"metric": "cost", "by": "user", "since": "2026-10-01", "until": "2026-12-31"}),
+        ("total of the fourth quarter of 2026", {"since": "2026-10-01", "until": "2026-12-31"}),
         ("Was haben wir letzte Woche ausgegeben?", {"metric": "cost", "since": "2026-11-23", "until": "2026-11-29"}),
     ],
 )  # fmt: skip
@@ -293,6 +297,9 @@ def test_question_to_a_file_is_read_as_a_query(text: str, query: dict[str, Any])
         "cost above 500 tokens",
         "¿qué gastó el equipo de ventas?",
         "spend in june",
+        "spend in Q3",
+        "what did we spend in Q4 2025?",
+        "spend in Q3 compared with Q4",
         "cost of gpt-17",
         "what did we spend on claude-sonnet-4-5?",
         "what would it cost on gpt-4o",

@@ -90,7 +90,10 @@ class Quantity:
 
 @dataclass(slots=True)
 class Read:
-    """The findings of the grammar. `words`: meanings of words that belong to no quantity, with their sentence."""
+    """The findings of the grammar. `words`: meanings of words that belong to no quantity, with their sentence.
+
+    `periods`: names of quarters that a quantity is of.
+    """
 
     text: str
     quantities: list[Quantity] = field(default_factory=list)
@@ -103,6 +106,7 @@ class Read:
     words: list[tuple[str, str, int]] = field(default_factory=list)
     unknown_words: list[str] = field(default_factory=list)
     asked_per: list[str] = field(default_factory=list)
+    periods: list[str] = field(default_factory=list)
 
     def has(self, kind: str, value: str | None = None) -> bool:
         """Return whether a word of this class stands outside the quantities."""

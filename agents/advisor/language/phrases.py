@@ -1,8 +1,6 @@
 """Quantities out of tokens: each number with the words around it that say what it counts, for what and of what."""
 
-from bisect import bisect_left, bisect_right
 from dataclasses import replace
-from operator import attrgetter
 
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import (
@@ -21,9 +19,12 @@ from agents.advisor.language.grammar import (
     singular,
     values_first,
 )
+from agents.advisor.language.periods import quarter_at
+from agents.advisor.language.roles import Roles
 
 _ENDS = (".", "?", "!", ";", "\n", "。", "？", "！", "；")
 _SHORT_PERIODS = {"s": "second", "d": "day", "y": "year", "w": "week", "q": "quarter"}
+_IN = ("in", "im", "for", "during", "en", "au", "nel", "no")
 _EACH = ("each", "every", "jede", "jeder", "jedes", "jeden", "chaque", "cada", "ogni", "每")
 _PER_WORDS = ("per", "pro", "par", "por", "/", "je", "one")
 _MAX_SKIPPED = 3
@@ -55,13 +56,19 @@ class _Phrases(Pieces):
         found.unknown_models = [token.text for token in self._tokens if token.kind == "unknown"]
         while at < len(self._tokens):
             at = self._step(at)
+        if self._day and found.quantities:
+            found.doubts.append(f"“{self._day}”: of which amount")
         both = shared(found.quantities, found.text)
-        prefixed = [self._with_prefix(one, prefix) for one, prefix in zip(both, self._prefixes, strict=True)]
-        found.quantities = [self._placed(one) for one in prefixed]
+        roles = Roles(self._tokens, found)
+        prefixed = [roles.prefixed(one, prefix) for one, prefix in zip(both, self._prefixes, strict=True)]
+        found.quantities = [roles.placed(one) for one in prefixed]
         return found
 
     def _step(self, at: int) -> int:
         token = self._tokens[at]
+        if named := self._quarter(at):
+            self._day = "quarter"
+            return named
         if token.kind == "sign" and token.text in _ENDS:
             self._sentence, self._prefix = self._sentence + 1, ""
             return at + 1
@@ -279,6 +286,9 @@ class _Phrases(Pieces):
                 if passed and token.kind == "word":
                     here += 1
             token, after = self._at(here), self._at(here + 1)
+            if named := self._quarter(here) or (self._quarter(here + 1) if token.text in _IN else None):
+                one, at = per_unit(one, "quarter"), named
+                continue
             every = words.meaning(token.text, "every")
             if every:
                 one, at = per_unit(one, every), here + 1
@@ -293,6 +303,15 @@ class _Phrases(Pieces):
                 one, at = found
             else:
                 return one, at
+
+    def _quarter(self, at: int) -> int | None:
+        """The end of a quarter's name that begins here."""
+        while words.meaning(self._at(at).text, "fill"):
+            at += 1
+        named = quarter_at(self._tokens, at)
+        if named:
+            self._found.periods.append(self._found.text[self._tokens[at].start : self._tokens[named.end - 1].end])
+        return named.end if named else None
 
     def _per_what(self, one: Quantity, per: Token, at: int) -> tuple[Quantity, int] | None:
         if one.unit == "money" and (found := self._per_many(one, at)):
@@ -386,64 +405,6 @@ class _Phrases(Pieces):
         if per in _EACH:
             self._prefix = "user:"
         return None
-
-    def _with_prefix(self, one: Quantity, prefix: str) -> Quantity:
-        """`Each run takes 12 calls`: the quantities of the sentence are for one run, but for its number of runs."""
-        kind, _, noun = prefix.partition(":")
-        things = [per for per in one.per if per in ("request", "user")]
-        if not kind or things or one.unit not in ("token", "request", "money", "character", "word", "page"):
-            return one
-        if (one.unit == kind and one.noun in (noun, "", "them", "denen")) or (one.unit == "money" and kind != "user"):
-            return one
-        if one.unit == "token" and kind == "user" and any(other.unit == "request" for other in self._found.quantities):
-            return one
-        return replace(one, per=(*one.per, kind), noun=one.noun or (f"/{noun}" if noun else ""))
-
-    def _placed(self, one: Quantity) -> Quantity:
-        """The role of a percentage, a factor or an amount, by the classes of words in its sentence."""
-        if one.role or one.unit not in ("percent", "factor", "money", ""):
-            return one
-        if not one.unit:
-            return replace(one, role="paid") if one.per and self._is_paid(one) else one
-        near = {kind for kind, _, sentence in self._found.words if sentence == one.sentence}
-        if one.unit == "money":
-            goal = "save" in near and self._follows(one, "to")
-            return replace(one, role="goal" if goal else "budget" if self._beside(one, "budget") else "")
-        if self._follows(one, "to"):
-            return one
-        after = next((token.text for token in self._tokens if token.start >= one.end), "")
-        if one.unit == "percent" and (beside := [kind for kind in ("cached", "batched") if words.meaning(after, kind)]):
-            return replace(one, role=beside[0])
-        roles = [kind for kind in ("save", "cached", "batched", "rise", "grow") if kind in near]
-        if "rise" in roles and "grow" in roles:
-            roles.remove("rise")
-        if roles == ["grow"] and one.unit == "percent" and "rise" not in near:
-            roles = []
-        if one.unit == "factor":
-            roles = ["rise"] if "price" in near else ["grow"] if "grow" in near else []
-        return replace(one, role=roles[0]) if len(roles) == 1 else one
-
-    def _is_paid(self, one: Quantity) -> bool:
-        """Tell if a word for paying stands right before the number: `we pay about 6k a month`, `our bill is 6k`."""
-        before = [token.text for token in self._tokens if token.end <= one.start]
-        while before and (words.meaning(before[-1], "fill") or words.meaning(before[-1], "is")):
-            before.pop()
-        return bool(before and words.meaning(before[-1], "pay"))
-
-    def _beside(self, one: Quantity, kind: str) -> bool:
-        """Return whether a word of the class stands within two words of the quantity."""
-        after = bisect_left(self._tokens, one.end, key=attrgetter("start"))
-        inside = bisect_left(self._tokens, one.start, key=attrgetter("start"))
-        near = [*self._before(one, 3), *self._tokens[inside : after + 2]]
-        return any(words.meaning(token.text, kind) for token in near)
-
-    def _follows(self, one: Quantity, kind: str) -> bool:
-        return any(words.meaning(token.text, kind) for token in self._before(one, 1))
-
-    def _before(self, one: Quantity, count: int) -> list[Token]:
-        """Return up to this many tokens before the quantity. Tokens are in order, so the search is a bisection."""
-        end = bisect_right(self._tokens, one.start, key=attrgetter("end"))
-        return self._tokens[max(0, end - count) : end]
 
     def _add(self, one: Quantity) -> None:
         self._found.quantities.append(replace(one, sentence=self._sentence))

@@ -52,7 +52,9 @@ SCALES, NUMBER_WORDS, FACTORS = (
     {word: float(value) for word, value in _words(_DATA[name])} for name in ("scales", "numbers", "factors")
 )
 CURRENCIES, VENDOR_NAMES = dict(_words(_DATA["currencies"])), dict(_words(_DATA["vendors"]))
-RELATIVE, MONTHS = ({word: int(value) for word, value in _words(_DATA[name])} for name in ("relative", "months"))
+RELATIVE, MONTHS, QUARTERS = (
+    {word: int(value) for word, value in _words(_DATA[name])} for name in ("relative", "months", "quarters")
+)
 ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS = (
     frozenset(_DATA[name].split())
     for name in ("ones", "cents", "percents", "calls", "weak", "supposed", "several", "numerals")
