@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from chat import metrics, runs
 from chat.api import prometheus
+from chat.limits.connections import open_sockets
 from chat.models import Run, User
 from tests.conftest import METRICS_TOKEN
 from tests.factories import message
@@ -269,3 +270,13 @@ def test_the_dashboard_draws_every_figure():
     names = [family.name for family in families() if family.name.startswith("netra_")]
     assert len(names) > 20
     assert [name for name in names if name not in drawn] == []
+
+
+def test_sockets_are_shown_by_user(watched, limited_by):
+    limited_by(f"unix://{watched.redis_socket}")
+    alice = watched.register("alice")
+    sockets = [alice.connect() for _ in range(3)]
+    assert open_sockets()[int(alice.id)] == 3
+    for socket in sockets[1:]:
+        socket.close()
+    wait_until(lambda: open_sockets()[int(alice.id)] == 1, "the others to be told of")

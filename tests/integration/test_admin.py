@@ -22,7 +22,6 @@ from chat.limits.connections import open_sockets
 from chat.models import AuditRecord, Event, InputRequest, Message, Run, Session, User
 from chat.runs import retention
 from tests.factories import ask, claim_one, completed, frames, message, types
-from tests.site import wait_until
 
 LISTS = ["user", "thread", "message", "run", "event", "session", "worker", "auditrecord", "attachment", "inputrequest"]
 
@@ -281,16 +280,6 @@ def test_the_live_page_is_for_staff_who_may_see_runs_and_stopping_for_who_may_ch
     assert str(accepted.run_id) in page and "Stop" not in page
     client.post("/admin/chat/run/live/", {"run": str(accepted.run_id)})
     assert Run.objects.get().status == Run.QUEUED
-
-
-def test_sockets_are_shown_by_user(watched, limited_by):
-    limited_by(f"unix://{watched.redis_socket}")
-    alice = watched.register("alice")
-    sockets = [alice.connect() for _ in range(3)]
-    assert open_sockets()[int(alice.id)] == 3
-    for socket in sockets[1:]:
-        socket.close()
-    wait_until(lambda: open_sockets()[int(alice.id)] == 1, "the others to be told of")
 
 
 def test_without_redis_the_live_page_shows_no_sockets(live, settings):
