@@ -142,12 +142,18 @@ class Worker:
             asyncio.create_task(self._repeat(period, work))
             for period, work in (
                 (lease / 3, self.heartbeat),
-                (min(1.0, settings.NETRA_POLL_SECONDS), lambda: in_database(runs.expire_runs)),
+                (min(1.0, settings.NETRA_POLL_SECONDS), self.expire),
                 (CHECKPOINT_PERIOD, lambda: from_database(sql.checkpoint)),
                 (lease / 3, self._fail_unserved),
                 (COMPACT_PERIOD, self.compact),
             )
         ]
+
+    async def expire(self) -> None:
+        """Fail late runs, and expire all overdue input requests, in batches: events are written between two."""
+        await in_database(runs.expire_runs)
+        while await in_database(runs.expire_inputs):
+            pass
 
     async def compact(self) -> None:
         """Join the deltas of all runs that ended NETRA_COMPACT_DAYS ago, run by run."""

@@ -18,7 +18,7 @@ from chat.models import Event, Run, Thread
 from chat.protocol import ProtocolError
 from chat.realtime import channel_layer
 from chat.runs import event_log
-from chat.runs.inputs.answering import expire_inputs, unattended_runs
+from chat.runs.inputs.answering import requeue_idle_runs, unattended_runs
 from chat.runs.inputs.requests import cancel_open
 from chat.runs.record import insert_messages, log_fields
 
@@ -56,9 +56,9 @@ def cancel_one(run_id: uuid.UUID, by_administrator: bool = False) -> bool:
 def expire_runs() -> int:
     """Fail the runs that are out of time or out of attempts. Return their number.
 
-    Expire the overdue input requests, and cancel the waiting runs of users who are no longer active.
+    Queue the waiting runs that wait for nothing, and cancel those of users who are no longer active.
     """
-    expire_inputs()
+    requeue_idle_runs()
     for run_id in unattended_runs():
         cancel_one(run_id)
     late = Now() - timedelta(seconds=settings.NETRA_RUN_TIMEOUT)

@@ -327,6 +327,6 @@ def test_grants_are_listed_and_revoked(alice, bob, run):
 def test_an_older_client_sees_the_run_end_by_expiry(alice, run):
     waiting(run)
     InputRequest.objects.update(expires_at=Now() - timedelta(seconds=1))
-    runs.expire_runs()
+    runs.expire_inputs()
     assert Run.objects.get().status == Run.QUEUED
     assert len(runs.claim(new_worker(), AGENTS, 1)) == 1

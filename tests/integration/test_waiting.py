@@ -10,6 +10,7 @@ import pytest
 from django.db.models.functions import Now
 
 from agents.sdk import AgentError, Declined, needs_approval, once
+from agents.worker.worker import Worker
 from chat import runs
 from chat.db import access
 from chat.models import InputRequest, InputStep, Message, Run
@@ -312,6 +313,38 @@ def test_a_call_that_failed_before_the_wait_is_not_made_again(alice, thread):
     answer_all(alice)
     assert execute(agent).status == Run.COMPLETED
     assert DONE == ["broken"]
+
+
+def test_a_sweep_expires_all_overdue_requests_and_lets_the_worker_write_meanwhile(alice, thread):
+    claimed = claim_one()
+    begun = runs.expiry_of(-1)
+    InputRequest.objects.bulk_create(
+        InputRequest(
+            id=uuid.uuid4(),
+            run_id=claimed.run_id,
+            thread_id=thread,
+            user=alice,
+            kind="form",
+            path="[]",
+            agent_name="advisor",
+            message="?",
+            expires_at=begun,
+        )
+        for _ in range(250)
+    )
+    left = []
+
+    async def sweep():
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            expiring = asyncio.create_task(Worker({"advisor": asking}, 1).expire())
+            while not expiring.done():
+                left.append(await access.in_database(InputRequest.objects.filter(status="open").count))
+            await expiring
+
+    asyncio.run(sweep())
+    assert not InputRequest.objects.exclude(status="expired").exists()
+    assert types(thread).count("input_resolved") == 250
+    assert any(0 < count < 250 for count in left)
 
 
 # ---- Approvals ----

@@ -16,7 +16,8 @@ from chat.runs.inputs.parameters import check_parameters
 from chat.runs.inputs.requests import may_remember, person, requeue, resolve
 from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
 
-MAX_EXPIRED_INPUTS = 100  # requests that one call expires: each is a transaction
+MAX_EXPIRED_INPUTS = 10  # requests that one call expires: each is a transaction, and a worker's writes wait for all
+MAX_SWEPT_RUNS = 100  # runs that one call queues or returns
 GRANT_HOURS = 24
 
 
@@ -181,13 +182,17 @@ def cancel_input(request_id: uuid.UUID, decider: Decider, reason: str) -> bool:
 
 
 def expire_inputs() -> int:
-    """Expire overdue requests, and queue waiting runs that wait for nothing. Return the number of changes."""
+    """Expire the MAX_EXPIRED_INPUTS most overdue requests. Return the number of changes: with 0, none is overdue."""
     overdue = InputRequest.objects.filter(status=InputRequest.OPEN, expires_at__lte=Now()).order_by("expires_at")
     rows = overdue.values_list("pk", "run_id")[:MAX_EXPIRED_INPUTS]
-    expired = sum(_expire(request_id, run_id) for request_id, run_id in rows)
+    return sum(_expire(request_id, run_id) for request_id, run_id in rows)
+
+
+def requeue_idle_runs() -> int:
+    """Queue waiting runs that wait for nothing. Return their number."""
     asks = InputRequest.objects.filter(run=OuterRef("pk"), status=InputRequest.OPEN)
     idle = Run.objects.filter(~Exists(asks), status=Run.WAITING).order_by("pk")
-    return expired + sum(_requeue_idle(run_id) for run_id in idle.values_list("pk", flat=True)[:MAX_EXPIRED_INPUTS])
+    return sum(_requeue_idle(run_id) for run_id in idle.values_list("pk", flat=True)[:MAX_SWEPT_RUNS])
 
 
 @transaction.atomic
@@ -213,7 +218,7 @@ def _requeue_idle(run_id: uuid.UUID) -> bool:
 def unattended_runs() -> list[uuid.UUID]:
     """Return the waiting runs of users who are no longer active."""
     waiting = Run.objects.filter(status=Run.WAITING, user__is_active=False)
-    return list(waiting.values_list("pk", flat=True)[:MAX_EXPIRED_INPUTS])
+    return list(waiting.values_list("pk", flat=True)[:MAX_SWEPT_RUNS])
 
 
 def input_fields(row: InputRequest) -> dict[str, Any]:
