@@ -61,19 +61,20 @@ def read_claims(raw: str) -> Claims:
     return Claims(*verify(AccessToken, raw))
 
 
-def admit(claims: Claims) -> tuple[Identity, dict[str, int]]:
-    """Return the owner of the token, and the number of the last event of each of their threads. Raises Unauthorized.
+def admit(claims: Claims) -> tuple[Identity, dict[str, int], int | None]:
+    """Return the owner of the token, the number of the last event of each of their threads, and a count of requests.
 
-    One query: every socket that opens asks it.
+    The count is of the open requests of others that the owner may decide, None for a user without a group. Raises
+    Unauthorized. One query: every socket that opens asks it.
     """
     session_id = claims.session_id
-    rows = execute(_LIVE_THREADS, [id_parameter(session_id), claims.user_id])
+    rows = execute(_LIVE_THREADS, [claims.user_id, id_parameter(session_id), claims.user_id])
     if not rows:
         raise Unauthorized(_ENDED)
-    email, is_active, password = rows[0][:3]
+    email, is_active, password, approvals = rows[0][:4]
     _check(claims.token, is_active, password)
     heads = {format_id(thread): head for *_, thread, head in rows if thread is not None}
-    return Identity(claims.user_id, email, session_id, int(claims.token["exp"])), heads
+    return Identity(claims.user_id, email, session_id, int(claims.token["exp"])), heads, approvals
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -98,8 +99,14 @@ def _identify(raw: str) -> tuple[User, Identity]:
     return user, Identity(user.pk, user.email, session_id, int(token["exp"]))
 
 
+# The count is that of `chat.runs.inputs.deciders.decidable_by`. It does not depend on the row, so it is made once.
 _LIVE_THREADS = """
-    SELECT u.email, u.is_active, u.password, t.id, t.last_seq FROM chat_user u
+    SELECT u.email, u.is_active, u.password,
+        (SELECT count(r.id) FROM chat_user_groups m JOIN auth_group g ON g.id = m.group_id
+            LEFT JOIN (chat_inputrequest r JOIN chat_thread a ON a.id = r.thread_id AND a.deleted_at IS NULL)
+            ON r.status = 'open' AND r.decided_by = 'group:' || g.name AND r.user_id <> m.user_id
+            WHERE m.user_id = %s HAVING count(*) > 0),
+        t.id, t.last_seq FROM chat_user u
     JOIN chat_session s ON s.user_id = u.id
     LEFT JOIN chat_thread t ON t.user_id = u.id AND t.deleted_at IS NULL
     WHERE s.id = %s AND u.id = %s AND s.ended_at IS NULL"""

@@ -48,12 +48,6 @@ log = logging.getLogger("netra.socket")
 EXPIRY_NOTICE_SECONDS = 60.0  # before the token's end; a third of what is left for a shorter token
 
 
-def _look_up(claims: authentication.Claims) -> tuple[Identity, dict[str, int], int | None]:
-    """Return the token's owner, the heads of their threads, and the number of requests of others that wait for them."""
-    identity, heads = authentication.admit(claims)
-    return identity, heads, runs.open_approvals(identity.user_id)
-
-
 class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     """The connection of one client.
 
@@ -155,7 +149,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         claims = authentication.read_claims(token)
         # Subscribe first, then read the heads: an event in between is in both.
         await self._subscribe(channel_layer.user_group(claims.user_id))
-        return await from_database(_look_up, claims)
+        return await from_database(authentication.admit, claims)
 
     async def _subscribe(self, group: str) -> None:
         if self.group not in ("", group):  # an earlier token was of another user

@@ -19,7 +19,7 @@ from chat.runs.inputs.answering import (
     input_fields,
     revoke_grant,
 )
-from chat.runs.inputs.deciders import deciders, open_approvals, tell, visible_to
+from chat.runs.inputs.deciders import deciders, tell, visible_to
 from chat.runs.inputs.suspension import (
     TooManySteps,
     expiry_of,
@@ -97,7 +97,6 @@ __all__ = [
     "log",
     "log_fields",
     "needs_title",
-    "open_approvals",
     "open_inputs",
     "publish_live",
     "read_input",

@@ -217,12 +217,12 @@ def test_admit_returns_the_owner_and_the_heads_of_their_threads_in_one_query(
 ):
     claims = authentication.read_claims(signed_in.access)
     identity = authentication.identify(signed_in.access)
-    assert authentication.admit(claims) == (identity, {})
+    assert authentication.admit(claims) == (identity, {}, None)
     threads = [runs.start(user.pk, message()).thread_id for user in (alice, alice, bob, alice)]
     runs.rename(alice.pk, threads[1], "A name")
     runs.delete(alice.pk, threads[3])
     with django_assert_num_queries(1):
-        assert authentication.admit(claims) == (identity, {str(threads[0]): 1, str(threads[1]): 2})
+        assert authentication.admit(claims) == (identity, {str(threads[0]): 1, str(threads[1]): 2}, None)
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}])

@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.db.models.functions import Now
 
 from chat import protocol, runs
-from chat.accounts import sessions
+from chat.accounts import authentication, sessions
 from chat.accounts.authentication import Identity
-from chat.db.access import in_database
-from chat.models import AuditRecord, Grant, InputRequest, Run, User
+from chat.db.access import from_database, in_database
+from chat.models import AuditRecord, Grant, InputRequest, Run, Thread, User
 from chat.realtime.connections import ConnectionRegistry
 from chat.realtime.consumers import ChatConsumer
 from chat.runs.batching import StartBatcher
@@ -192,6 +193,57 @@ def test_who_joins_or_leaves_a_group_is_told_what_waits_now(alice, bob, run, pub
         published.clear()
         change()
         assert told_to(bob, published)[-1]["open"] == count
+
+
+def test_admit_returns_how_many_requests_a_member_may_decide(alice, bob, run):
+    claims = authentication.read_claims(sessions.sign_in(bob, "").access)
+    for name in ("finance", "other", "third"):
+        bob.groups.add(Group.objects.create(name=name))
+    Group.objects.create(name="strangers").user_set.add(alice)
+    requests = [
+        ask(run, "approval", decided_by=f"group:{name}") for name in ("finance", "finance", "other", "strangers")
+    ]
+    ask(run)
+    runs.start(bob.id, message())
+    ask(claim_one(), "approval", decided_by="group:strangers")
+    for _ in range(3):  # threads of Bob's: each is a row
+        runs.start(bob.id, message())
+    _, heads, approvals = authentication.admit(claims)
+    assert (len(heads), approvals) == (4, 3)
+    InputRequest.objects.filter(run_id=run.run_id).update(user=bob)
+    assert authentication.admit(claims)[2] == 0, "his own, whatever his groups"
+    InputRequest.objects.filter(run_id=run.run_id).update(user=alice)
+    runs.cancel_input(requests[0], runs.Decider(alice.id, "admin"), "")
+    assert authentication.admit(claims)[2] == 2
+    Thread.objects.filter(id=run.thread_id).update(deleted_at=Now())
+    assert authentication.admit(claims)[2] == 0
+    bob.groups.clear()
+    assert authentication.admit(claims)[2] is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_handshake_is_one_query(alice, bob, run):
+    Group.objects.create(name="finance").user_set.add(bob)
+    ask(run, "approval", decided_by="group:finance")
+    access = sessions.sign_in(bob, "").access
+
+    def count_from_now():
+        connection.force_debug_cursor = True
+        connection.queries_log.clear()
+
+    def counted():
+        connection.force_debug_cursor = False
+        return len(connection.queries_log)
+
+    async def talk():
+        consumer = ChatConsumer(ConnectionRegistry(), StartBatcher())
+        await from_database(count_from_now)
+        async with asyncio.timeout(WAIT_TIMEOUT), consumer.stream.lock:
+            found = await consumer.identify(access)
+        consumer.cleanup()
+        return found[2], await from_database(counted)
+
+    assert asyncio.run(talk()) == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -24,10 +24,7 @@ def decidable_by(user: User | int) -> Q:
     """Return the condition on requests of others that the user may decide as a member of a group."""
     user_id = user if isinstance(user, int) else user.pk
     names = Group.objects.filter(user=user_id).values_list("name", flat=True)
-    return _decidable_in([f"group:{name}" for name in names], user_id)
-
-
-def _decidable_in(groups: Collection[str], user_id: int) -> Q:
+    groups = [f"group:{name}" for name in names]
     return Q(decided_by__in=groups, thread__deleted_at=None) & ~Q(user=user_id)
 
 
@@ -35,15 +32,6 @@ def visible_to(user: User | int) -> Q:
     """Return the condition on requests that exist for the user: their own, and those that they may decide."""
     user_id = user if isinstance(user, int) else user.pk
     return Q(user=user_id, thread__deleted_at=None) | decidable_by(user_id)
-
-
-def open_approvals(user_id: int) -> int | None:
-    """Return the number of open requests of others that the user may decide; None for a user without a group."""
-    names = list(Group.objects.filter(user=user_id).values_list("name", flat=True))
-    if not names:
-        return None
-    condition = _decidable_in([f"group:{name}" for name in names], user_id)
-    return InputRequest.objects.filter(condition, status=InputRequest.OPEN).count()
 
 
 def announce(row: InputRequest) -> None:
