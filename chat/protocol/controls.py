@@ -164,31 +164,32 @@ class ApprovalsChanged(Declaration):
     open: Count
 
 
-class LiveDelta(Declaration):
+class LiveText(Declaration):
+    """Text that is shown before it is logged."""
+
+    type: str
+    thread_id: Id
+    run_id: Id
+    attempt: PositiveCount = Field(description="Ignore the frame if it is not the run's newest")
+    agent_name: str
+    part_id: str | None = Field(None, description="Of a sub-agent, as in its events")
+    offset: Count
+    delta: str
+
+
+class LiveDelta(LiveText):
     """Text of a run before its `agent_delta`. It may be lost, and may be ignored."""
 
     type: Literal["live_delta"]
-    thread_id: Id
-    run_id: Id
-    attempt: PositiveCount = Field(description="Ignore the frame if it is not the run's newest")
-    agent_name: str
-    part_id: str | None = Field(None, description="Of a sub-agent, as in its events")
     offset: Count = Field(description="Of `delta` in the run's text, as in `agent_delta`")
-    delta: str
 
 
-class LiveThinking(Declaration):
+class LiveThinking(LiveText):
     """A piece of a thought before its `agent_thinking`, which has all of it. It may be lost, and may be ignored."""
 
     type: Literal["live_thinking"]
-    thread_id: Id
-    run_id: Id
-    attempt: PositiveCount = Field(description="Ignore the frame if it is not the run's newest")
-    agent_name: str
-    part_id: str | None = Field(None, description="Of a sub-agent, as in its events")
     thought_id: str = Field(description="As in the `agent_thinking` that ends it")
     offset: Count = Field(description="Of `delta` in the thought, in UTF-16 code units")
-    delta: str
 
 
 AnyControl: TypeAlias = (

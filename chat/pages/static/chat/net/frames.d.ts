@@ -1001,12 +1001,12 @@ export interface LiveThinking {
    */
   part_id?: string | null;
   /**
-   * As in the `agent_thinking` that ends it
-   */
-  thought_id: string;
-  /**
    * Of `delta` in the thought, in UTF-16 code units
    */
   offset: number;
   delta: string;
+  /**
+   * As in the `agent_thinking` that ends it
+   */
+  thought_id: string;
 }
