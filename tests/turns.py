@@ -1,11 +1,26 @@
-"""Agents that a worker of this process executes, for tests of runs that wait."""
+"""Agents that a worker of this process executes, and tools for them, for tests of runs that wait."""
 
 import asyncio
 
+from agents.sdk import needs_approval
 from agents.worker.worker import Worker
 from chat.models import Run
 from tests.factories import claim_one, frames
 from tests.site import WAIT_TIMEOUT
+
+DONE: list[str] = []  # what the tools were called with; the fixture `thread` empties it
+
+
+def note(value: str) -> str:
+    """Count how often it runs."""
+    DONE.append(value)
+    return value
+
+
+@needs_approval(message="Note {value}?")
+def noted(value: str) -> str:
+    """Count how often it runs, once it is approved."""
+    return note(value)
 
 
 def execute(agent, then=None):

@@ -10,34 +10,10 @@ from agents.sdk import Declined, needs_approval
 from chat import runs
 from chat.models import AuditRecord, InputRequest, Run
 from chat.protocol import ProtocolError
-from tests.factories import AGENTS, accept, decline, frames, message, new_worker, types
-from tests.turns import execute, text
+from tests.factories import AGENTS, accept, decline, frames, new_worker, types
+from tests.turns import DONE, execute, note, noted, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
-DONE = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_done():
-    DONE.clear()
-
-
-@pytest.fixture
-def thread(alice):
-    return runs.start(alice.id, message("begin")).thread_id
-
-
-def note(value: str) -> str:
-    """Count how often it runs."""
-    DONE.append(value)
-    return value
-
-
-@needs_approval
-def noted(value: str) -> str:
-    """Count how often it runs, once it is approved."""
-    DONE.append(value)
-    return value
 
 
 def open_requests():

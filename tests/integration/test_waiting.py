@@ -18,20 +18,9 @@ from chat.protocol import TERMINAL
 from tests.factories import accept, claim_one, decline, frames, message, types
 from tests.site import WAIT_TIMEOUT
 from tests.transcript import Transcript
-from tests.turns import execute, text
+from tests.turns import DONE, execute, note, noted, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
-DONE = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_done():
-    DONE.clear()
-
-
-@pytest.fixture
-def thread(alice):
-    return runs.start(alice.id, message("begin")).thread_id
 
 
 def lose(run):
@@ -46,18 +35,6 @@ def open_request(**condition):
 def answer_all(user, content="words", **fields):
     for row in InputRequest.objects.filter(status="open"):
         accept(user, row.id, content if row.kind == "form" else None, **fields)
-
-
-def note(value: str) -> str:
-    """Count how often it runs."""
-    DONE.append(value)
-    return value
-
-
-@needs_approval(message="Note {value}?")
-def noted(value: str) -> str:
-    DONE.append(value)
-    return value
 
 
 async def asking(turn):
