@@ -5,7 +5,7 @@ from typing import Any
 
 from agents.advisor.language.grammar import pasted_table
 from agents.advisor.request import Case, Workload, said
-from agents.advisor.workload import answer
+from agents.advisor.together import answer_all
 from agents.sdk import AgentError, Turn
 from agents.toolbox.tables import settle_tables
 from agents.usage import file_slots
@@ -19,13 +19,13 @@ SHOWN_VENDORS = ("openai", "anthropic", "google")
 
 def workload_figures(request: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a workload or a bill: its cost at list prices, or what follows from the amounts stated."""
-    return answer(Workload(**request)).as_json()
+    return answer_all(Workload(**request)).as_json()
 
 
 def list_prices(vendors: list[str]) -> dict[str, Any]:
     """Return today's list prices of the current models of some vendors, side by side."""
     models = ", ".join(name for vendor in vendors for name in common_models(vendor))
-    return answer(Workload(goal="price", models=models)).as_json()
+    return answer_all(Workload(goal="price", models=models)).as_json()
 
 
 async def recognised(turn: Turn, files: UsageFiles) -> tuple[list[str], list[str], list[str]]:

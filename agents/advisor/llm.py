@@ -19,7 +19,7 @@ from pydantic_ai.usage import RunUsage
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Quantity, named_model
 from agents.advisor.language.phrases import read
-from agents.advisor.request import Query, Workload, said
+from agents.advisor.request import Query, Workload, numbers_of, said
 from agents.llm.models import add, configured, model_settings
 from agents.sdk import AgentError
 from agents.usage.asked import NAMED
@@ -107,11 +107,7 @@ _UNITS: dict[str, tuple[str, ...]] = {
 
 def invented(request: Any, said_numbers: list[Quantity]) -> list[str]:
     """Return the fields whose number stands in no message with a unit that fits the field."""
-    return [
-        name
-        for name, value in said(request).items()
-        if isinstance(value, float | int) and not any(_fits(name, float(value), one) for one in said_numbers)
-    ]
+    return [name for name, value in numbers_of(request) if not any(_fits(name, value, one) for one in said_numbers)]
 
 
 def _foreign(request: Workload | Query, data: dict[str, Any]) -> list[str]:
@@ -127,7 +123,7 @@ def _foreign(request: Workload | Query, data: dict[str, Any]) -> list[str]:
         elif name == "currency":
             fits = value in words.CURRENCIES.values()
         else:  # names of models are checked by themselves; the other texts of a fixed list have no number
-            free = isinstance(value, str) and name in ("noun", "parts", "converted", *(f"{one}s" for one in NAMED[1:]))
+            free = isinstance(value, str) and name in ("noun", "converted", *(f"{one}s" for one in NAMED[1:]))
             fits = not free or not _has_number(value) or value.casefold() in known
         wrong += [] if fits else [name]
     return wrong
@@ -138,7 +134,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.A)
 
 def left_out(request: Any, said_numbers: list[Quantity]) -> list[str]:
     """Return the numbers of a message that are in no field of the request."""
-    held = [(name, float(value)) for name, value in said(request).items() if isinstance(value, float | int)]
+    held = list(numbers_of(request))
     dates = [value for name, value in said(request).items() if name in ("since", "until")]
     return [
         one.text

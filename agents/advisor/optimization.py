@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from agents.advisor.language.vocabulary import PER_YEAR
-from agents.advisor.request import Case, Workload
+from agents.advisor.request import Case, Workload, parts_of
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import NAMED, Query
 from agents.usage.figures import escaped, format_value
@@ -204,7 +204,7 @@ async def optimization(turn: Turn, case: Case, files: UsageFiles, names: list[st
             case.levers = await turn.call(file_measures, **sums)
         except AgentError as error:
             case.problems.append(escaped(error.message, 300))
-    elif isinstance(request, Workload) and request.models:
+    elif isinstance(request, Workload) and request.models and not parts_of(request):
         await turn.think("Working out what the levers would save")
         spend, currency, period = _bill_of(case, request)
         if spend > 0:

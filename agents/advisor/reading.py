@@ -3,18 +3,17 @@
 A request is worked out only if nothing is missing, unused or in doubt; else its form is shown.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agents.advisor.lacking import open_fields, refusal
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Quantity, Read
-from agents.advisor.request import TITLES, Workload, said, short, used
-from agents.advisor.workload import ratios_of
+from agents.advisor.language.split import split
+from agents.advisor.request import EACH, TITLES, Workload, said, short, used
 from agents.usage.prices import common_models, price_lookup
 
 LONGEST_PROMPT = 1_000_000  # tokens: more than this without "per request" may be of a day or of everything
-MAX_SPEND = 1e11  # a month, in any currency: more than all of the world's AI spend
 
 
 @dataclass(slots=True)
@@ -41,13 +40,36 @@ def fill(read: Read, before: Reading | None = None) -> Reading:
 
     What the conversation left without a place, or in doubt, stays so until a message is certain by itself.
     """
-    alone = _filled(read, None)
+    alone = _each(read) or _filled(read, None)
     if before is None or alone.certain or (alone.request.goal == "cost" and not alone.missing):
         return alone
     found = _filled(read, before.request)
     found.unused = [*before.unused, *found.unused]
     found.doubts = [*before.doubts, *found.doubts]
     return found
+
+
+def _each(read: Read) -> Reading | None:
+    """Return the workload of a message that gives amounts for each of several models; None for any other."""
+    parts = split(read)
+    found = [_filled(replace(part, unknown_models=[]), None) for part in parts]
+    requests = [one.request for one in found]
+    if not found or requests[0].goal not in ("cost", "bill") or any(one.unused or one.doubts for one in found):
+        return None
+    unknown = [name for part in parts for name in part.unknown_models]
+    held = {"models": ", ".join([*part.models, *part.unknown_models][0] for part in parts)}
+    for name, each in EACH.items():
+        amounts = [getattr(one, name) for one in requests]
+        if len(set(amounts)) > 1 or (name in ("requests", "spend") and amounts[0] is not None):
+            held[each] = ", ".join(f"{amount:.15g}" for amount in amounts)
+    bare: dict[str, Any] = {name: None for name, each in EACH.items() if each in held}
+    whole = [replace(one, models="", converted="", **bare) for one in requests]
+    if any(one != whole[0] for one in whole):
+        return None
+    converted = "; ".join(dict.fromkeys(one.converted for one in requests if one.converted))
+    request = replace(whole[0], converted=converted, **held)  # type: ignore[arg-type]
+    doubts = [f"no price of “{name}” is known" for name in unknown]
+    return Reading(request, [*(["models"] if unknown else []), *open_fields(request)], doubts=doubts)
 
 
 def _filled(read: Read, before: Workload | None) -> Reading:
@@ -339,91 +361,4 @@ def _goal(request: Workload, read: Read) -> Any:
         return "cost"
     if request.models and asks and not read.quantities and request.spend is None:
         return "price"
-    return ""
-
-
-def open_fields(request: Workload, read: Read | None = None) -> list[str]:
-    """Return the fields that figures of the request lack. `read`: the message, if its words say the goal."""
-    missing: list[str] = []
-    periods = [one for one in request.answer_per.split(", ") if one in words.PERIODS]
-    if request.goal == "cost":
-        missing += _missing_of_cost(request)
-        for name in ("requests", "tokens", "amount"):
-            if periods and getattr(request, f"{name}_per") == "once" and (name != "tokens" or not request.requests):
-                missing.append(f"{name}_per")
-    wanted: tuple[str, ...] = {
-        "seats": ("users", "unit_price", "unit_per"),
-        "saving": ("spend",),
-        "change": ("spend",),
-        "bill": ("spend", "spend_per"),
-    }.get(request.goal, ("goal",) if not request.goal else ())
-    if request.requests_per == "once":
-        wanted = tuple(name for name in wanted if name != "spend_per")
-    missing += [name for name in wanted if getattr(request, name) in (None, "")]
-    things = [one for one in request.answer_per.split(", ") if one in ("request", "user")]
-    if request.goal == "bill":
-        says = read is None or read.has("total") or read.has("save")
-        if not (periods or things or request.convert_to or request.move_to or says):
-            missing.append("goal")
-        missing += [f"{thing}s" for thing in things if getattr(request, f"{thing}s") is None]
-        if (request.users or request.requests) and not things:
-            missing.append("goal")
-    if request.move_to and request.spend is not None and not ratios_of(request):
-        missing += ["input_tokens", "output_tokens"] if request.models else ["models"]
-    if request.convert_to and request.rate is None:
-        missing.append("rate")
-    return list(dict.fromkeys(missing))
-
-
-def _missing_of_cost(request: Workload) -> Iterator[str]:
-    if request.unit in ("minute", "hour") or request.amount is not None:
-        yield from (name for name in ("amount", "unit_price") if getattr(request, name) is None)
-        return
-    tokens = (request.input_tokens, request.output_tokens, request.all_tokens)
-    if request.unit == "request":
-        if request.requests is None:
-            yield "requests"
-        if any(one is not None for one in tokens):
-            yield "goal"
-    elif request.unit == "million":
-        if request.all_tokens is None and (request.input_tokens is None or request.output_tokens is None):
-            yield "all_tokens"
-    else:
-        prices = [name for name in ("input_price", "output_price") if getattr(request, name) is not None]
-        if prices:  # one alone would count the other tokens as free
-            yield from (name for name in ("input_price", "output_price") if name not in prices)
-        elif not request.models:
-            yield "models"
-        yield from (name for name in ("input_tokens", "output_tokens") if getattr(request, name) is None)
-    if request.all_tokens is not None and request.unit != "million":
-        yield "input_tokens"
-    if request.requests is not None and not request.tokens_per and request.unit != "request":
-        yield "tokens_per"
-    if request.tokens_per == "request" and request.requests is None and "request" not in request.answer_per:
-        yield "requests"
-    if (
-        request.tokens_per not in ("", "request")
-        and request.requests is not None
-        and "request" not in request.answer_per
-    ):
-        yield "tokens_per"
-    if request.requests_by == "user" and request.users is None:
-        yield "users"
-    if request.users is not None and request.requests_by != "user" and "user" not in request.answer_per:
-        yield "requests_by"
-
-
-def refusal(request: Workload) -> str:
-    """Return why the request cannot be, for the user; empty if it can."""
-    if request.saving is not None and request.saving > 100:
-        return "A saving of more than 100 % cannot be: at 100 % nothing is left to pay."
-    own = (request.unit_price, request.input_price, request.output_price)
-    if request.goal == "cost" and (request.cached or request.batched) and any(one is not None for one in own):
-        return (
-            "Your own prices do not say what cached or batched tokens cost, so a share of those cannot be worked out. "
-            "Name a model of the price list, or leave the share out."
-        )
-    per_year = words.PER_YEAR.get(request.spend_per or "month", 1.0)
-    if request.spend is not None and request.spend * per_year / 12 > MAX_SPEND:
-        return "That amount cannot be: it is more than everybody together pays for AI models. Please check it."
     return ""

@@ -1,7 +1,10 @@
 """The two typed requests, `Workload` and `Query`, and their forms and chips. A request holds only what was said."""
 
 import json
+import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from agents.advisor.language.vocabulary import CALLS
@@ -22,6 +25,7 @@ class Workload:
     `models` and `move_to`: ids of the price list, separated by commas. `requests_by`: of each user, or all together.
     `calls`: model calls in each request. `tokens_per`: what the token counts are for. Prices are per million tokens,
     or `unit_price` for each `unit` (a request, a user in `unit_per`, a minute of audio).
+    `requests_each` and its like: of each of the models, in their order, separated by commas.
     `growth` and `price_change` are factors. `answer_per`: the periods and things that the cost is wanted for.
     """
 
@@ -31,10 +35,13 @@ class Workload:
     users: float | None = None
     requests: float | None = None
     requests_per: Period = ""
+    requests_each: str = ""
     requests_by: Literal["", "all", "user"] = ""
     calls: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
+    input_each: str = ""
+    output_each: str = ""
     all_tokens: float | None = None
     tokens_per: Scope = ""
     cached: float | None = None
@@ -48,6 +55,7 @@ class Workload:
     amount_unit: Literal["", "minute", "hour"] = ""
     amount_per: Period = ""
     spend: float | None = None
+    spend_each: str = ""
     spend_per: Period = ""
     currency: str = ""
     saving: float | None = None
@@ -63,100 +71,47 @@ class Workload:
 
 Request = Workload | Query
 
-# What a form calls the fields.
-TITLES = {
-    "goal": "What to work out",
-    "models": "Model (several: separated by commas)",
-    "move_to": "Compare with model",
-    "requests": "Requests",
-    "requests_per": "Requests per",
-    "requests_by": "Requests are of",
-    "calls": "Model calls in each request",
-    "input_tokens": "Input tokens",
-    "output_tokens": "Output tokens",
-    "all_tokens": "Tokens, input and output together",
-    "tokens_per": "Tokens are for each",
-    "cached": "Cached part of the input, %",
-    "batched": "Part sent as batch, %",
-    "input_price": "Input price, per million tokens",
-    "output_price": "Output price, per million tokens",
-    "unit_price": "Price of one unit",
-    "unit": "The unit",
-    "unit_per": "The price is for each",
-    "amount": "Audio",
-    "amount_unit": "Audio in",
-    "amount_per": "Audio per",
-    "spend": "Amount paid",
-    "spend_per": "Paid per",
-    "currency": "Currency",
-    "saving": "Saving wanted, %",
-    "ceiling": "Amount wanted or budget",
-    "growth": "Traffic grows by the factor",
-    "price_change": "Prices change by the factor",
-    "metric": "Figure",
-    "by": "Group by",
-    "also": "And the figure",
-    "users": "Users",
-    "since": "From day",
-    "until": "To day",
-    "top": "How many",
-    "statistic": "Statistic of the latency",
-    "features": "Only this feature",
-    "teams": "Only this team",
-    "projects": "Only this project",
-    "api_keys": "Only this key",
-    "environments": "Only this environment",
-    "on_model": "At the prices of model",
-    "budget": "Budget",
-    "order": "Order",
-    "convert_to": "Show in currency",
-    "rate": "Exchange rate: how much of it one unit of the other currency is",
-    "converted": "Converted",
-    "noun": "A request is called",
-    "answer_per": "Cost per",
-}
-_ESSENTIAL: dict[str, tuple[str, ...]] = {
-    "cost": (
-        "models",
-        "requests",
-        "requests_per",
-        "input_tokens",
-        "output_tokens",
-        "tokens_per",
-        "cached",
-        "answer_per",
-    ),
-    "price": ("models",),
-    "bill": ("spend", "spend_per", "currency", "models", "answer_per"),
-    "saving": ("spend", "spend_per", "currency", "models", "saving"),
-    "change": ("spend", "spend_per", "currency", "growth", "price_change"),
-    "seats": ("users", "unit_price", "unit_per", "currency"),
-    "": ("goal", "models", "requests", "requests_per", "input_tokens", "output_tokens", "tokens_per", "spend",
-         "spend_per", "currency"),
-    "query": ("metric", "by", "since", "until", "top"),
+# Fields of one model, and those that hold the same of each of several.
+EACH = {
+    "requests": "requests_each", "input_tokens": "input_each", "output_tokens": "output_each", "spend": "spend_each",
 }  # fmt: skip
+
+
+def numbers_of(request: Request) -> Iterator[tuple[str, float]]:
+    """Yield the numbers that the request holds, with their fields; of those for each model the field of one."""
+    for name, value in said(request).items():
+        if isinstance(value, float | int):
+            yield name, float(value)
+    for name, each in EACH.items():
+        yield from ((name, value) for value in listed_numbers(getattr(request, each, "")) or ())
+
+
+def listed_numbers(text: str) -> list[float] | None:
+    """Return numbers that are separated by commas; None if something else stands there."""
+    try:
+        return [float(one) for one in text.split(",")] if text else []
+    except ValueError:
+        return None
+
+
+def parts_of(request: Workload) -> list[Workload]:
+    """Return the request of each model; empty if it says nothing of each, or not of all of them."""
+    models = [one.strip() for one in request.models.split(",") if one.strip()]
+    held = {name: listed_numbers(getattr(request, each)) for name, each in EACH.items() if getattr(request, each)}
+    if not held or any(values is None or len(values) != len(models) for values in held.values()):
+        return []
+    made = []
+    for index, model in enumerate(models):
+        own: dict[str, Any] = {name: values[index] for name, values in held.items() if values}
+        made.append(replace(request, **{**dict.fromkeys(EACH.values(), ""), **own, "models": model}))
+    return made
+
+
+_DATA = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
+TITLES: dict[str, str] = _DATA["titles"]  # the name of each field in a form
+_NEEDS: dict[str, str] = _DATA["needs"]
+_GOALS: dict[str, dict[str, str]] = _DATA["goals"]
 MAX_PROPERTIES = 20
-_NEEDS = {
-    "goal": "what to work out",
-    "requests": "the number of requests",
-    "requests_per": "the period of the requests",
-    "requests_by": "whether the requests are of each user or of all together",
-    "tokens_per": "what the tokens are for (a request, a day, all of it)",
-    "spend_per": "the period that is paid for",
-    "unit_per": "the period that the price is for",
-    "models": "the model",
-    "users": "the number of users",
-    "metric": "the figure that you want",
-    "by": "what to group by",
-}
-_GOALS = {
-    "cost": "The cost of a workload",
-    "price": "List prices",
-    "bill": "Totals of what is paid",
-    "saving": "A saving on what is paid",
-    "change": "A change of prices or traffic",
-    "seats": "The cost of seats",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,35 +197,17 @@ def said(request: Request) -> dict[str, Any]:
     }
 
 
-# The fields that figures of a goal rest on. A number in any other field is in doubt: it would change nothing.
-_BILL = {"spend", "spend_per", "currency", "models", "answer_per", "convert_to", "rate", "move_to", "noun",
-         "converted"}  # fmt: skip
-_TOKENS = {"models", "users", "requests", "requests_per", "requests_by", "calls", "input_tokens", "output_tokens",
-           "tokens_per", "cached", "batched", "noun", "answer_per", "converted", "currency", "convert_to",
-           "rate"}  # fmt: skip
-_USED: dict[str, set[str]] = {
-    "cost": _TOKENS
-    | {"all_tokens", "input_price", "output_price", "unit_price", "unit", "amount", "amount_unit", "amount_per"}
-    | {"growth", "price_change"},
-    "price": {"models", "answer_per", "convert_to", "rate"},
-    "saving": _BILL | {"saving", "ceiling"},
-    "change": _BILL | {"growth", "price_change"},
-    "bill": _BILL | {"users", "requests", "requests_per", "requests_by"},
-    "seats": _TOKENS | {"unit_price", "unit", "unit_per"},
-}
-
-
 def used(request: Workload) -> set[str]:
     """Return the fields that the figures of the request use."""
     tokens = {"input_tokens", "output_tokens"} if request.move_to and request.spend is not None else set()
-    return {"goal"} | _USED[request.goal] | tokens
+    return {"goal", *_GOALS[request.goal]["used"].split()} | tokens
 
 
 def form(request: Request, missing: tuple[str, ...], doubts: tuple[str, ...], unused: tuple[str, ...]) -> Form:
     """Return the form that asks for `missing`. It holds all that the request holds, and `unused` as text."""
-    kind = "query" if isinstance(request, Query) else request.goal
+    kind = "query" if isinstance(request, Query) else request.goal or "none"
     held = said(request)
-    names = list(dict.fromkeys([*missing, *held, *_ESSENTIAL[kind]]))[: MAX_PROPERTIES - 2]
+    names = list(dict.fromkeys([*missing, *held, *_GOALS[kind]["essential"].split()]))[: MAX_PROPERTIES - 2]
     properties = {name: _property(type(request), name, held.get(name)) for name in names if name in TITLES}
     if unused:
         rest = "Not understood: put it into the fields above"
@@ -320,6 +257,11 @@ def described(request: Request) -> list[str]:
     made = [one for one in (request.models, request.move_to and f"compared with {request.move_to}") if one]
     if request.users is not None:
         made.append(f"{short(request.users)} {'seats' if request.unit == 'user' else 'users'}")
+    for name, each in EACH.items():
+        if amounts := listed_numbers(getattr(request, each)):
+            period = {"requests": request.requests_per, "spend": request.spend_per}.get(name, "")
+            many = " / ".join(map(short, amounts))
+            made.append(f"{TITLES[name].lower()}: {many}{per.get(period, f' a {period}')}")
     if request.requests is not None:
         each = " for each user" if request.requests_by == "user" else ""
         plural = noun if noun.endswith("s") or not noun.isascii() else f"{noun}s"
@@ -405,7 +347,10 @@ def _property(kind: type, name: str, value: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"title": TITLES[name]}
     choices = [choice for choice in get_args(hint) if isinstance(choice, str) and choice]
     if name == "goal":
-        made |= {"type": "string", "oneOf": [{"const": goal, "title": title} for goal, title in _GOALS.items()]}
+        made |= {
+            "type": "string",
+            "oneOf": [{"const": name, "title": goal["title"]} for name, goal in _GOALS.items() if "title" in goal],
+        }
     elif choices:
         made |= {"type": "string", "enum": choices}
     elif hint is int:

@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import Any
 
 from agents.advisor.data import recognised
+from agents.advisor.lacking import complete
 from agents.advisor.language.grammar import MAX_TEXT, Read
 from agents.advisor.language.phrases import read
 from agents.advisor.question import followed, understand_question
-from agents.advisor.reading import Reading, fill, open_fields, refusal
-from agents.advisor.request import TITLES, Request, Understood, Workload, checked, form, said, typed, used
+from agents.advisor.reading import Reading, fill
+from agents.advisor.request import Understood, Workload, form, said, typed
 from agents.llm import unavailable
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import Query
@@ -99,25 +100,6 @@ def _says_nothing(found: Read) -> bool:
 def _asks(found: Read) -> bool:
     kinds = ("save", "cost", "price", "budget", "cached", "batched", "compare", "switch", "pay", "outside")
     return any(found.has(kind) for kind in kinds) or bool(found.asked_per) or bool(found.currencies)
-
-
-def complete(request: Request) -> Understood:
-    """Return what an answered form, or a model, asks for: with the next form if a figure needs more."""
-    if isinstance(request, Query):
-        return checked(request)
-    if not request.goal:
-        tokens = request.input_tokens is not None or request.output_tokens is not None
-        request = replace(request, goal="cost" if tokens else "bill" if request.spend is not None else "")
-    if request.goal in ("cost", "price") and request.move_to:
-        request = replace(request, models=", ".join(filter(None, [request.models, request.move_to])), move_to="")
-    if why := refusal(request):
-        return Understood(refusal=why)
-    odd = {name: value for name, value in said(request).items() if request.goal and name not in used(request)}
-    request = replace(request, **{name: getattr(Workload(), name) for name in odd})
-    unused = tuple(escaped(f"{TITLES[name]}: {value}") for name, value in odd.items())
-    missing = tuple(open_fields(request))
-    asked = form(request, missing, (), unused) if missing or unused else None
-    return Understood(request, asked, wants_savings=request.goal == "saving")
 
 
 class Model:

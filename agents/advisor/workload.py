@@ -34,9 +34,7 @@ def answer(request: Workload) -> Answer:
     }[request.goal or "price"](request)
     if request.move_to and request.spend is not None:
         _move(made, request)
-    if request.convert_to and request.rate:
-        _convert(made, request)
-    return made
+    return converted(made, request)
 
 
 def listed(price: Price) -> str:
@@ -137,11 +135,11 @@ def _figures_of(
     if period == "once":
         made.figures.add(f"once{end}", f"All of it{name}", whole, currency, formula, prices=prices)
     else:
-        for wanted in dict.fromkeys((*_periods(request), period, "day", "month", "year")):
+        for wanted in dict.fromkeys((*periods_of(request), period, "day", "month", "year")):
             value = whole * PER_YEAR[period] / PER_YEAR[wanted]
             made.figures.add(f"{wanted}{end}", f"A {wanted}{name}", value, currency, formula, prices=prices)
     if "user" in request.answer_per and request.users:
-        for wanted in _periods(request) or (("month",) if period != "once" else ()):
+        for wanted in periods_of(request) or (("month",) if period != "once" else ()):
             value = whole * PER_YEAR[period] / PER_YEAR[wanted] / request.users
             made.figures.add(
                 f"user{end}", f"Each user, a {wanted}{name}", value, currency, f"{formula} / users", prices=prices
@@ -151,7 +149,7 @@ def _figures_of(
 
 
 def _say_cost(made: Answer, request: Workload, costs: list[Cost], period: str) -> None:
-    figures, wanted = made.figures, _periods(request)
+    figures, wanted = made.figures, periods_of(request)
     usual = request.requests_per if request.requests_per in ("quarter", "year") else "month"
     first = "each" if period == "request" else "once" if period == "once" else (wanted or (usual,))[0]
     if "request" in request.answer_per:
@@ -299,14 +297,14 @@ def _bill(request: Workload) -> Answer:
     paid, period = _spend(made, request), request.spend_per
     things = [one for one in request.answer_per.split(", ") if one in ("request", "user")]
     texts = [f"**{paid.text}**" + (f" a {period}" if period else "")]
-    for wanted in _periods(request) or ("year",):
+    for wanted in periods_of(request) or ("year",):
         if wanted == period or not period:
             continue
         value = paid.value * PER_YEAR[period] / PER_YEAR[wanted]
         figure = made.figures.add(
             wanted, f"A {wanted}", value, request.currency, f"paid a {period} × {period}s in a {wanted}"
         )
-        texts.insert(0 if _periods(request) else len(texts), f"**{figure.text}** a {wanted}")
+        texts.insert(0 if periods_of(request) else len(texts), f"**{figure.text}** a {wanted}")
     for thing in things:
         count = request.users if thing == "user" else (request.requests or 1)
         scale = 1.0
@@ -330,7 +328,7 @@ def _seats(request: Workload) -> Answer:
     year = made.figures.add(
         "year", "All seats, a year", whole.value * PER_YEAR[period], request.currency, "× periods of a year"
     )
-    first, other = (year, whole) if "year" in _periods(request) and period != "year" else (whole, year)
+    first, other = (year, whole) if "year" in periods_of(request) and period != "year" else (whole, year)
     spans = {whole.id: period, year.id: "year"}
     made.headline = f"The seats cost **{first.text}** a {spans[first.id]} ({other.text} a {spans[other.id]})."
     made.notes.append(f"Paying by use is cheaper below {seat.text} a {period} for each seat.")
@@ -393,12 +391,12 @@ def _move(made: Answer, request: Workload) -> None:
     made.details.append("Another model may count more or fewer tokens of the same text; cache and batch are not in it.")
 
 
-def _convert(made: Answer, request: Workload) -> None:
+def converted(made: Answer, request: Workload) -> Answer:
     """Say the first figure in another currency too, at the rate that the user gave."""
     first = next(
         (one for one in made.figures.values() if len(one.unit) == 3 and f"**{one.text}**" in made.headline), None
     )
-    if first and request.rate:
+    if first and request.convert_to and request.rate:
         other = made.figures.add(
             "converted",
             f"{first.label} in {request.convert_to}",
@@ -407,7 +405,9 @@ def _convert(made: Answer, request: Workload) -> None:
             f"× {request.rate:g}, the rate given",
         )
         made.headline = f"**{other.text}** at your rate. {made.headline}"
+    return made
 
 
-def _periods(request: Workload) -> tuple[str, ...]:
+def periods_of(request: Workload) -> tuple[str, ...]:
+    """Return the periods that the cost is wanted for."""
     return tuple(one for one in request.answer_per.split(", ") if one in PER_YEAR)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.advisor import advisor
-from agents.advisor.triage import complete
+from agents.advisor.lacking import complete
 from agents.sdk import AgentError, Call, RecordingSink, Turn
 from agents.usage import file_slots, load
 from agents.usage.asked import Query

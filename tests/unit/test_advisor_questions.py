@@ -10,14 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agents.advisor.lacking import complete
 from agents.advisor.language.grammar import MAX_NUMBERS, number
 from agents.advisor.language.phrases import read
 from agents.advisor.language.vocabulary import TOKENS_OF
-from agents.advisor.llm import left_out
+from agents.advisor.llm import invented, left_out
 from agents.advisor.question import understand_question
 from agents.advisor.reading import fill
 from agents.advisor.request import Workload, filled, said
-from agents.advisor.triage import complete, understand
+from agents.advisor.triage import understand
 from agents.sdk import Message, Turn
 from tests.advice import answered, ask, lead
 
@@ -50,6 +51,9 @@ def test_question_is_answered_rightly_or_asked_about(question: Any) -> None:
         told = [one for text in texts for one in read(text).quantities]
         assert any(one.text in held or str(one.value) in held for one in told), form
         assert form["schema"]["required"] or "check" in form["message"]
+        given = {name: one.get("default") for name, one in form["schema"]["properties"].items()}
+        assert question.get("holds", {}).items() <= given.items()
+        assert set(question.get("required", ())) <= {*form["schema"]["required"]}
         return
     if question.get("decline"):
         assert result is None, result
@@ -339,6 +343,27 @@ def test_typed_request_is_worked_out_as_it_is() -> None:
     assert again == said
 
 
+EACH = {**WORKLOAD, "models": "gpt-4o, gpt-4o-mini", "requests_each": "1000, 500"}
+del EACH["requests"]
+
+
+def test_typed_request_of_each_model_has_the_cost_of_each() -> None:
+    said, _, _ = ask(json.dumps({"workload": EACH}))
+    assert "**$109.65** a month: gpt-4o $106.46, gpt-4o-mini $3.19" in lead(said)
+
+
+@pytest.mark.parametrize("amounts", ["1000", "1000, x", "1000, 500, 2"])
+def test_typed_request_with_amounts_that_are_not_of_all_models_asks_for_them(amounts: str) -> None:
+    _, _, result = ask(json.dumps({"workload": {**EACH, "requests_each": amounts}}))
+    assert result["form"]["schema"]["required"] == ["requests_each"]
+
+
+def test_number_of_each_model_that_nobody_said_is_invented() -> None:
+    told = read("10k requests a day on gpt-4o and 2k on gpt-4o-mini").quantities
+    assert invented(Workload(requests_each="10000, 2000"), told) == []
+    assert invented(Workload(requests_each="10000, 3000"), told) == ["requests"]
+
+
 def test_message_after_a_typed_request_goes_on_with_it() -> None:
     said, _, _ = ask("And on gpt-4o-mini?", earlier=(typed(),))
     assert "**$6.39** a month on gpt-4o-mini" in lead(said)
@@ -356,7 +381,7 @@ def test_typed_query_without_a_file_asks_for_one() -> None:
     assert said.startswith("There is no usage or billing file")
 
 
-KEYS = st.sampled_from(["workload", "query", "goal", "models", "metric", "requests"])
+KEYS = st.sampled_from(["workload", "query", "goal", "models", "metric", "requests", "requests_each"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),

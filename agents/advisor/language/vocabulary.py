@@ -55,10 +55,11 @@ CURRENCIES, VENDOR_NAMES = dict(_words(_DATA["currencies"])), dict(_words(_DATA[
 RELATIVE, MONTHS, QUARTERS = (
     {word: int(value) for word, value in _words(_DATA[name])} for name in ("relative", "months", "quarters")
 )
-ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS = (
+ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS, JOINTS, ALTERNATIVES = (
     frozenset(_DATA[name].split())
-    for name in ("ones", "cents", "percents", "calls", "weak", "supposed", "several", "numerals")
-)
+    for name in ("ones", "cents", "percents", "calls", "weak", "supposed", "several", "numerals", "joints",
+                 "alternatives")
+)  # fmt: skip
 PRODUCT_SIGNS = ("x", "×", "*")
 
 # Sizes of texts in tokens: the vendors' rule of thumb for English, four characters or three quarters of a word.
