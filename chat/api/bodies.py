@@ -30,7 +30,7 @@ UPLOAD = ("POST", "/api/attachments")
 MAX_UPLOAD = MAX_SIZE + 1024 * KIB  # bytes, with the multipart headers around a file; as in deploy/nginx.conf
 MIN_BYTES_PER_SECOND = 16 * KIB  # NETRA_BODY_SECONDS are extended by a second for each of them
 # A connection that is closed with unread bytes is reset, which may take the answer from a client that still sends.
-LINGER_SECONDS = 5.0  # for a refused client to send the rest of its body; a busy client needed more than one
+# A refused client has NETRA_BODY_SECONDS, like any other, to send the rest of its body: a busy one took more than 5 s.
 LINGER_SIZE = 256 * KIB  # bytes of the body that are read and dropped meanwhile
 LINGER_UNREAD_SECONDS = 1.0  # for the client to read the answer where more bytes than that follow
 MAX_USER_BODIES, MAX_ADDRESS_BODIES = 100, 500  # uploads of a user, bodies from an address: at a time in a process
@@ -161,7 +161,7 @@ async def _refuse(error: ProtocolError, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.content, "more_body": True})
     dropped, more = 0, True
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
+        async with asyncio.timeout(settings.NETRA_BODY_SECONDS):
             while more and dropped < LINGER_SIZE:
                 message = await receive()
                 dropped += len(message.get("body", b""))
