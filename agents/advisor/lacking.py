@@ -1,15 +1,29 @@
 """Fields that a request lacks for its figures, and reasons why it cannot be."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Read
-from agents.advisor.request import EACH, TITLES, Request, Understood, Workload, checked, form, parts_of, said, used
-from agents.advisor.workload import ratios_of
+from agents.advisor.request import (
+    EACH,
+    TITLES,
+    Request,
+    Understood,
+    Workload,
+    checked,
+    form,
+    only_searches,
+    parts_of,
+    said,
+    used,
+)
+from agents.advisor.workload import calls_in, ratios_of
 from agents.usage.asked import Query
 from agents.usage.figures import escaped
 
+MAX_GROWTH = 1e6  # times of today
 MAX_SPEND = 1e11  # a month, in any currency: more than all of the world's AI spend
 
 
@@ -37,6 +51,7 @@ def open_fields(request: Workload, read: Read | None = None) -> list[str]:
     if any(getattr(request, each) for each in EACH.values()):
         parts = parts_of(request)
         lacking = open_fields(parts[0], read) if parts else [each for each in EACH.values() if getattr(request, each)]
+        lacking += ["answer_per"] if {"request", "user"} & {*request.answer_per.split(", ")} else []
         return [one for one in lacking if one != "goal"]
     missing: list[str] = []
     periods = [one for one in request.answer_per.split(", ") if one in words.PERIODS]
@@ -64,12 +79,19 @@ def open_fields(request: Workload, read: Read | None = None) -> list[str]:
             missing.append("goal")
     if request.move_to and request.spend is not None and not ratios_of(request):
         missing += ["input_tokens", "output_tokens"] if request.models else ["models"]
+    if request.growth_per:
+        missing += [name for name in ("growth", "growth_for") if getattr(request, name) is None]
+        missing += ["requests_per"] if request.requests_per == "once" else []
     if request.convert_to and request.rate is None:
         missing.append("rate")
     return list(dict.fromkeys(missing))
 
 
 def _missing_of_cost(request: Workload) -> Iterator[str]:
+    if request.searches is not None:
+        yield from _missing_of_searches(request)
+        if only_searches(request):
+            return
     if request.unit in ("minute", "hour") or request.amount is not None:
         yield from (name for name in ("amount", "unit_price") if getattr(request, name) is None)
         return
@@ -107,6 +129,25 @@ def _missing_of_cost(request: Workload) -> Iterator[str]:
         yield "requests_by"
 
 
+def _missing_of_searches(request: Workload) -> Iterator[str]:
+    yield from (name for name in ("search_price", "searches_per") if getattr(request, name) in (None, ""))
+    if {"request", "user"} & {*request.answer_per.split(", ")}:
+        yield "answer_per"
+    if request.searches_per == "request" and request.requests is None:
+        yield "requests"
+    if only_searches(request):
+        return
+    if request.currency not in ("", "USD"):  # list prices are in dollars
+        yield "currency"
+    if "," in request.models:
+        yield "models"
+    period = calls_in(request)[1]
+    if period == "request":
+        yield "requests"
+    elif request.searches_per != "request" and (request.searches_per == "once") != (period == "once"):
+        yield "searches_per"
+
+
 def refusal(request: Workload) -> str:
     """Return why the request cannot be, for the user; empty if it can."""
     if request.saving is not None and request.saving > 100:
@@ -117,6 +158,8 @@ def refusal(request: Workload) -> str:
             "Your own prices do not say what cached or batched tokens cost, so a share of those cannot be worked out. "
             "Name a model of the price list, or leave the share out."
         )
+    if request.growth and math.log(request.growth) * (request.growth_for or 1) > math.log(MAX_GROWTH):
+        return "That growth cannot be: it is more than a million times of today. Please check it."
     per_year = words.PER_YEAR.get(request.spend_per or "month", 1.0)
     if request.spend is not None and request.spend * per_year / 12 > MAX_SPEND:
         return "That amount cannot be: it is more than everybody together pays for AI models. Please check it."

@@ -97,9 +97,11 @@ def _check(found: Workload | Query | Nothing, told: list[Quantity], data: dict[s
 
 # The units of the numbers that each field may hold.
 _UNITS: dict[str, tuple[str, ...]] = {
-    "users": ("user", ""), "requests": ("request", ""), "calls": ("request", ""), "amount": ("period", ""),
+    "users": ("user", ""), "requests": ("request", ""), "calls": ("request", ""),
+    "searches": ("search", ""), "amount": ("period", ""),
+    "growth_for": ("period",),
     **dict.fromkeys(("input_tokens", "output_tokens", "all_tokens"), ("token", "character", "word", "page", "")),
-    **dict.fromkeys(("spend", "ceiling", "unit_price", "input_price", "output_price"), ("money", "")),
+    **dict.fromkeys(("spend", "ceiling", "unit_price", "input_price", "output_price", "search_price"), ("money", "")),
     **dict.fromkeys(("cached", "batched", "saving"), ("percent", "factor")),
     **dict.fromkeys(("growth", "price_change"), ("percent", "factor", "")), "rate": ("", "money"),
 }  # fmt: skip

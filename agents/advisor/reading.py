@@ -92,6 +92,7 @@ class _Filling:
         self._amounts = sum(one.unit == "period" for one in read.quantities)
         self._requests = [one for one in read.quantities if one.unit == "request"]
         self._ceiling_per = ""
+        self._grows = next((one.per[0] for one in read.quantities if one.role == "compound"), "")
         self._converted = [f"{name} is a quarter" for name in read.periods if read.quantities]
 
     def take(self, one: Quantity) -> None:
@@ -146,6 +147,11 @@ class _Filling:
             return bool(period) and self._set(requests=value, requests_per=period, requests_by="user", noun=noun)
         return self._set(requests=value, requests_per=period, requests_by="all", noun=noun)
 
+    def _take_search(self, one: Quantity, value: float) -> bool:
+        scopes = [per for per in one.per if per in words.PERIODS or per == "request"]
+        known = len(scopes) < 2 and len(scopes) == len(one.per)
+        return known and self._set(searches=value, searches_per=scopes[0] if scopes else "once")
+
     def _take_user(self, one: Quantity, value: float) -> bool:
         return not one.per and self._set(users=value)
 
@@ -158,6 +164,8 @@ class _Filling:
             name = {"in": "input_price", "out": "output_price"}.get(one.direction, "unit_price")
             unit = {"unit": "million"} if name == "unit_price" else {}
             return len(one.per) == 1 and self._set(**{name: value}, **unit, **currency)
+        if "search" in one.per:
+            return len(one.per) == 1 and self._set(search_price=value, **currency)
         things = [per for per in one.per if per in ("request", "user")]
         if things:
             self._values.setdefault("noun", one.noun.removeprefix("/") if things == ["request"] else "")
@@ -183,6 +191,8 @@ class _Filling:
             return self._set(**{one.role: value})
         if one.role == "save":
             return self._set(saving=value)
+        if one.role == "compound":
+            return self._set(growth=1 + value / 100, growth_per=one.per[0])
         if one.role == "rise":
             return self._set(price_change=1 + value / 100)
         return False
@@ -193,6 +203,8 @@ class _Filling:
 
     def _take_period(self, one: Quantity, value: float) -> bool:
         periods = [per for per in one.per if per in words.PERIODS]
+        if one.noun == self._grows and not one.per and value == int(value):
+            return self._set(growth_for=value)
         if one.noun not in ("minute", "hour") or len(periods) > 1 or not self._read.has("audio"):
             return False
         return self._set(amount=value, amount_unit=one.noun, amount_per=periods[0] if periods else "once")
@@ -239,6 +251,10 @@ class _Filling:
             elif currency != (held or "USD"):
                 values["convert_to"] = currency
         asked = list(dict.fromkeys(read.asked_per))
+        for longer in [one for one in asked if self._grows and one in words.PER_YEAR]:
+            times = words.PER_YEAR[self._grows] / words.PER_YEAR[longer]
+            if times > 1 and times == int(times) and self._set(growth_for=times):
+                asked.remove(longer)
         if asked:
             values["answer_per"] = ", ".join(asked)
         if self._converted:
@@ -258,6 +274,8 @@ class _Filling:
         reading.request = request
         self._check_nouns(request)
         reading.missing += open_fields(request, read)
+        if goal == "cost" and read.has("fill", "web") and read.has("search") and request.searches is None:
+            reading.missing.append("searches")
         if goal == "cost":
             reading.missing += [one for one in ("cached", "batched") if read.has(one) and getattr(request, one) is None]
             if request.tokens_per == "once" and request.requests is None and _is_tiered(request):
@@ -345,7 +363,7 @@ def _merged(before: Workload, now: Workload) -> Workload:
 
 def _goal(request: Workload, read: Read) -> Any:
     tokens = any(one is not None for one in (request.input_tokens, request.output_tokens, request.all_tokens))
-    counted = tokens or request.requests is not None or request.amount is not None
+    counted = tokens or any(one is not None for one in (request.requests, request.amount, request.searches))
     if request.unit == "user" and request.unit_price is not None:
         return "seats"
     if counted and request.spend is None:

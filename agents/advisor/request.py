@@ -26,7 +26,9 @@ class Workload:
     `calls`: model calls in each request. `tokens_per`: what the token counts are for. Prices are per million tokens,
     or `unit_price` for each `unit` (a request, a user in `unit_per`, a minute of audio).
     `requests_each` and its like: of each of the models, in their order, separated by commas.
-    `growth` and `price_change` are factors. `answer_per`: the periods and things that the cost is wanted for.
+    `searches`: of the web, in each `searches_per`, at `search_price` for one.
+    `growth` and `price_change` are factors. With `growth_per` it grows anew each period, for `growth_for` of them.
+    `answer_per`: the periods and things that the cost is wanted for.
     """
 
     goal: Goal = ""
@@ -44,6 +46,9 @@ class Workload:
     output_each: str = ""
     all_tokens: float | None = None
     tokens_per: Scope = ""
+    searches: float | None = None
+    searches_per: Scope = ""
+    search_price: float | None = None
     cached: float | None = None
     batched: float | None = None
     input_price: float | None = None
@@ -61,6 +66,8 @@ class Workload:
     saving: float | None = None
     ceiling: float | None = None
     growth: float | None = None
+    growth_per: Period = ""
+    growth_for: float | None = None
     price_change: float | None = None
     convert_to: str = ""
     rate: float | None = None
@@ -92,6 +99,12 @@ def listed_numbers(text: str) -> list[float] | None:
         return [float(one) for one in text.split(",")] if text else []
     except ValueError:
         return None
+
+
+def only_searches(request: Workload) -> bool:
+    """Tell if the request says nothing of tokens or calls of a model besides searches."""
+    tokens = (request.input_tokens, request.output_tokens, request.all_tokens, request.unit_price, request.input_price)
+    return request.searches is not None and all(one is None for one in tokens)
 
 
 def parts_of(request: Workload) -> list[Workload]:
@@ -294,9 +307,16 @@ def described(request: Request) -> list[str]:
         made.append(
             f"{short(request.spend)} {request.currency}{per.get(request.spend_per, f' a {request.spend_per}')} paid"
         )
+    if request.searches is not None:
+        made.append(
+            f"{short(request.searches)} web searches{per.get(request.searches_per, f' a {request.searches_per}')}"
+        )
+    growing = f" each {request.growth_per}" if request.growth_per else ""
     for value, what in (
+        (request.search_price, f"{request.currency} a search"),
         (request.cached, "% of the input cached"), (request.batched, "% as batch"), (request.saving, "% to be saved"),
-        (request.ceiling, f"{request.currency} wanted"), (request.growth, "× traffic"),
+        (request.ceiling, f"{request.currency} wanted"), (request.growth, f"× traffic{growing}"),
+        (request.growth_for, f"{request.growth_per}s of growth"),
         (request.price_change, "× prices"), (request.rate, f"{request.convert_to} for one {request.currency or 'USD'}"),
     ):  # fmt: skip
         if value is not None:

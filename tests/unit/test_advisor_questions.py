@@ -118,7 +118,8 @@ def test_general_question_without_figures_lists_prices_and_levers() -> None:
 WORDS = (
     "gpt-4o|gpt-5|sonnet 4.5|requests|input|output|tokens|in|out|a|per|day|month|users|each|$|€|%|k|million|and|/|,|. |"
     "\n|:|in Q3|2026|third|quarter|"
-    "cached|batch|save|by|to|prices|raise|budget|x|half|twice|lakh|万|円|not|PRs|hours|audio|we pay"
+    "cached|batch|save|by|to|prices|raise|budget|x|half|twice|lakh|万|円|not|PRs|hours|audio|we pay|"
+    "web searches|searches|grows|more|each|for a year|one"
 )
 pieces = st.one_of(
     st.sampled_from(WORDS.split("|")),

@@ -21,6 +21,7 @@ Unit = Literal[
     "",
     "money",
     "request",
+    "search",
     "user",
     "token",
     "character",
@@ -293,7 +294,7 @@ def per_unit(one: Quantity, what: str) -> Quantity:
 
 def per_each(one: Quantity) -> Quantity:
     """Return the quantity for each of what it usually belongs to: tokens to a request, requests to a user."""
-    thing = {"token": "request", "request": "user", "money": "user"}.get(one.unit)
+    thing = {"token": "request", "search": "request", "request": "user", "money": "user"}.get(one.unit)
     return per_unit(one, thing) if thing else one
 
 
@@ -362,6 +363,8 @@ class Pieces:
             if self._is_scale(scaled, 2):  # half a million
                 return self._scaled(at, scaled, words.FACTORS[token.text])
             return Number(at, at + 1, words.FACTORS[token.text])
+        if token.text == "one" and words.meaning(self._at(at + 1 + (self._at(at + 1).text == "web")).text, "search"):
+            return Number(at, at + 1, 1.0)
         if token.text in words.NUMBER_WORDS or (token.text in words.ONES and self._is_scale(at + 1, 2)):
             return self._worded(at)
         return None

@@ -38,6 +38,10 @@ def read(text: str) -> Read:
     return found
 
 
+def _is_more(word: str) -> bool:
+    return any(words.meaning(word, kind) == kind for kind in ("more", "grow", "rise"))
+
+
 class _Phrases(Pieces):
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -62,6 +66,8 @@ class _Phrases(Pieces):
         roles = Roles(self._tokens, found)
         prefixed = [roles.prefixed(one, prefix) for one, prefix in zip(both, self._prefixes, strict=True)]
         found.quantities = [roles.placed(one) for one in prefixed]
+        if any(one.role == "compound" for one in found.quantities):
+            found.doubts = [one for one in found.doubts if one != "“growing”"]
         return found
 
     def _step(self, at: int) -> int:
@@ -117,7 +123,7 @@ class _Phrases(Pieces):
             # 1日1000件: a day.
             self._day = one.noun
             return at
-        if self._is_range(found, at):
+        if self._is_range(found, at) and not (one.unit == "period" and before.text == "over"):
             self._found.doubts.append("a range")
         one, at = self._denominators(one, at)
         if self._day:
@@ -183,7 +189,9 @@ class _Phrases(Pieces):
             if every and here == at:
                 here, period = here + 1, every
                 continue
-            if token.kind in ("model", "product") or words.meaning(token.text, "fill") or token.text in ("-", "–"):
+            of_search = words.meaning(token.text, "search") and words.meaning(self._at(here + 1).text, "request")
+            passed = token.kind in ("model", "product") or words.meaning(token.text, "fill") or of_search
+            if passed or token.text in ("-", "–"):
                 here += 1
                 continue
             if token.kind != "word":
@@ -207,7 +215,7 @@ class _Phrases(Pieces):
                 return self._directed(one, at, "in" if side == "input" else "out")
         if words.meaning(text, "token"):
             return self._tokens_of(one, at)
-        for kind in ("request", "user", "text", "period"):
+        for kind in ("request", "user", "text", "period", "search"):
             value = words.meaning(text, kind)
             if value:
                 noun = singular(text) if kind in ("request", "user") else value
@@ -283,6 +291,7 @@ class _Phrases(Pieces):
                 passed = any(words.meaning(token.text, kind) for kind in ("audio", "budget")) or (
                     token.text in ("of", "in", "de") and one.unit != ""
                 )
+                passed = passed or (one.unit == "percent" and _is_more(token.text))
                 if passed and token.kind == "word":
                     here += 1
             token, after = self._at(here), self._at(here + 1)
@@ -295,7 +304,8 @@ class _Phrases(Pieces):
             elif words.meaning(token.text, "when") and (period := words.meaning(after.text, "period")):
                 one, at = per_unit(one, period), here + 2
             elif words.meaning(token.text, "each"):
-                one, at = per_each(one), here + 1
+                period = words.meaning(after.text, "period")
+                one, at = (per_unit(one, period), here + 2) if period else (per_each(one), here + 1)
             elif words.meaning(token.text, "per"):
                 found = self._per_what(one, token, here + 1)
                 if not found:
@@ -326,6 +336,8 @@ class _Phrases(Pieces):
             return per_unit(one, period), at + 1
         if words.meaning(text, "token") and one.unit == "money":
             return replace(per_unit(one, "million"), value=None if one.value is None else one.value * 1e6), at + 1
+        if words.meaning(text, "search") and one.unit == "money":
+            return per_unit(one, "search"), at + 1
         for kind in ("request", "user"):
             if words.meaning(text, kind):
                 return replace(per_unit(one, kind), noun=one.noun or f"/{singular(text)}"), at + 1
@@ -350,7 +362,7 @@ class _Phrases(Pieces):
         if counted.unit in ("token", ""):
             side = counted.direction
             return replace(per_unit(one, "million"), value=one.value / many.value * 1e6, direction=side), end
-        if counted.unit in ("request", "user"):
+        if counted.unit in ("request", "user", "search"):
             return replace(per_unit(one, counted.unit), value=one.value / many.value), end
         return None
 

@@ -41,6 +41,8 @@ class Roles:
         after = next((token.text for token in self._tokens if token.start >= one.end), "")
         if one.unit == "percent" and (beside := [kind for kind in ("cached", "batched") if words.meaning(after, kind)]):
             return replace(one, role=beside[0])
+        if one.unit == "percent" and set(one.per) & set(words.PERIODS):
+            return replace(one, role="compound") if len(one.per) == 1 and self._grows(one) else one
         roles = [kind for kind in ("save", "cached", "batched", "rise", "grow") if kind in near]
         if "rise" in roles and "grow" in roles:
             roles.remove("rise")
@@ -49,6 +51,15 @@ class Roles:
         if one.unit == "factor":
             roles = ["rise"] if "price" in near else ["grow"] if "grow" in near else []
         return replace(one, role=roles[0]) if len(roles) == 1 else one
+
+    def _grows(self, one: Quantity) -> bool:
+        """Tell if a percentage for each period is one of growth: `20 % more each month`, `growing 20 % a month`."""
+        said = {(kind, value) for kind, value, sentence in self._found.words if sentence == one.sentence}
+        inside = [token.text for token in self._tokens if one.start <= token.start < one.end]
+        if ("save", "save") in said or ("more", "less") in said:
+            return False
+        named = [words.meaning(word, kind) == kind for word in inside for kind in ("more", "grow", "rise")]
+        return any(named) or bool({("grow", "grow"), ("rise", "rise"), ("turn", "growing")} & said)
 
     def _is_paid(self, one: Quantity) -> bool:
         """Tell if a word for paying stands right before the number: `we pay about 6k a month`, `our bill is 6k`."""
