@@ -21,16 +21,17 @@ from chat.api.serializers import GrantSerializer, GrantsPageSerializer, InputSer
 from chat.models import Grant, InputRequest, User
 from chat.protocol import AnswerBody, ProtocolError
 
+_READ = InputRequest.objects.select_related("run", "user", "resolved_by")
+
 
 def inputs_of(user: User) -> QuerySet[InputRequest]:
     """Return the requests that exist for the user, the newest first."""
-    found = InputRequest.objects.filter(runs.visible_to(user)).select_related("run", "user", "resolved_by")
-    return found.order_by("-created_at", "-id")
+    return _READ.filter(runs.visible_to(user)).order_by("-created_at", "-id")
 
 
-def input_of(user: User, request_id: UUID) -> InputRequest:
-    """Return one of them. Raises not_found."""
-    row = inputs_of(user).filter(pk=request_id).first()
+def one_of(requests: QuerySet[InputRequest], request_id: UUID) -> InputRequest:
+    """Return one of these requests. Raises not_found."""
+    row = requests.filter(pk=request_id).first()
     if row is None:
         raise ProtocolError("not_found", "There is no such request.")
     return row
@@ -81,7 +82,7 @@ class OneInput(View):
     @described("input", {200: InputSerializer})
     def get(self, request: Request, request_id: UUID) -> Response:
         """Return the request."""
-        return Response(InputSerializer(input_of(owner(request), request_id)).data)
+        return Response(InputSerializer(one_of(inputs_of(owner(request)), request_id)).data)
 
 
 class InputAnswer(View):
@@ -93,7 +94,8 @@ class InputAnswer(View):
         frame = protocol.answer_fields({**body(request), "request_id": str(request_id)})
         user, identity = owner(request), cast(Identity, request.auth)
         runs.answer(runs.answer_of(frame), runs.Decider(user.pk, "rest", identity.session_id, address_of(request)))
-        return Response(InputSerializer(input_of(user, request_id)).data)
+        # The user has decided it, even if it does not exist for them any more: the thread may be deleted by now.
+        return Response(InputSerializer(one_of(_READ.all(), request_id)).data)
 
 
 class Grants(ListView):

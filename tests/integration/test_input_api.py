@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 import uuid
 from datetime import timedelta
@@ -34,8 +35,11 @@ def post(user, request_id, **body):
     return client(user).post(f"/api/inputs/{request_id}/answer", body, format="json")
 
 
-def sent_by_socket(user, *incoming):
-    """Return the frames that a socket of the user sends for these frames, without its greeting."""
+def sent_by_socket(user, *incoming, meanwhile=None):
+    """Return the frames that a socket of the user sends for these frames, without its greeting.
+
+    `meanwhile` is called in a thread at the same time.
+    """
     sent = []
 
     async def send(frame):
@@ -47,11 +51,14 @@ def sent_by_socket(user, *incoming):
         signed_in = await in_database(sessions.sign_in, user, "")
         async with asyncio.timeout(WAIT_TIMEOUT), consumer.stream.lock:
             await consumer.open(*await consumer.identify(signed_in.access))
+        beside = asyncio.create_task(asyncio.to_thread(meanwhile)) if meanwhile is not None else None
         for frame in incoming:
             if frame["type"] == "notice":
                 await consumer.receive(frame)
             else:
                 await consumer.websocket_receive({"text": json.dumps(frame)})
+        if beside is not None:
+            await beside
         consumer.cleanup()
 
     asyncio.run(talk())
@@ -219,6 +226,43 @@ def test_admit_returns_how_many_requests_a_member_may_decide(alice, bob, run):
     assert authentication.admit(claims)[2] == 0
     bob.groups.clear()
     assert authentication.admit(claims)[2] is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["rest", "socket"])
+@pytest.mark.parametrize("decided_by", ["owner", "group:finance"])
+def test_an_answer_against_the_deletion_of_its_thread_has_one_outcome(alice, bob, how, decided_by):
+    Group.objects.create(name="finance").user_set.add(bob)
+    user = alice if decided_by == "owner" else bob
+    caller, owner = client(user), client(alice)
+    for _ in range(5):
+        thread_id = runs.start(alice.id, message()).thread_id
+        request_id = waiting(claim_one(), "approval", decided_by=decided_by)
+        deleted = []
+
+        def delete(thread_id=thread_id, deleted=deleted):
+            try:
+                deleted.append(owner.delete(f"/api/threads/{thread_id}").status_code)
+            finally:
+                connection.close()
+
+        if how == "rest":
+            deleting = threading.Thread(target=delete)
+            deleting.start()
+            given = caller.post(f"/api/inputs/{request_id}/answer", {"action": "accept"}, format="json")
+            deleting.join()
+            found = "accepted" if given.status_code == 200 else given.json()["error"]
+        else:
+            frame = {"type": "answer_input", "request_id": str(request_id), "action": "accept"}
+            sent = sent_by_socket(user, frame, meanwhile=delete)
+            (found,) = [f.get("error_code", "accepted") for f in sent if f["type"] in ("answer_accepted", "error")]
+        row = InputRequest.objects.get(pk=request_id)
+        assert found in {"accepted": ["accepted"], "cancelled": ["not_found", "conflict"]}[row.status]
+        assert (deleted, row.run.status) == ([204], Run.CANCELLED)
+        kinds = [frame for frame in frames(thread_id) if frame["type"] in ("input_resolved", *protocol.TERMINAL)]
+        assert [frame["status"] for frame in kinds] == [row.status, "cancelled"]
+        assert AuditRecord.objects.filter(kind="input_resolved", detail__contains=str(request_id)).count() == 1
+    connection.close()
 
 
 @pytest.mark.django_db(transaction=True)
