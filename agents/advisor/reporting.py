@@ -15,8 +15,8 @@ MAX_UNDERSTOOD = 300  # characters, if the answer is long
 MAX_LEVERS = 4
 
 
-def report(case: Case) -> str:
-    """Return the answer's text."""
+def report(case: Case) -> tuple[str, str]:
+    """Return the answer's text, and the paragraph of it that says what was understood."""
     made = case.answer or Answer()
     first, notes = _headline(case, made), [*case.prose, *made.notes]
     request = case.understood.request
@@ -24,9 +24,11 @@ def report(case: Case) -> str:
     levers = [f"- {one['text']}" for one in _chosen(case)][:MAX_LEVERS] if case.understood.wants_savings else []
     rows, folded_notes = min(len(made.table), MAX_ROWS + 1), list[str]()
 
+    def chips() -> str:
+        return f"Understood: {understood}" if understood else ""
+
     def visible() -> str:
-        chips = f"Understood: {understood}" if understood else ""
-        return _joined(" ".join([first, *notes]), "\n".join(levers), chips, "\n".join(_table(made.table[:rows])))
+        return _joined(" ".join([first, *notes]), "\n".join(levers), chips(), "\n".join(_table(made.table[:rows])))
 
     while words(visible()) > MAX_WORDS:
         if rows > MIN_ROWS:
@@ -42,7 +44,7 @@ def report(case: Case) -> str:
     folded = [*(_table(made.table) if rows < len(made.table) else []), "", *folded_notes, *_details(case, made)]
     text = "\n".join(folded).strip()
     summary = "<details><summary>Details: how this was worked out</summary>"
-    return _joined(visible(), f"{summary}\n\n{text}\n\n</details>" if text else "") + "\n"
+    return _joined(visible(), f"{summary}\n\n{text}\n\n</details>" if text else "") + "\n", chips()
 
 
 def _joined(*blocks: str) -> str:
@@ -101,7 +103,10 @@ def words(text: str) -> int:
 
 
 async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
-    """Say the answer. Returns the run's result: request, chips and figures."""
+    """Say the answer. Returns the run's result: request, chips and figures.
+
+    `understood` is the paragraph of the text that clients leave out if they show the chips.
+    """
     await turn.think("Writing the answer")
     made = case.answer or Answer()
     figures = [one.as_json() for one in made.figures.values()]
@@ -110,11 +115,12 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
         case.prose = (
             await model.tried(turn, model.write_prose, question=turn.text[:2_000], figures=figures, facts=facts) or []
         )
-    text = report(case)
+    text, understood = report(case)
     await turn.say(text)
     turn.summary = f"Answer of {words(text)} words with {len(made.figures)} figures."
     return {
         **case.understood.as_json(),
+        "understood": understood,
         "figures": figures,
         "measures": case.levers,
     }

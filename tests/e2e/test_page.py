@@ -2664,6 +2664,8 @@ def test_chip_opens_the_request_as_a_form_and_a_changed_one_is_asked_anew(site, 
     )
     expect(answers(page).last).to_contain_text("a month on gpt-4o")
     chips = page.get_by_role("region", name="Understood")
+    expect(chips).to_be_visible()
+    expect(answers(page).last).not_to_contain_text("Understood:")
     chips.get_by_role("button", name="Requests: 1,000").click()
     form = page.get_by_role("form", name="Change what was understood")
     expect(form.get_by_label("Requests (optional)")).to_be_focused()

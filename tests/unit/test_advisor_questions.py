@@ -340,6 +340,8 @@ def test_typed_request_is_worked_out_as_it_is() -> None:
     assert "**$106.46** a month" in lead(said)
     assert result["kind"] == "workload"
     assert result["request"] == WORKLOAD
+    assert result["understood"].startswith("Understood: gpt-4o · ")
+    assert f"\n\n{result['understood']}\n" in said
     again, _, _ = ask(json.dumps({result["kind"]: result["request"]}))
     assert again == said
 

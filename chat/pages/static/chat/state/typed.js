@@ -29,6 +29,17 @@ export function understood(result) {
 }
 
 /**
+ * The text of an answer without the paragraph that says what its chips say.
+ * @param {string} text
+ * @param {any} result of its run
+ */
+export function withoutChips(text, result) {
+  const said = result?.understood;
+  if (typeof said !== "string" || said === "" || !understood(result)) return text;
+  return text.replace(`\n\n${said}\n`, () => "\n");
+}
+
+/**
  * The form that changes the request: one field a chip. Its values are no defaults, so that a field can be emptied.
  * @param {Understood} understood
  */

@@ -2,7 +2,7 @@
 
 import { Writing } from "../markdown/markdown.js";
 import { unfinished } from "../state/model.js";
-import { understood } from "../state/typed.js";
+import { understood, withoutChips } from "../state/typed.js";
 import { copy } from "./browser.js";
 import { Card } from "./card.js";
 import { chartsOf, Figure } from "./charts.js";
@@ -128,12 +128,13 @@ export class Answer {
   #write(run) {
     const final = !unfinished(run);
     this.article.toggleAttribute("data-streaming", !final);
-    if (run.text === this.#shown && final === this.#wasFinal) return false;
+    const text = withoutChips(run.text, run.result);
+    if (text === this.#shown && final === this.#wasFinal) return false;
     const begun = performance.now();
     if (!final && begun < this.#next) return true;
-    const whole = this.#writing.write(run.text, final, begun + MAX_STEP_MS);
+    const whole = this.#writing.write(text, final, begun + MAX_STEP_MS);
     if (whole) {
-      this.#shown = run.text;
+      this.#shown = text;
       this.#wasFinal = final;
     }
     const ended = performance.now();
