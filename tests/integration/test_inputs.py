@@ -286,6 +286,45 @@ def test_a_schema_of_a_tool_costs_bounded_time(alice, run, checks, amount, messa
     assert error.field in ("parameters", "parameters.amount")
 
 
+@pytest.mark.parametrize(
+    ("schema", "parameters", "field"),
+    [
+        # A tool that searches: its parameter has the name of a keyword.
+        ({"properties": {"pattern": {"type": "string"}}, "additionalProperties": False}, {"pattern": "TODO"}, None),
+        ({"properties": {"pattern": {"type": "string"}}}, {"pattern": 1}, "parameters.pattern"),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/$id"}}, "$defs": {"$id": {"type": "string"}}},
+            {"a": 1},
+            "parameters.a",
+        ),
+        ({"properties": {"a": {"enum": [{"$id": 1}, {"pattern": "x"}]}}}, {"a": {"pattern": "x"}}, None),
+        # From the JSON Schema Test Suite, draft 2020-12: ref, additionalProperties, unevaluatedProperties, uniqueItems.
+        ({"properties": {"$ref": {"type": "string"}}}, {"$ref": "a"}, None),
+        ({"properties": {"$ref": {"type": "string"}}}, {"$ref": 2}, "parameters.$ref"),
+        (
+            {"properties": {"foo": {}}, "patternProperties": {"^v": {}}, "additionalProperties": False},
+            {"foo": 1, "vroom": 2},
+            None,
+        ),
+        ({"allOf": [{"patternProperties": {"^b": {}}}], "unevaluatedProperties": False}, {"bar": "bar"}, None),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, "parameters.a"),
+        # Without their patterns these would refuse every value.
+        ({"properties": {"a": {"not": {"pattern": "^/"}}}}, {"a": "b"}, None),
+        ({"properties": {"a": {"oneOf": [{"pattern": "^x"}, {"pattern": "^y"}], "minLength": 1}}}, {"a": "x"}, None),
+        ({"properties": {"a": {"oneOf": [{"pattern": "^x"}], "minLength": 3}}}, {"a": "x"}, "parameters.a"),
+        ({"properties": {"a": {"if": {"pattern": "^x"}, "then": False}}}, {"a": "y"}, None),
+        ({"properties": {"a": {"oneOf": [{"minimum": 2}, {"maximum": 5}]}}}, {"a": 3}, "parameters.a"),
+        ({"properties": {"a": {"oneOf": [{"pattern": "^x"}], "allOf": 5}}}, {"a": "x"}, "parameters"),
+    ],
+)
+def test_edited_parameters_are_checked_by_any_schema_of_a_tool(alice, run, schema, parameters, field):
+    request_id = ask(run, "approval", schema={"type": "object", **schema})
+    if field is None:
+        assert accept(alice, request_id, parameters=parameters).status == "accepted"
+    else:
+        assert refused("invalid_message", accept, alice, request_id, parameters=parameters).field == field
+
+
 def test_a_schema_elsewhere_is_not_fetched(alice, run):
     schema = {"properties": {"amount": {"$ref": "http://127.0.0.1:1/schema"}}}
     assert accept(alice, ask(run, "approval", schema=schema), parameters={"amount": "x"}).status == "accepted"

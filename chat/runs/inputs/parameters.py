@@ -1,5 +1,6 @@
 """The check of edited parameters against the JSON schema of their tool."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,14 +11,23 @@ from chat import protocol
 from chat.protocol import MAX_SHOWN_PARAMETERS, ProtocolError
 
 # A regular expression may take exponential time; `format` is only an annotation.
-_LEFT_OUT = {"pattern", "patternProperties", "propertyNames", "$dynamicRef", "$schema", "$id"}
+_LEFT_OUT = {"pattern", "patternProperties", "propertyNames", "$dynamicRef"}
+_IGNORED = {"$schema", "$id"}
+# Beside something that is left out, they would refuse what the whole schema accepts.
+_NEGATIVE = {"not", "if", "then", "else", "maxContains", "unevaluatedProperties", "unevaluatedItems"}
+_BY_NAME = {"properties", "$defs", "definitions", "dependentSchemas"}  # their keys are names and no keywords
+_VALUES = {"const", "enum", "default", "examples"}
 MAX_LEVELS = 16  # of a schema; below that anything is accepted
 MAX_REFERENCES = 2000  # that one check follows: a few that double each other would take exponential time
 
 
 def _unique(validator: Any, demanded: Any, values: Any, schema: Any) -> Iterator[ValidationError]:
     """Compare the entries as JSON text: jsonschema compares each with each."""
-    if demanded and isinstance(values, list) and len({protocol.dumps(value) for value in values}) < len(values):
+    if (
+        demanded
+        and isinstance(values, list)
+        and len({json.dumps(value, sort_keys=True) for value in values}) < len(values)
+    ):
         yield ValidationError("must not repeat an entry")
 
 
@@ -42,8 +52,10 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
         raise _invalid("parameters", f"must have at most {MAX_SHOWN_PARAMETERS} bytes")
     if schema is None:
         return
-    validator = _validator(_bounded(schema, 0))
     try:
+        left_out: list[str] = []
+        bounded = _bounded(schema, left_out)
+        validator = _validator(_relaxed(bounded) if left_out else bounded)
         error = next(validator.iter_errors(parameters), None)
     except Exception as broken:  # a foreign tool's schema may be anything
         raise _invalid("parameters", "cannot be checked, so they cannot be edited") from broken
@@ -52,16 +64,44 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
         raise _invalid(f"parameters{place}"[:200], error.message[:300])
 
 
-def _bounded(schema: Any, level: int) -> Any:
+def _bounded(schema: Any, left_out: list[str], level: int = 0) -> Any:
+    """Return the schema without what takes unbounded time, and add the keywords that this leaves out."""
     if isinstance(schema, list):
-        return [_bounded(item, level + 1) for item in schema]
+        return [_bounded(item, left_out, level + 1) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
     if level > MAX_LEVELS:
+        left_out.append("")
         return {}
-    kept = {key: _bounded(value, level + 1) for key, value in schema.items() if key not in _LEFT_OUT}
-    if not str(kept.get("$ref", "#")).startswith("#"):
-        del kept["$ref"]
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _LEFT_OUT or (key == "$ref" and not str(value).startswith("#")):
+            left_out.append(key)
+        elif key in _VALUES:
+            kept[key] = value
+        elif key in _BY_NAME and isinstance(value, Mapping):
+            kept[key] = {name: _bounded(named, left_out, level + 2) for name, named in value.items()}
+        elif key not in _IGNORED and not (key == "additionalProperties" and "patternProperties" in schema):
+            kept[key] = _bounded(value, left_out, level + 1)
+    return kept
+
+
+def _relaxed(schema: Any) -> Any:
+    """Return the schema without what refuses more, the less the rest of it refuses."""
+    if isinstance(schema, list):
+        return [_relaxed(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _VALUES:
+            kept[key] = value
+        elif key in _BY_NAME and isinstance(value, Mapping):
+            kept[key] = {name: _relaxed(named) for name, named in value.items()}
+        elif key not in _NEGATIVE and key != "oneOf":
+            kept[key] = _relaxed(value)
+    if "oneOf" in schema:
+        kept["allOf"] = [*kept.get("allOf", []), {"anyOf": _relaxed(schema["oneOf"])}]
     return kept
 
 
