@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 from agents.sdk import tools
+from chat.protocol import MAX_INPUT_MESSAGE
 
 Tool = TypeVar("Tool", bound=Callable[..., Any])
 
@@ -33,10 +34,15 @@ class Needs:
         return self.when is None or bool(self.when(**parameters))
 
     def text(self, name: str, parameters: Mapping[str, Any]) -> str:
-        """Return the question to the person."""
-        if self.message is None:
-            return f"Allow “{name}”?"
-        return self.message.format(**parameters) if isinstance(self.message, str) else str(self.message(**parameters))
+        """Return the question to the person. It is cut where it is too long: the parameters are shown beside it."""
+        text = ""
+        if isinstance(self.message, str):
+            text = self.message.format(**parameters)
+        elif self.message is not None:
+            text = str(self.message(**parameters))
+        if len(text) > MAX_INPUT_MESSAGE:
+            text = f"{text[: MAX_INPUT_MESSAGE - 1]}…"
+        return text or f"Allow “{name}”?"
 
 
 @overload
@@ -56,9 +62,10 @@ def needs_approval(
 def needs_approval(tool: Any = None, /, **given: Any) -> Any:
     """Mark a tool that runs only after a person has approved the call.
 
-    `message` is a format string over the parameters or a function of them; `when(**parameters)` decides per call;
-    `editable` lets the person change parameters; `decided_by` is `owner` or `group:<name>`; `four_eyes` demands
-    somebody else than the run's user; `expires` is in seconds. Usable bare, as `@needs_approval`.
+    `message` is a format string over the parameters or a function of them; `when(**parameters)` decides per call; both
+    get the defaults of parameters that are left out. `editable` lets the person change parameters; `decided_by` is
+    `owner` or `group:<name>`; `four_eyes` demands somebody else than the run's user; `expires` is in seconds. Usable
+    bare, as `@needs_approval`.
     """
     needs = Needs(**given)
     return _marked(tool, needs) if tool is not None else lambda marked: _marked(marked, needs)
@@ -133,13 +140,15 @@ def _schema_of(hint: Any) -> dict[str, Any] | None:
 
 
 def form_of(kind: type) -> dict[str, Any]:
-    """Return the schema of a form for a dataclass. Raises TypeError for a field that a form cannot have.
+    """Return the schema of a form for the fields that make a dataclass.
 
     A field's metadata is added to its property, e.g. `field(metadata={"title": "Month", "format": "date"})`. A field
-    with a default or of an optional type need not be answered.
+    with a default or of an optional type need not be answered. Raises TypeError for a field that a form cannot have.
     """
     hints, properties, required = _hints(kind), dict[str, Any](), []
     for each in dataclasses.fields(kind):
+        if not each.init:
+            continue
         hint = hints.get(each.name, each.type)
         optional = [argument for argument in get_args(hint) if argument is not type(None)]
         is_optional = type(None) in get_args(hint) and len(optional) == 1

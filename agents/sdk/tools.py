@@ -57,6 +57,12 @@ def check(tool: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, 
     return json_parameters
 
 
+def with_defaults(tool: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the tool's defaults for those that are left out."""
+    known = inspect.signature(tool).parameters.values()
+    return {each.name: each.default for each in known if each.default is not each.empty} | dict(parameters)
+
+
 async def run(tool: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
     """Return the tool's result. An async tool is awaited; a plain one runs in a thread with the caller's context."""
     try:

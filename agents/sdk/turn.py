@@ -160,11 +160,11 @@ class Turn:
         earlier: Call | None,
     ) -> Any:
         needs = approval.needs_of(tool)
-        if needs is not None and needs.applies(parameters):
+        if needs is not None and needs.applies(full := tools.with_defaults(tool, parameters)):
             schema, definition = approval.definition_of(tool)
             asked = Request(
                 kind="approval",
-                message=needs.text(name, parameters),
+                message=needs.text(name, full),
                 schema=schema,
                 expires=needs.expires,
                 decided_by=needs.decided_by,

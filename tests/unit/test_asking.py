@@ -102,6 +102,21 @@ def test_a_dataclass_is_its_form():
     assert asked["schema"]["required"] == ["month"]
 
 
+def test_a_field_that_a_dataclass_computes_is_not_asked_for():
+    @dataclass
+    class Range:
+        low: int
+        high: int
+        width: int = field(init=False)
+
+        def __post_init__(self):
+            self.width = self.high - self.low
+
+    found, events = run(lambda turn: turn.ask("Which?", Range), accept({"low": 1, "high": 5}))
+    assert (found, found.width) == (Range(1, 5), 4)
+    assert list(events[0]["schema"]["properties"]) == ["low", "high"]
+
+
 def test_a_test_s_answer_is_checked_like_a_person_s():
     with pytest.raises(Exception, match="must be a whole number"):
         run(lambda turn: turn.ask("How many?", {"type": "integer"}), accept("3"))
@@ -246,6 +261,35 @@ def test_silence_is_no_consent():
 def test_when_decides_per_call():
     _, events = run(lambda turn: turn.call(send_mail, to="bob@example.com", subject="Hi"))
     assert types(events) == ["tool_executing", "tool_completed"]
+
+
+def test_the_condition_and_the_message_get_the_defaults_of_what_is_left_out():
+    @needs_approval(message="Refund {amount} of {order}?", when=lambda order, amount: amount > 100)
+    def refund(order: str, amount: int = 5000) -> None:
+        SENT.append({"order": order})
+
+    async def agent(turn):
+        await turn.call(refund, order="A1")
+        await turn.call(refund, order="A2", amount=1)
+
+    _, events = run(agent, accept())
+    assert [(event["message"], event["parameters"]) for event in requests(events)] == [
+        ("Refund 5000 of A1?", {"order": "A1"})
+    ]
+    assert SENT == [{"order": "A1"}, {"order": "A2"}]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"), [("x" * 5000, "x" * 3999 + "…"), ("x" * 4000, "x" * 4000), ("", "Allow “execute”?")]
+)
+def test_a_message_that_its_parameters_make_too_long_or_empty_is_asked(query, message):
+    @needs_approval(message="{query}")
+    def execute(query: str) -> None:
+        SENT.append({"query": query})
+
+    _, events = run(lambda turn: turn.call(execute, query=query), accept())
+    assert [event["message"] for event in requests(events)] == [message]
+    assert [{"query": query}] == SENT
 
 
 def test_an_interrupted_start_is_asked_for_again():
