@@ -154,7 +154,19 @@ class RunJournal:
     # ---- Requests ----
 
     async def ask(self, request: Request, held: bool) -> Answer:
-        """Show the request and return its resolution; see `agents.sdk.journal.Journal`."""
+        """Show the request and return its resolution; see `agents.sdk.journal.Journal`.
+
+        Raises AgentError for edited parameters that do not fit the request's schema any more.
+        """
+        answer = await self._resolution_of(request, held)
+        if answer.edited:
+            try:
+                await asyncio.to_thread(runs.check_parameters, request.schema, answer.parameters)
+            except protocol.ProtocolError as error:
+                raise AgentError(f"What was approved is not possible any more: {error.message}") from None
+        return answer
+
+    async def _resolution_of(self, request: Request, held: bool) -> Answer:
         with self.working():  # or a run whose database is slow would wait before all of it is asked
             known = self._inputs.get(request.id)
             if known is None:

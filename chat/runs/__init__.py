@@ -20,6 +20,7 @@ from chat.runs.inputs.answering import (
     revoke_grant,
 )
 from chat.runs.inputs.deciders import deciders, tell, visible_to
+from chat.runs.inputs.parameters import check_parameters
 from chat.runs.inputs.suspension import (
     TooManySteps,
     expiry_of,
@@ -76,6 +77,7 @@ __all__ = [
     "cancel",
     "cancel_input",
     "cancel_one",
+    "check_parameters",
     "choose_agent",
     "claim",
     "create_thread",

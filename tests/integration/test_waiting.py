@@ -368,6 +368,21 @@ def test_an_approved_tool_runs_with_the_edited_parameters(alice, thread):
     assert (asked["parameters"], executed["parameters"]) == ({"value": "x"}, {"value": "y"})
 
 
+def test_edited_parameters_are_checked_by_the_schema_of_the_continuation(alice, thread):
+    schema = {"type": "object", "properties": {"amount": {"type": "integer", "maximum": 9}}}
+
+    async def agent(turn):
+        found = await turn.approve("Pay?", parameters={"amount": 1}, schema=schema, key="pay")
+        await turn.say(str(found.parameters["amount"]))
+
+    execute(agent)
+    accept(alice, open_request().id, parameters={"amount": 7})
+    schema["properties"]["amount"]["maximum"] = 5
+    run = execute(agent)
+    assert (run.status, run.error_code, text(thread)) == (Run.FAILED, "agent_error", "")
+    assert "parameters.amount" in frames(thread)[-1]["message"]
+
+
 def test_a_declined_tool_does_not_run(alice, thread):
     execute(approving)
     decline(alice, open_request().id, "no")
