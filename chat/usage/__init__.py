@@ -17,6 +17,7 @@ from chat.usage.columns import (
     chosen,
     columns_of,
     declared,
+    headed_by_values,
     is_cached_in_input,
     is_signed,
     is_weak,
@@ -184,6 +185,8 @@ def _recognised(table: Table, encoding: str, choices: Mapping[str, Choice]) -> R
         if choice:
             roles_of = choice.get("columns", {})
             places = {source.position for source in table.sources if roles_of.get(source.name) in NUMBERS}
+        elif not shape:
+            places = {source.position for sources in headed_by_values(table).values() for source in sources}
         decimal = decimal_of(table, places)
     wide: tuple[int, ...] = ()
     if choice:
@@ -198,9 +201,9 @@ def _recognised(table: Table, encoding: str, choices: Mapping[str, Choice]) -> R
             )
     else:
         columns = columns_of(table, decimal, assumptions)
-        columns, wide = unpivoted(table, columns, decimal)
+        columns, wide = unpivoted(table, columns, decimal, assumptions)
     roles = {column.role for column in columns}
-    if not (choice or shape) and not _is_certain(columns, roles):
+    if not (choice or shape) and not _is_certain(columns, roles, bool(wide)):
         return _uncertain(table, columns, roles, encoding)
     if not any(source.full for source in table.sources):
         return _nothing("The file has the columns of usage data but no row under them.", encoding)
@@ -211,7 +214,7 @@ def _recognised(table: Table, encoding: str, choices: Mapping[str, Choice]) -> R
     per_request = not shape.sums if shape else "requests" not in roles
     if choice:
         per_request = choice.get("row") != "sum"
-    elif per_request and not shape and sums_up(table, columns, decimal):
+    elif per_request and not shape and (wide or sums_up(table, columns, decimal)):
         per_request = False
         assumptions.append(_REQUESTS_UNKNOWN)
     if not per_request:
@@ -266,11 +269,12 @@ def _bare(title: str) -> str:
     return shown(re.sub(r"\s*\(?[$€£¥₹]\)?\s*$", "", title))
 
 
-def _is_certain(columns: tuple[Column, ...], roles: set[Role]) -> bool:
+def _is_certain(columns: tuple[Column, ...], roles: set[Role], wide: bool) -> bool:
     """Tell if columns that were found by their names can be nothing but usage data."""
     tokens = roles & set(TOKENS)
     costs = [column for column in columns if column.role == "cost"]
-    paid = bool(costs) and "model" in roles and not any(map(is_weak, costs))
+    named = "model" in roles or (wide and roles & {"team", "user", "project"})
+    paid = bool(costs) and named and not any(map(is_weak, costs))
     return bool((tokens or paid) and roles & {"timestamp", "model"})
 
 

@@ -3,6 +3,8 @@
 import re
 from datetime import datetime
 
+from chat.usage.names import MONTHS
+
 
 def number(cell: str, decimal: str) -> float | None:
     """Return the number in a cell, or None. Takes grouped thousands and a currency's sign; never NaN or infinity."""
@@ -23,7 +25,9 @@ _GROUPED_COMMA = re.compile(
 CURRENCY_SIGNS = re.compile(r"^(?:[A-Z]{3}\s?|US\$|[$€£¥₹]\s?)|\s?(?:[A-Z]{3}|[$€£¥₹])$")
 ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?.*)?", re.A)
 EPOCH = re.compile(r"(?:\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19})(?:\.\d+)?", re.A)
-COMPACT = re.compile(r"20\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])?|20\d\d-(?:0[1-9]|1[0-2])", re.A)
+COMPACT = re.compile(
+    r"20\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])?|20\d\d-(?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[./-]20\d\d", re.A
+)
 _CLOCK = re.compile(r"\d:(\d{2}(?::\d{2}(?:\.\d+)?)?)", re.A)
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?", re.A)
 NUMERIC_DATE = re.compile(
@@ -32,14 +36,18 @@ NUMERIC_DATE = re.compile(
 # A day or a month with the month's name in some language, and the Japanese, Chinese and Korean forms.
 NAMED_DATE = re.compile(
     r"(?:\d{1,2}\.?º?(?: de)? )?[^\W\d_]{3,12}\.?(?: \d{1,2},?)?(?: de| del)? \d{4}(?:,? \d{1,2}:\d{2}.*)?"
-    r"|\d{1,2}[- ][^\W\d_]{3,12}\.?[- ]\d{2,4}|[^\W\d_]{3}[- ]\d{2,4}|\d{4}[年년] ?\d{1,2}[月월](?: ?\d{1,2}[日일])?"
+    r"|(?:\d{1,2}[- ])?[^\W\d_]{3,12}\.?[- ]\d{2,4}|\d{4}[年년] ?\d{1,2}[月월](?: ?\d{1,2}[日일])?"
 )
 
 CURRENCIES = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 
 
 def is_time(cell: str) -> bool:
-    return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)))
+    return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)) and _has_month(cell))
+
+
+def _has_month(cell: str) -> bool:
+    return cell[-1] in "年년月월日일" or any(word in MONTHS for word in re.findall(r"[^\W\d_]+", cell.lower()))
 
 
 def is_plain_time(cell: str) -> bool:
@@ -62,7 +70,7 @@ def is_on_the_hour(cell: str) -> bool:
 
 
 def is_value(cell: str) -> bool:
-    return number(cell.strip(), ".") is not None or is_time(cell.strip())
+    return any(number(cell.strip(), mark) is not None for mark in ".,") or is_time(cell.strip())
 
 
 def is_flag(cell: str) -> bool:

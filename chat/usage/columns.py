@@ -20,7 +20,7 @@ from chat.usage.cells import (
 from chat.usage.formats import Format, alternatives, named
 from chat.usage.names import CODES, ROLES, UNITS, WEAK, Role, meaning_of, plain_name, shown
 from chat.usage.skus import MODEL
-from chat.usage.tables import Source, Table
+from chat.usage.tables import AMBIGUOUS, Source, Table
 
 LABEL, VALUE = -2, -3  # positions in a row of a wide table: the header of a column, and the cell under it
 
@@ -142,37 +142,51 @@ def is_weak(column: Column) -> bool:
     return plain in WEAK or re.sub("_(?:in_)?[a-z]{3}$", "", plain) in WEAK
 
 
-def unpivoted(table: Table, columns: tuple[Column, ...], decimal: str) -> tuple[tuple[Column, ...], tuple[int, ...]]:
+def headed_by_values(table: Table) -> dict[Role, list[Source]]:
+    """Return the columns whose header is a model or a month, as in a wide table."""
+    found: dict[Role, list[Source]] = {"model": [], "timestamp": []}
+    for source in table.sources:
+        if len(source.path) == 1 and source.full and not meaning_of(source.path):
+            if is_time(source.path[0]):
+                found["timestamp"].append(source)
+            elif MODEL.search(source.path[0]):
+                found["model"].append(source)
+    return found
+
+
+def unpivoted(
+    table: Table, columns: tuple[Column, ...], decimal: str, assumptions: list[str]
+) -> tuple[tuple[Column, ...], tuple[int, ...]]:
     """Return the columns of a wide table (one a model or a month) as those of a long one, and the wide positions."""
     taken = {column.position for column in columns if column.role in ("timestamp", "user", "team", "project", "model")}
-    wide: dict[Role, list[Source]] = {"model": [], "timestamp": []}
-    for source in table.sources:
-        cells = source.full
-        if len(source.path) > 1 or source.position in taken or not cells:
-            continue
-        if sum(number(cell, decimal) is not None for cell in cells) * 5 >= len(cells) * 4:
-            if MODEL.search(source.path[0]) and not meaning_of(source.path):
-                wide["model"].append(source)
-            elif is_time(source.path[0]):
-                wide["timestamp"].append(source)
-    for role, sources in wide.items():
+    for role, sources in headed_by_values(table).items():
+        sources = [one for one in sources if one.position not in taken and _are_numbers(one.full, decimal)]
         if len(sources) < 2 or any(column.role == role for column in columns):
             continue
         values = [value for source in sources for cell in source.full if (value := number(cell, decimal)) is not None]
         signs = any(re.search("[$€£¥₹]", cell) for source in sources for cell in [source.path[0], *source.full])
+        marked = [cell for source in sources for cell in source.full if re.search(r"[.,]", cell)]
+        if all(map(AMBIGUOUS.search, marked)) and not (signs and not marked):  # 1.234 may be a thousand
+            continue
         if not (signs or any(value % 1 for value in values)):
             continue
         kept = [column for column in columns if column.position in taken]
-        if role == "timestamp" and not any(column.role == "model" for column in kept):
+        if role == "timestamp" and not any(column.role != "timestamp" for column in kept):
             first = next((one for one in table.sources if one.position == 0 and one.full), None)
             if not first or is_time(first.full[0]):
                 continue
             kept = [column for column in kept if column.position != 0] + [Column("model", first.path, 0)]
         sign = next((code for source in sources for mark, code in CURRENCIES.items()
                      if any(mark in cell for cell in [source.path[0], *source.full])), "")  # fmt: skip
-        more = [Column(role, ("(column)",), LABEL), Column("cost", ("(cell)",), VALUE, sign)]
+        titles = Source(("(column)",), LABEL, [source.path[0] for source in sources])
+        unit = _unit(role, titles, decimal, assumptions)
+        more = [Column(role, titles.path, LABEL, unit), Column("cost", ("(cell)",), VALUE, sign)]
         return (*kept, *more), tuple(source.position for source in sources)
     return columns, ()
+
+
+def _are_numbers(cells: list[str], decimal: str) -> bool:
+    return sum(number(cell, decimal) is not None for cell in cells) * 5 >= len(cells) * 4
 
 
 def _fits(role: Role, source: Source, decimal: str) -> bool:

@@ -74,6 +74,7 @@ CODES = ("usd", "eur", "gbp", "chf", "jpy", "cny", "inr", "cad", "aud", "sek", "
 _NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
 # Names of money that may be something else: believed only beside tokens whose list price is near.
 WEAK = set(_NAMES["weak"].split())
+MONTHS = {name: int(number) for number, names in _NAMES["months"].items() for name in names.split()}
 
 
 class Meaning(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chat.usage.cells import CURRENCY_SIGNS, is_time, is_value, number
+from chat.usage.cells import CURRENCIES, CURRENCY_SIGNS, is_time, is_value, number
 from chat.usage.formats import FORMATS, Format
 from chat.usage.names import CODES, NUMBERS, meaning_of, plain_name, shown
 from chat.usage.records import elements, flatten, goes_on, json_of, records_of
@@ -120,7 +120,7 @@ class Table:
             sources += _inside(sources[-1])
         line = rows[header_at][0] if header_at >= 0 else 0
         score = (fit, named, regular * min(width, 30))
-        currency = _currency_in(row for _, row in rows[: max(header_at, 0)])
+        currency = _currency_in([row for _, row in rows[: max(header_at, 0)]])
         return Table("csv", delimiter, line, width, sources, score, shape, currency)
 
 
@@ -159,7 +159,8 @@ def _names_inside(header: list[str], rows: Sequence[tuple[int, list[str]]]) -> s
     return names
 
 
-def _currency_in(rows: Iterator[list[str]]) -> str:
+def _currency_in(rows: Sequence[list[str]]) -> str:
+    """The currency that the lines before the header name: as a value with its label, or as the only code in them."""
     for row in rows:
         for label, value in itertools.pairwise(cell.strip() for cell in row):
             if (
@@ -167,7 +168,10 @@ def _currency_in(rows: Iterator[list[str]]) -> str:
                 and value.lower() in CODES
             ):
                 return value.upper()
-    return ""
+    text = " ".join(cell for row in rows for cell in row)
+    found = {one.upper() for one in re.findall(r"[A-Za-z]+", text) if one.lower() in CODES}
+    found |= {code for sign, code in CURRENCIES.items() if sign in text}
+    return found.pop() if len(found) == 1 else ""
 
 
 def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ","]:
@@ -192,13 +196,14 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
                 point, comma = (point + 1, comma) if marks[-1] == "." else (point, comma + 1)
             elif len(marks) > 1 or (whole and re.fullmatch(r"-?\d{1,3}[.,]\d{3}", bare)):
                 point, comma = (point + 1, comma) if marks[0] == "," else (point, comma + 1)
-            elif not re.fullmatch(r"-?[1-9]\d{0,2}[.,]\d{3}", bare):
+            elif not AMBIGUOUS.fullmatch(bare):
                 point, comma = (point + 1, comma) if marks == "." else (point, comma + 1)
     if point == comma:
         return "," if table.delimiter == ";" and seen_comma else "."
     return "." if point > comma else ","
 
 
+AMBIGUOUS = re.compile(r"(?<![\d.,])-?[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")  # 1.234 is a thousand or not
 _FRACTIONS = ("cost", "credit", "gross", "unit_price", "quantity", "latency_ms", "minutes")
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from agents.sdk import AgentError
 from agents.usage import load
 from chat.usage import Recognised, recognise
+from chat.usage.cells import is_time
 from chat.usage.names import plain_name
 from tests.usage_files import File
 
@@ -116,6 +118,28 @@ def test_recognise_of_an_unknown_table_proposes_a_meaning_for_each_column() -> N
     ]  # fmt: skip
     assert found.proposal["columns"][3]["samples"] == ["1.234,50 €"]
     assert json.loads(json.dumps(found.as_json()))["proposal"] == found.proposal
+
+
+@pytest.mark.parametrize("cells", [["1.234", "987"], ["1,234", "987"], ["1.234", "2.500"]])
+def test_recognise_asks_about_months_whose_amounts_are_read_in_two_ways(cells: list[str]) -> None:
+    found = recognise(
+        table(["Modell", "Januar 2026", "Februar 2026"], ["gpt-4o", *cells], ["o3", "310", "295"]), "x.csv"
+    )
+    assert not found.usage
+    assert found.proposal is not None
+
+
+def test_load_of_a_table_of_months_counts_no_requests() -> None:
+    found = load([File(table(["Modell", "Jan 26", "Feb 26"], ["gpt-4o", "1.50", "2.25"]), "x.csv")])
+    assert found.ask("SELECT sum(cost), sum(requests), min(day) FROM usage") == [(3.75, 0, date(2026, 1, 1))]
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_month"), [("Jan 26", True), ("Mrz. 2026", True), ("Team 12", False), ("Plan 2026", False)]
+)
+def test_is_time_knows_the_names_of_months(text: str, is_month: bool) -> None:
+    assert is_time(text) == is_month
 
 
 def test_key_of_an_api_in_an_unknown_table_is_proposed_by_its_end() -> None:

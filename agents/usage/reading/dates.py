@@ -2,24 +2,8 @@
 
 import re
 from datetime import date
-from functools import cache
 
-import babel
-import babel.dates
-
-LOCALES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "nb", "fi", "cs", "tr", "ru", "uk")
-
-
-@cache
-def _months() -> dict[str, int]:
-    names: dict[str, int] = {}
-    for code in LOCALES:
-        locale = babel.Locale.parse(code)
-        for width in ("wide", "abbreviated"):
-            for context in ("format", "stand-alone"):
-                for number, name in babel.dates.get_month_names(width, context, locale).items():
-                    names.setdefault(name.lower().rstrip("."), number)
-    return names
+from chat.usage.names import MONTHS
 
 
 def read_date(text: str) -> date | None:
@@ -28,7 +12,7 @@ def read_date(text: str) -> date | None:
     if asian:
         return _date(int(asian[1]), int(asian[2]), int(asian[3] or 1))
     words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"\d{1,2}:\d{2}.*", "", text.lower()))
-    month = next((number for word in words if (number := _months().get(word))), None)
+    month = next((MONTHS[word] for word in words if word in MONTHS), None)
     numbers = [word for word in words if word.isdigit()]
     if month is None or not numbers:
         return None

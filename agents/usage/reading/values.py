@@ -84,6 +84,8 @@ def macros(decimal: str) -> Iterator[str]:
         "AS TIMESTAMP) "
         r"WHEN regexp_full_match(c, '20\d\d(?:0[1-9]|1[0-2])') THEN try_strptime(c || '01', '%Y%m%d') "
         r"WHEN regexp_full_match(c, '20\d\d-(?:0[1-9]|1[0-2])') THEN try_strptime(c || '-01', '%Y-%m-%d') "
+        r"WHEN regexp_full_match(c, '(?:0[1-9]|1[0-2])[./-]20\d\d') "
+        r"THEN try_strptime(c[4:] || c[:2] || '01', '%Y%m%d') "
         r"WHEN regexp_full_match(c, '20\d{6}') THEN try_strptime(c, '%Y%m%d') "
         r"WHEN regexp_full_match(c, '\d{1,2}[./-]\d{1,2}[./-]\d\d(?:\D.*)?') "
         "THEN try_strptime(c, list_transform(formats, lambda f: replace(f, '%Y', '%y'))) "
