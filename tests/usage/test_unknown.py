@@ -14,7 +14,7 @@ from agents.sdk import AgentError
 from agents.usage import load
 from chat.usage import Recognised, recognise
 from chat.usage.cells import is_time
-from chat.usage.names import plain_name
+from chat.usage.names import masked, plain_name
 from tests.usage_files import File
 
 FILES = Path(__file__).parent / "files"
@@ -147,6 +147,32 @@ def test_key_of_an_api_in_an_unknown_table_is_proposed_by_its_end() -> None:
     found = recognise(data, "x.csv")
     assert found.proposal is not None
     assert found.proposal["columns"][1]["samples"] == ["sk…qrst"]
+
+
+# In parts, so that no scanner takes them for real ones.
+@pytest.mark.parametrize(
+    ("kind", "mark"),
+    [("sk", "-"), ("sk", "-proj-"), ("sk", "-ant-api03-"), ("pk", "-lf-"), ("rk", "_live_"), ("xoxb", "-12-34-"),
+     ("ghp", "_"), ("github_pat", "_"), ("hf", "_"), ("gsk", "_"), ("AIza", ""), ("AKIA", "")],
+)  # fmt: skip
+def test_key_of_an_api_is_masked_alike_in_python_and_in_the_rows(kind: str, mark: str) -> None:
+    key = kind + mark + "Ab3-Cd4_" * 3 + "Wx9Z"
+    assert masked(f"key {key}!") == f"key {kind}…Wx9Z!"
+    rows = [["2026-11-02", "gpt-4o", 1000, 1, key, f"by {key}", key]]
+    found = load(
+        [File(table(["date", "model", "input_tokens", "cost_usd", "api_key", "user", "team"], *rows), "a.csv")]
+    )
+    assert found.ask("SELECT api_key, user_label, team FROM usage") == [
+        (f"{kind}…Wx9Z", f"by {kind}…Wx9Z", f"{kind}…Wx9Z")
+    ]
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["skateboards-and-more-things", "sk-short", "ghost_writer_of_letters", "AIza", "o3-pro"]
+)
+def test_label_that_is_no_key_is_not_masked(text: str) -> None:
+    assert masked(text) == text
 
 
 def test_load_reads_an_unknown_table_as_a_person_chose_and_the_next_with_this_header_too() -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 from agents.usage.rates import LONGEST
 from chat.usage import Recognised
 from chat.usage.columns import Column
-from chat.usage.names import NUMBERS, TIMES, TOKENS, Role
+from chat.usage.names import MASK, NUMBERS, SECRETS, TIMES, TOKENS, Role
 
 _EMPTY = "('', 'null', 'none', 'n/a', 'na', '-', 'nan', 'undefined')"
 _GOOD = (
@@ -100,8 +101,9 @@ def macros(decimal: str) -> Iterator[str]:
         "WHEN '£' THEN 'GBP' WHEN '¥' THEN 'JPY' WHEN '₹' THEN 'INR' WHEN '' THEN NULL "
         "ELSE left(upper(trim(c)), 10) END"
     )
-    # Of an API key only the end is kept: a label is shown, and stored with the answer.
-    yield r"masked(c) AS regexp_replace(c, '\b(sk|pk|rk)-[\w-]{12,}([\w-]{4})', '\1…\2', 'g')"
+    # A label is shown, and stored with the answer.
+    mask = reduce(lambda text, secret: f"regexp_replace({text}, '{secret}', '{MASK}', 'g')", SECRETS, "c")
+    yield f"masked(c) AS {mask}"
     yield (
         "flag(c) AS CASE WHEN lower(trim(c)) IN ('true', '1', 'yes', 't', 'y', '1.0') THEN true "
         "WHEN lower(trim(c)) IN ('false', '0', 'no', 'f', 'n', '0.0') THEN false END"
@@ -297,7 +299,7 @@ class Values:
         yield f"({latency} IS NULL AND {cell} IS NOT NULL) OR {odd} AS bad_latency"
         status = self._text("status")
         label, failed = _status(status, self._unit("status"))
-        yield f"left({label}, 60) AS status, {failed} AS failed"
+        yield f"left(masked({label}), 60) AS status, {failed} AS failed"
         retry = self._text("retry")
         first = 1 if self._unit("retry") == "attempt" else 0
         yield f"coalesce({self._number('retry')} > {first}, flag({retry}), false) AS retried"
