@@ -16,10 +16,9 @@ from agents.sdk.journal import ACCEPTED, DECLINED, EXPIRED, Answer, Declined, Ex
 from chat.protocol import (
     MAX_INPUT_MESSAGE,
     MAX_INPUT_REASON,
-    MAX_SHOWN_PARAMETERS,
     ProtocolError,
-    encoded_size,
     forms,
+    shown_parameters,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ async def _put(turn: "Turn", asked: Request, start: int = 0) -> Answer:
         path=turn.path,
         agent_name=turn.agent_name,
         message=message,
-        editable=asked.editable and encoded_size(asked.parameters) <= MAX_SHOWN_PARAMETERS,
+        editable=asked.editable and shown_parameters(asked.parameters) == asked.parameters,
         tool_name=tools.clean(asked.tool_name),
         reason=tools.clean(asked.reason[:MAX_INPUT_REASON]),
     )

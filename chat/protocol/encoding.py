@@ -9,6 +9,7 @@ from typing import Any
 from chat.protocol.limits import MAX_SHOWN_PARAMETERS
 
 MAX_INT = 2**63
+MAX_EXACT_INT = 2**53 - 1  # above it, JavaScript and all who read numbers as it does change digits
 
 
 def control(type: str, **fields: Any) -> str:
@@ -45,7 +46,19 @@ def part_id(path: Sequence[str]) -> str | None:
 
 
 def shown_parameters(parameters: Any) -> Any:
-    """Return the parameters of an approval as persons see them: above MAX_SHOWN_PARAMETERS only their first part."""
+    """Return the parameters of an approval as persons see them.
+
+    Integers above MAX_EXACT_INT are texts, so that every client shows all their digits. Above MAX_SHOWN_PARAMETERS only
+    the first part is shown. Parameters that are not shown as they are cannot be edited.
+    """
     if encoded_size(parameters) <= MAX_SHOWN_PARAMETERS:
-        return parameters
+        return _exact(parameters)
     return {"truncated": dumps(parameters)[: MAX_SHOWN_PARAMETERS // 4]}  # a character has up to four bytes
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _exact(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) > MAX_EXACT_INT else value

@@ -14,7 +14,7 @@ from agents.worker.worker import Worker
 from chat import runs
 from chat.db import access
 from chat.models import InputRequest, InputStep, Message, Run
-from chat.protocol import TERMINAL
+from chat.protocol import TERMINAL, ProtocolError
 from tests.factories import accept, claim_one, decline, frames, message, types
 from tests.site import WAIT_TIMEOUT
 from tests.transcript import Transcript
@@ -366,6 +366,32 @@ def test_an_approved_tool_runs_with_the_edited_parameters(alice, thread):
     asked, executed = (next(e for e in frames(thread) if e["type"] == t) for t in ("input_requested", "tool_executing"))
     assert asked["tool_call_id"] == executed["tool_call_id"]
     assert (asked["parameters"], executed["parameters"]) == ({"value": "x"}, {"value": "y"})
+
+
+def test_parameters_with_more_digits_than_clients_read_are_shown_as_text_and_run_as_they_are(alice, thread):
+    """For example the id of a channel or of a message: JavaScript reads 1234567890123456789 as …800."""
+    channel = 1234567890123456789
+
+    @needs_approval
+    def post(to: list[int], limit: int) -> str:
+        DONE.append((to, limit))
+        return "posted"
+
+    async def agent(turn):
+        await turn.say(await turn.call(post, to=[channel, 2**53 - 1], limit=-5))
+
+    execute(agent)
+    row = open_request()
+    shown = {"to": [str(channel), 2**53 - 1], "limit": -5}
+    (asked,) = [event for event in frames(thread) if event["type"] == "input_requested"]
+    assert (asked["parameters"], asked["editable"]) == (shown, False)
+    with pytest.raises(ProtocolError, match="cannot be edited"):
+        accept(alice, row.id, parameters={"to": [1234567890123456800], "limit": -5})
+    accept(alice, row.id, parameters=shown)
+    execute(agent)
+    (resolved,) = [event for event in frames(thread) if event["type"] == "input_resolved"]
+    assert (resolved["parameters"], resolved["edited"]) == (shown, False)
+    assert (text(thread), DONE) == ("posted", [([channel, 2**53 - 1], -5)])
 
 
 def test_edited_parameters_are_checked_by_the_schema_of_the_continuation(alice, thread):

@@ -94,7 +94,8 @@ def _resolution(given: Answer, decider: Decider, row: InputRequest) -> Resolutio
         raise _invalid("parameters", "is not asked for")
     if row.kind == InputRequest.FORM:
         content = forms.form_answer(row.schema or {}, given.content)
-    if row.kind == InputRequest.APPROVAL and given.parameters is not None and given.parameters != row.parameters:
+    proposed = (None, row.parameters, protocol.shown_parameters(row.parameters))
+    if row.kind == InputRequest.APPROVAL and given.parameters not in proposed:
         edited = _edited(given.parameters, row)
     if given.remember and not may_remember(row):
         raise _invalid("remember", "is not possible for this request")
