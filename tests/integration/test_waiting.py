@@ -369,7 +369,7 @@ def test_an_approved_tool_runs_with_the_edited_parameters(alice, thread):
 
 
 def test_parameters_with_more_digits_than_clients_read_are_shown_as_text_and_run_as_they_are(alice, thread):
-    """For example the id of a channel or of a message: JavaScript reads 1234567890123456789 as …800."""
+    """JavaScript reads 1234567890123456789, e.g. the id of a channel, as 1234567890123456800."""
     channel = 1234567890123456789
 
     @needs_approval
