@@ -189,7 +189,8 @@ def test_a_last_attempt_in_a_process_of_its_own_is_counted_too(watched, alice, m
     watched.workers.remove(other)
     gate.touch()
     assert socket.answer(run)["final_response"] == "before after 2"
-    sent = [event["type"] for event in socket.got if event.get("run_id") == run and event.get("attempt") == 2]
+    events = [frame for frame in socket.got if frame.get("run_id") == run and "seq" in frame]
+    sent = [event["type"] for event in events if event.get("attempt") == 2]
     moved("netra_claims_total", 1, agent="gated", reason="worker_lost")
     moved("netra_runs_ended_total", 1, agent="gated", status=Run.COMPLETED)
     moved("netra_run_seconds_count", 1, agent="gated")
