@@ -23,7 +23,7 @@ from agents.worker.registry import Agent, described
 from agents.worker.unserved import UnservedAgents
 from chat import runs
 from chat.accounts import notifications
-from chat.db import sql
+from chat.db import search, sql
 from chat.db.access import from_database, in_database
 from chat.exposition import MetricsFile, WorkerRegistry
 from chat.models import Worker as WorkerRow
@@ -33,7 +33,7 @@ from chat.runs import ClaimedRun, retention
 log = logging.getLogger("netra.worker")
 REVOKE_TIMEOUT = 5  # seconds for an agent to end after its run was revoked, before another run gets its slot
 SHUTDOWN_STEP_TIMEOUT = 2  # seconds for each database access of a shutdown: a database that hangs must not block it
-COMPACT_PERIOD = 60.0  # seconds between two looks for old runs whose deltas can be joined
+COMPACT_PERIOD = 60.0  # seconds between two looks for old runs whose deltas can be joined, and for parts of the index
 COMPACT_PAUSE = 0.05  # seconds between two of them: events are written in between
 CHECKPOINT_PERIOD = 0.25  # seconds between two checkpoints of SQLite: the next commit pays for what they leave
 
@@ -156,11 +156,14 @@ class Worker:
             pass
 
     async def compact(self) -> None:
-        """Join the deltas of all runs that ended NETRA_COMPACT_DAYS ago, run by run."""
+        """Join the deltas of all runs that ended NETRA_COMPACT_DAYS ago, run by run, and merge the search's index."""
+        if self._only is not None:
+            return
         keep = timedelta(days=settings.NETRA_COMPACT_DAYS)
-        if keep and self._only is None:
-            while await in_database(retention.compact, keep):  # noqa: ASYNC110 events are written meanwhile
-                await asyncio.sleep(COMPACT_PAUSE)
+        while bool(keep) and await in_database(retention.compact, keep):  # noqa: ASYNC110 events are written meanwhile
+            await asyncio.sleep(COMPACT_PAUSE)
+        while await in_database(search.merge):  # noqa: ASYNC110 here, too
+            await asyncio.sleep(COMPACT_PAUSE)
 
     @staticmethod
     async def _repeat(period: float, work: Callable[[], Awaitable[object]]) -> None:

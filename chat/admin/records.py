@@ -57,7 +57,7 @@ class MessageAdmin(ReadOnly):
     list_select_related = ("thread",)
     list_filter = ("role",)
     ids = ("id", "thread_id", "run_id")
-    search_fields = ("content__contains_folded",)
+    search_fields = ("text__folded__holds",)
     ordering = ("-created_at",)
 
     @admin.display(description="content")

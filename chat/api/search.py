@@ -7,9 +7,10 @@ from operator import and_, or_
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, UUIDField
 
-from chat.models import Message, Thread
+from chat.db.search import candidates
+from chat.models import Message, MessageText, Thread
 
 MAX_WORDS = 8  # each looks through all messages of the user; what follows them counts as one with the last
 BEFORE_CHARACTERS, AFTER_CHARACTERS = 40, 120  # shown of a message around the first word in it
@@ -23,12 +24,22 @@ def words_of(query: str) -> list[str]:
 
 def holding(threads: QuerySet[Thread], words: Sequence[str]) -> QuerySet[Thread]:
     """Return those of the threads that have each word in their title or in one of their messages."""
-    return threads.filter(reduce(and_, (Q(title__contains_folded=word) | Exists(_saying([word])) for word in words)))
+    return threads.filter(reduce(and_, (Q(title__contains_folded=word) | _saying(word) for word in words)))
+
+
+def _saying(word: str) -> Q | Exists:
+    """Return the condition that a thread has the word in one of its messages."""
+    texts, ids = MessageText.objects.filter(folded__holds=word), candidates(word)
+    if ids is None:
+        return Exists(texts.filter(thread=OuterRef("pk")))
+    return Q(pk__in=texts.filter(pk__in=ids).values("thread"))
 
 
 def matches(ids: Iterable[UUID], words: Sequence[str]) -> dict[UUID, dict[str, Any]]:
     """Return for each of the threads its newest message with one of the words, cut to what stands around it."""
-    newest = Subquery(_saying(words).order_by("-seq").values("pk")[:1])
+    held = reduce(or_, (Q(folded__holds=word) for word in words))
+    texts = MessageText.objects.filter(held, thread=OuterRef("pk")).order_by("-message__seq")
+    newest = Subquery(texts.values("message")[:1], output_field=UUIDField())
     found = dict(Thread.objects.filter(pk__in=ids).annotate(found=newest).values_list("found", "pk"))
     messages = Message.objects.filter(pk__in=[pk for pk in found if pk]).values_list("pk", "content")
     return {found[pk]: {"message_id": str(pk), **excerpt(content, words)} for pk, content in messages}
@@ -49,9 +60,3 @@ def excerpt(content: str, words: Sequence[str]) -> dict[str, str]:
         "text": line[start:end],
         "after": f"{after}…" if len(line) > end + AFTER_CHARACTERS else after,
     }
-
-
-def _saying(words: Sequence[str]) -> QuerySet[Message]:
-    """Return the messages of the outer query's thread that hold one of the words."""
-    held = reduce(or_, (Q(content__contains_folded=word) for word in words))
-    return Message.objects.filter(held, thread=OuterRef("pk"))

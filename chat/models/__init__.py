@@ -2,7 +2,7 @@
 
 from chat.models.accounts import AuditRecord, OwnedQuerySet, Session, User, UserManager
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
-from chat.models.threads import Attachment, Event, Message, Run, Thread, Worker, attachment_path
+from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
 __all__ = [
     "Attachment",
@@ -12,6 +12,7 @@ __all__ = [
     "InputRequest",
     "InputStep",
     "Message",
+    "MessageText",
     "OwnedQuerySet",
     "Run",
     "RunState",

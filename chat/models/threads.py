@@ -93,6 +93,21 @@ class Message(models.Model):
         return f"{self.role}: {self.content[:60]}"
 
 
+class MessageText(models.Model):
+    """A message's content as it is compared by a search (chat.db.search.fold).
+
+    A table of its own: an answer's reader loads the content once. Its index of trigrams, which the migration makes, is
+    SQLite's table chat_messageindex, and on PostgreSQL chat_messagetext_trigrams where the extension pg_trgm exists.
+    """
+
+    message = models.OneToOneField(Message, models.CASCADE, related_name="text")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
+    folded = models.TextField()
+
+    def __str__(self) -> str:
+        return self.folded[:60]
+
+
 class Run(models.Model):
     """An execution of an agent for a message.
 

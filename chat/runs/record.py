@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from chat import metrics
+from chat.db.search import fold
 from chat.db.sql import VENDOR, execute, format_id, id_parameter, insert, sql
 from chat.models import Event, Run, Thread
 from chat.realtime import channel_layer
@@ -26,11 +27,13 @@ _MESSAGE_COLUMNS = "id uuid, thread_id uuid, parent_id uuid, run_id uuid, role t
 
 def insert_messages(messages: Iterable[tuple[AnyId, AnyId, AnyId | None, AnyId | None, str, str, int]]) -> None:
     """Insert messages whose events are written: (id, thread, parent, run, role, content, seq)."""
-    rows = [
-        (*(id and id_parameter(id) for id in (message, thread, parent, run)), role, content, seq)
-        for message, thread, parent, run, role, content, seq in messages
-    ]
+    rows, texts = [], []
+    for message, thread, parent, run, role, content, seq in messages:
+        ids = [id and id_parameter(id) for id in (message, thread, parent, run)]
+        rows.append((*ids, role, content, seq))
+        texts.append((*ids[:2], fold(content)))
     insert("chat_message", _MESSAGE_COLUMNS, rows)
+    insert("chat_messagetext", "message_id uuid, thread_id uuid, folded text", texts)
 
 
 def after_commit(count: Callable[..., None], *of: Any) -> None:

@@ -12,6 +12,7 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, 
 from django.db.models.functions import Now
 
 from chat import protocol
+from chat.db import search
 from chat.models import Attachment, Event, Grant, InputRequest, Message, Run, Thread, User
 from chat.runs import cancel
 
@@ -30,11 +31,15 @@ def prune(keep: timedelta) -> Iterator[int]:
     full = Q(Exists(Message.objects.filter(thread=OuterRef("pk")))) | ~Q(title="")
     gone = Q(deleted_at__isnull=False, deleted_at__lt=before) & full
     threads = Thread.objects.annotate(first=Subquery(first), gone=ExpressionWrapper(gone, BooleanField()))
+    any_empty = False
     for thread_id, empty in _paged(threads.filter(Q(first__lt=before) | gone).values_list("id", "gone")):
         while deleted := _prune(thread_id, timedelta() if empty else keep):
             yield deleted
         if empty:
             _empty(thread_id)
+            any_empty = True
+    if any_empty:
+        search.purge()
 
 
 def _paged(rows: QuerySet[Any, tuple[uuid.UUID, bool]]) -> Iterator[tuple[uuid.UUID, bool]]:
@@ -129,3 +134,4 @@ def erase(user: User) -> None:
         while _prune(thread_id, timedelta()):
             pass
     user.delete()
+    search.purge()

@@ -17,12 +17,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session as DjangoSession
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models.functions import Now
 
 from agents.worker.worker import Worker
 from chat import protocol, runs
 from chat.accounts import sessions, tokens
-from chat.models import Attachment, AuditRecord, Event, Grant, InputRequest, Message, Run, Thread, User
+from chat.models import Attachment, AuditRecord, Event, Grant, InputRequest, Message, MessageText, Run, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import event_log, retention
 from tests.factories import (
@@ -275,6 +276,24 @@ def test_compact_in_a_worker_takes_runs_that_ended_compact_days_ago(alice, setti
     assert Run.objects.filter(compacted=False).count() == left
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL tells of its list in an extension only")
+@pytest.mark.django_db(transaction=True)
+def test_compact_in_a_worker_merges_what_writes_added_to_the_index(alice):
+    def parts():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(DISTINCT segid) FROM chat_messageindex_idx")
+            return cursor.fetchone()[0]
+
+    thread = answered(alice)
+    before = parts()
+    for number in range(20):
+        runs.insert_messages([(uuid.uuid4(), thread, None, None, "user", f"number {number}", 100 + number)])
+    assert parts() == before + 20
+    asyncio.run(Worker({}, 1).compact())
+    assert parts() < 5
+    assert MessageText.objects.filter(folded__holds="number").count() == 20
+
+
 def test_compact_is_not_seen_by_rest_and_export(alice):
     thread = spoken(alice)
     caller = client(alice)
@@ -441,6 +460,33 @@ def test_erase_user_leaves_only_the_audit_record(much, bob, media_folder, on_com
         for row in model._default_manager.values():
             assert alice.email not in str(row), f"{model._meta.label} names who was erased"
     assert len(types(of_bob)) == 4
+
+
+def index_of_texts():
+    """The bytes of SQLite's index; none on PostgreSQL, whose index has no entry without a row."""
+    if connection.vendor != "sqlite":
+        return b""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO chat_messageindex(chat_messageindex, rank) VALUES ('integrity-check', 1)")
+        cursor.execute("SELECT block FROM chat_messageindex_data")
+        return b"".join(block for (block,) in cursor.fetchall())
+
+
+@pytest.mark.parametrize("way", ["thread", "user"])
+def test_of_a_deleted_text_nothing_stays_in_the_index_of_the_search(alice, bob, way):
+    answered(bob, "stays")
+    thread = answered(alice, "的價格表")
+    secret = "表".encode()  # one sign, whole in the index: no other trigram begins like those that have it
+    assert MessageText.objects.filter(folded__holds="價格表").count() == 2
+    assert connection.vendor != "sqlite" or secret in index_of_texts()
+    if way == "user":
+        erase(alice)
+    else:
+        runs.delete(alice.id, thread)
+        Thread.objects.filter(id=thread).update(deleted_at=Now() - OLD)
+        prune()
+    assert secret not in index_of_texts()
+    assert set(MessageText.objects.values_list("thread__user", flat=True)) == {bob.pk}
 
 
 def test_who_was_erased_is_not_named_as_the_decider_for_others(alice, bob):

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import math
 import socket
+import uuid
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -19,7 +20,6 @@ from agents.toolbox.prices import model_price
 from agents.toolbox.threads import thread_search_for
 from agents.toolbox.web import web_fetch_for
 from chat import runs
-from chat.models import Message as Stored
 from chat.models import Thread, User
 from tests.internet import PUBLIC, Internet, page
 from tests.site import WAIT_TIMEOUT
@@ -151,7 +151,7 @@ def test_an_unknown_model_is_said_to_be_with_the_nearest() -> None:
 
 def said(user: User, content: str, title: str = "", seq: int = 1, **thread: Any) -> Thread:
     kept = Thread.objects.create(user=user, agent="echo", title=title, **thread)
-    Stored.objects.create(thread=kept, role="user", content=content, seq=seq)
+    runs.insert_messages([(uuid.uuid4(), kept.pk, None, None, "user", content, seq)])
     return kept
 
 
