@@ -5,6 +5,7 @@ servers and clients of models ("issues").
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,6 +152,15 @@ SHAPES = [
     Row("data in lines", "".join(f"data: {line}\n" for line in json.dumps(texts("All")[0], indent=1).split("\n"))
         .encode() + b"\n" + chat(""), "All", source="docs: WHATWG"),
     Row("other fields", b"retry: 100\nid: 1\nevent: message\n" + chat("All"), "All"),
+    Row("comments after an id", chat("A", "ll").replace(b"data: ", b": ping\n\nid: 1\ndata: "), "All",
+        source="issues: openai-python 2722"),
+    Row("events of an id or a retry only", b"retry: 3000\n\nid: 1\n\n"
+        + chat("A", "ll").replace(b"\n\n", b"\n\nid: 2\n\n"), "All", source="issues: openai-python 3833"),
+    Row("events without data", b"event: ping\n\n"
+        + chat("A", "ll").replace(b"\n\n", b"\n\ndata:\n\ndata: \n\ndata\n\n"), "All",
+        source="issues: hermes-agent 111887"),
+    Row("an event named after its data", chat("A", "ll").replace(b"\n\n", b"\nevent: message\n\n"), "All",
+        source="docs: WHATWG"),
     Row("half a character in a chunk", lines('{"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}',
         '{"choices":[{"index":0,"delta":{"content":"\\ude80!"}}]}', chunk({}, "stop")) + DONE, "🚀!"),
     Row("half a character and no other", lines('{"choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}',
@@ -468,6 +478,11 @@ OTHER = [
         f"Half{CUT}the model's provider is out of order. Try again in a while.*", wire="anthropic", again=True,
         source="docs"),
     Row("overloaded at once", failing(OVER), fails="model_down", wire="anthropic", again=True, source="docs"),
+    Row("carriage returns byte by byte", sends(anthropic("Hello").replace(b"\n", b"\r\n"), size=1), "Hello",
+        wire="anthropic"),
+    Row("events without data", b": hi\n\nid: 1\n\nevent: ping\n\n" + anthropic("Hello"), "Hello", wire="anthropic"),
+    Row("events named after their data", re.sub(rb"(event: .*\n)(data: .*\n)", rb"\2\1", anthropic("Hello")), "Hello",
+        wire="anthropic", source="docs: WHATWG"),
     Row("a ping", b'event: ping\ndata: {"type": "ping"}\n\n' + anthropic("Hello"), "Hello", wire="anthropic",
         source="docs"),
     Row("thinking", anthropic(({"type": "thinking", "thinking": "", "signature": ""}, [

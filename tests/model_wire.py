@@ -11,16 +11,22 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
 
 
 def sends(
-    body: bytes, *, status: int = 200, kind: str = "text/event-stream", cut: bool = False, **headers: str
+    body: bytes,
+    *,
+    status: int = 200,
+    kind: str = "text/event-stream",
+    cut: bool = False,
+    size: int = 2**20,
+    **headers: str,
 ) -> Reply:
-    """A reply of these bytes, which ends as a whole body does, or with `cut` as a connection that breaks."""
+    """A reply of these bytes, in chunks of a size, which ends as a whole body does, or with `cut` breaks."""
 
     async def reply(exchange: Exchange) -> None:
         extra = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         head = [f"HTTP/1.1 {status} x", f"content-type: {kind}", "transfer-encoding: chunked", "connection: close"]
         exchange.writer.write("\r\n".join([*head, *extra, "", ""]).encode())
-        if body:
-            exchange.writer.write(f"{len(body):x}\r\n".encode() + body + b"\r\n")
+        for chunk in (body[at : at + size] for at in range(0, len(body), size)):
+            exchange.writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
         if not cut:
             exchange.writer.write(b"0\r\n\r\n")
         await exchange.writer.drain()

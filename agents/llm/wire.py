@@ -16,7 +16,6 @@ import httpx2
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # the providers' clients would drop the event behind it
 _DELTA = re.compile(rb'"delta"\s*:\s*\{')
-_ENDS = (b"\n", b"\r")
 
 
 @cache
@@ -61,32 +60,58 @@ def _status(error: Any) -> int:
 
 
 class _Readable(httpx2.AsyncByteStream):
-    """A stream of lines that the providers' clients can read, without the mark at its begin."""
+    """A stream of lines that the providers' clients can read, without the mark at its begin.
+
+    The clients fail at an event without data, which gateways send to keep a connection open: `data:`, `event: ping`,
+    `retry: 3000`, or after an `id` any comment.
+    """
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
+        self._event = b""  # the field of this name in the event under way
+        self._has_data = False  # the event under way
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held: list[bytes] = []
-        is_first = True
+        is_first, ends_in_return = True, False
         async for piece in self._stream:
-            lines = piece.splitlines(keepends=True)
-            if held and lines:
-                held.append(lines.pop(0))
-                if not held[-1].endswith(_ENDS):
-                    continue
-                lines.insert(0, b"".join(held))
-            held = [] if not lines or lines[-1].endswith(_ENDS) else [lines.pop()]
-            if lines:
-                if is_first:
-                    lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
-                    is_first = False
-                yield b"".join(map(_line, lines))
-        if held:
-            yield _line(b"".join(held).removeprefix(_BYTE_ORDER_MARK if is_first else b""))
+            if ends_in_return:  # the end of a line may come in two pieces
+                piece = piece.removeprefix(b"\n")
+            ends_in_return = piece.endswith(b"\r")
+            held.append(piece)
+            if b"\n" not in piece and b"\r" not in piece:
+                continue
+            lines = b"".join(held).splitlines(keepends=True)
+            held = [] if lines[-1].endswith((b"\n", b"\r")) else [lines.pop()]
+            if is_first:
+                lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+                is_first = False
+            yield b"".join(map(self._read, lines))
+        if any(held):
+            yield self._read(b"".join(held).removeprefix(_BYTE_ORDER_MARK if is_first else b""))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    def _read(self, line: bytes) -> bytes:
+        name, colon, value = line.partition(b":")
+        match name.strip():
+            case b"event":
+                self._event = line
+            case b"id" | b"retry":
+                pass
+            case b"data":
+                if value.strip():
+                    self._has_data = True
+                    return _line(line)
+            case b"":
+                if not colon:
+                    event, has_data = self._event, self._has_data
+                    self._event, self._has_data = b"", False
+                    return event + line if has_data else line
+            case _:
+                return _line(line)
+        return b""
 
 
 def _line(line: bytes) -> bytes:
