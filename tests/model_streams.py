@@ -218,6 +218,15 @@ THOUGHTS = [
         ("It ends with ", ", I know.\n"), source="issues: llama.cpp"),
     Row("a reason in mid-stream", lines(chunk({"reasoning_content": "Hm."}, "stop"), *texts("Hi"), chunk({}, "stop"))
         + DONE, "Hi", ("Hm.",), source="issues: Open WebUI"),
+    Row("channels", chat("<|chan", "nel|>analysis<|message|>H", "m.<|e", "nd|><|start|>assistant<|channel|>fi",
+        "nal<|message|>H", "i"), "Hi", ("Hm.",), source="issues: open-webui 17428, mlx-lm 875"),
+    Row("a channel, then text", chat("<|channel|>analysis<|message|>Hm.<|end|>", "Hi"), "Hi", ("Hm.",),
+        source="issues: llama.cpp 15181"),
+    Row("a channel of text only", chat("<|start|>assistant<|channel|>final<|message|>Hi"), "Hi", source="issues: vLLM"),
+    Row("a channel that is cut", chat("<|channel|>analysis<|message|>Hm.", finish="length"), thinks=("Hm.",),
+        fails="model_length"),
+    Row("channels that are written about", chat("See <|channel|>analysis<|message|>."),
+        "See <|channel|>analysis<|message|>."),
     Row("less than", chat("<", "3 you"), "<3 you"),
     Row("a model of ollama", chat("<think>\n", "Hm.", "\n</think>\n\n", "Hi"), "Hi", ("\nHm.\n",), wire="ollama"),
 ]  # fmt: skip

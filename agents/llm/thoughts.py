@@ -8,7 +8,15 @@ Kind = Literal["text", "thought", "withdrawn"]
 Piece = tuple[Kind, str]
 
 _NAMES = ("think", "thinking", "thought", "reason", "reasoning", "seed:think")
-_TAGS = {f"<{name}>": f"</{name}>" for name in _NAMES} | {"[think]": "[/think]", "◁think▷": "◁/think▷"}
+_TAGS = {
+    **{f"<{name}>": f"</{name}>" for name in _NAMES},
+    "[think]": "[/think]",
+    "◁think▷": "◁/think▷",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel|>analysis<|message|>": "<|end|>",
+}
+# In the form of gpt-oss these stand in front of a thought, or of the text after it.
+_HEADERS = ("<|start|>assistant", "<|channel|>final<|message|>")
 _ORPHAN = "</think>"  # templates that open the tag in the prompt leave only this in the answer
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.M)
@@ -57,9 +65,13 @@ class Thoughts:
             if lower.startswith(tag):
                 self._buffer, self._close, self._thought = text[len(tag) :], close, True
                 return
+        for header in _HEADERS:
+            if lower.startswith(header):
+                self._buffer, self._thought = text[len(header) :], True
+                return
         if not text:
             self._buffer = "" if last else self._buffer
-        elif last or not any(tag.startswith(lower) for tag in _TAGS):
+        elif last or not any(tag.startswith(lower) for tag in (*_TAGS, *_HEADERS)):
             self._buffer, self._begun = text if self._thought else self._buffer, True
 
     def _in_thought(self, last: bool) -> Iterator[Piece]:
