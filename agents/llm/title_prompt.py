@@ -1,5 +1,6 @@
 """The request to the model for the title of a first exchange."""
 
+import re
 from typing import Any
 
 from pydantic_ai import Agent, UsageLimits
@@ -7,11 +8,14 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RunUsage
 
 from agents.llm.models import add, configured
+from chat.protocol import visible
 from chat.runs.titles import shortened
 
 _TIMEOUT = 20  # seconds
 _MAX_QUESTION, _MAX_ANSWER = 2000, 500  # characters in the prompt
 _MAX_TOKENS = 1000  # a model that reasons uses most of them for its thoughts
+_LABEL = re.compile(r"^\W*title\W*:", re.IGNORECASE)
+_MARKS = " \t\"'“”„«»*_`#.,{}"
 
 _INSTRUCTIONS = """\
 Below is how a conversation began. Write a title for it, as it should stand in a list of conversations: three to six \
@@ -43,5 +47,13 @@ async def title_of(message: str, answer: str, usage: dict[str, Any]) -> str:
             said = await result.get_output()
     finally:
         add(usage, spent)
-    line = next((line for line in said.splitlines() if line.strip()), "")
-    return shortened(line.strip().removeprefix("Title:").strip(" \t\"'“”„«»*_`#."))
+    return _title_in(said)
+
+
+def _title_in(said: str) -> str:
+    """Return the title in the model's text without labels, marks and JSON; "" without one that shows anything."""
+    for line in said.splitlines():
+        title = _LABEL.sub("", line).strip(_MARKS)
+        if not line.strip().startswith("```") and not title.endswith(":") and visible(title):
+            return shortened(title)
+    return ""

@@ -115,7 +115,10 @@ def test_a_title_that_a_person_gave_stays(alice: sites.User, provider: Provider,
     assert title(alice, accepted["thread_id"]) == theirs
 
 
-@pytest.mark.parametrize("reply", [refuses(401), refuses(503, **AGAIN), says(""), says(" \n "), says('"**"'), hangs])
+@pytest.mark.parametrize(
+    "reply",
+    [refuses(401), refuses(503, **AGAIN), says(""), says(" \n "), says('"**"'), says("\u200b\u2060"), hangs],
+)
 def test_a_model_that_has_no_title_costs_the_answer_nothing(alice: sites.User, provider: Provider, reply: Any) -> None:
     provider.replies.append(reply)
     socket = alice.connect()
@@ -134,6 +137,23 @@ def test_what_a_model_calls_a_title_becomes_one_short_line(alice: sites.User, pr
     (update,) = updates(socket, accepted["thread_id"])
     assert update["title"].startswith("The wal\ufffdrus")
     assert len(update["title"]) <= LENGTH
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '**Title:** "The walrus"',
+        '{"title": "The walrus"}',
+        '```json\n{\n  "title": "The walrus",\n  "emoji": ""\n}\n```',
+        "Here is a title:\n\n# The walrus",
+    ],
+)
+def test_title_in_another_form_is_its_text_only(alice: sites.User, provider: Provider, said: str) -> None:
+    provider.replies.append(says(said))
+    socket = alice.connect()
+    accepted = socket.ask("what about the walrus")
+    socket.answer(accepted["run_id"])
+    assert title(alice, accepted["thread_id"]) == "The walrus"
 
 
 def test_title_after_a_thought_is_not_the_thought(alice: sites.User, provider: Provider) -> None:
