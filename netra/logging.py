@@ -21,6 +21,7 @@ def formatter(form: str) -> Formatter:
         stdlib.add_logger_name,
         stdlib.ExtraAdder(),
         without_request,
+        without_refused_trace,
         processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     last: list[Processor]
@@ -37,6 +38,13 @@ def formatter(form: str) -> Formatter:
 def without_request(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Django gives the whole request, of which the query string would be shown: what somebody looks for."""
     event.pop("request", None)
+    return event
+
+
+def without_refused_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Django logs a traceback for each request that it refuses: any client could fill the log with them."""
+    if event["logger"].startswith("django.security."):
+        event.pop("exc_info", None)
     return event
 
 

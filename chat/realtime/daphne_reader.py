@@ -226,6 +226,14 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
             self.request_line = line
         super().lineReceived(line)
 
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802 theirs
+        """Take a header; refuse a length of more digits than Python converts."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            self.refuse()
+            return False
+
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802 theirs
         """Refuse a line that is too long."""
         self.refuse()

@@ -433,6 +433,7 @@ MALFORMED = {
     "space in a name": head("GET", "/health", "X Y: 1"),
     "underscores are dropped, brackets are not": head("GET", "/health", "X[]: 1"),
     "bad length": head("POST", "/auth/login", "Content-Length: x"),
+    "length of many digits": head("POST", "/auth/login", "Content-Length: " + "9" * 5000),
     "bad chunk": head("POST", "/auth/login", "Transfer-Encoding: chunked") + b"x\r\n",
     "path of bytes": b"GET /\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "tiny chunks": head("POST", "/auth/login", "Transfer-Encoding: chunked") + chunks(b"x" * 5000, 1),

@@ -40,6 +40,7 @@ def test_every_line_of_every_process_is_json_and_quotes_nobody(watched):
     with pytest.raises(InvalidStatus):
         watched.ws(subprotocols=["jwt-auth", f"jwt.{alice.access[:-4]}AAAA"])
     assert httpx.get(f"{watched.url}/api/threads?q={SOUGHT}", timeout=WAIT_TIMEOUT).status_code == 401
+    assert httpx.get(f"{watched.url}/login?{'&'.join('a' * 1500)}", timeout=WAIT_TIMEOUT).status_code == 422
     socket = alice.connect()
     hello = socket.hello["data"]
     answered = socket.ask(WORDS)
@@ -54,6 +55,8 @@ def test_every_line_of_every_process_is_json_and_quotes_nobody(watched):
     user = {"user_id": int(alice.id)}
     told(watched, "web", "signed_in", **user)
     told(watched, "web", "sign_in_failed", **user)
+    (refused,) = [line for line in lines(watched, "web") if line["logger"] == "django.security.TooManyFieldsSent"]
+    assert "exception" not in refused
     told(watched, "web", "socket opened", connection_id=hello["connection_id"], mode="main", **user)
     told(watched, "web", "socket closed", connection_id=hello["connection_id"], code=4401, **user)
     ids = {"run_id": answered["run_id"], "thread_id": answered["thread_id"], "agent": "echo", **user}
