@@ -51,7 +51,8 @@ def token_cost(request: Workload, model: str) -> Cost:
     batch_in = price["input"] if price["batch_input"] is None else price["batch_input"]
     batch_out = price["output"] if price["batch_output"] is None else price["batch_output"]
     plain = price["input"] * (1 - cached) + read * cached
-    batch = batch_in * (1 - cached) + min(batch_in, read) * cached
+    batch_read = read if price["batch_cache_read"] is None else price["batch_cache_read"]
+    batch = batch_in * (1 - cached) + min(batch_in, batch_read) * cached
     inputs = (request.input_tokens or 0) / 1e6 * (plain * (1 - batched) + batch * batched)
     outputs = (request.output_tokens or 0) / 1e6 * (price["output"] * (1 - batched) + batch_out * batched)
     return Cost(model, price, inputs, outputs)

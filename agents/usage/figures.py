@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, Literal, TypedDict
@@ -154,11 +155,20 @@ class Sums:
     output: float
     cached: float
     batch_cost: float
-    batch_tokens: float
     failed: int | None
     failed_cost: float
     users: int
     latency: float | None
+
+    @staticmethod
+    def of(row: Sequence[Any], failed: bool) -> "Sums":
+        """The sums of a row of the database. `failed`: the file tells which rows failed."""
+        label, rows, cost, requests, inputs, outputs, cached, batched, failures, failed_cost, users, latency = row
+        return Sums(
+            "(none)" if label is None else str(label), rows, float(cost or 0), float(requests) if requests else None,
+            float(inputs or 0), float(outputs or 0), float(cached or 0), float(batched or 0),
+            failures if failed else None, float(failed_cost or 0), users, None if latency is None else float(latency),
+        )  # fmt: skip
 
     @property
     def tokens(self) -> float:

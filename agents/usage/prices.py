@@ -54,6 +54,8 @@ class Price(TypedDict):
     cache_write: float | None
     batch_input: float | None
     batch_output: float | None
+    batch_cache_read: float | None
+    batch_cache_write: float | None
     batch_listed: bool
     flex_input: float | None
     flex_output: float | None
@@ -242,6 +244,8 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: 
         "cache_write": rates.get("cache_write_mtok"),
         "batch_input": batch.get("input_mtok"),
         "batch_output": batch.get("output_mtok"),
+        "batch_cache_read": batch.get("cache_read_mtok") if listed else None,
+        "batch_cache_write": batch.get("cache_write_mtok") if listed else None,
         "batch_listed": listed,
         "flex_input": flex["input_mtok"] if cheaper else None,
         "flex_output": flex["output_mtok"] if cheaper else None,

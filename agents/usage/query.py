@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from agents.sdk import AgentError
-from agents.usage.asked import NAMED, STATISTICS, TIMES, Metric, Query, chosen, idle, lacking
+from agents.usage.asked import NAMED, STATISTICS, TIMES, Metric, Query, calendar_period, chosen, idle, lacking
 from agents.usage.figures import (
     EFFECTS,
     FORMULAS,
@@ -28,6 +28,7 @@ from agents.usage.figures import (
 )
 from agents.usage.loaded import DIMENSIONS, Loaded
 from agents.usage.rates import FORMULA, Costs, costs_at, price_of
+from chat.usage.names import TOKENS
 
 UNPRICED = ("requests", "tokens", "input_tokens", "output_tokens", "cached", "latency", "users")
 MAX_GROUPS = 50
@@ -69,6 +70,12 @@ class Asking:
         if not counted:
             raise AgentError("No row of the file is in that choice.", code="no_rows")
         self._first, self._last, self._counted = first, last, counted
+        # Rows of whole months stand at the first day of each.
+        days = f"SELECT count(DISTINCT day), max(day(day)) FROM usage WHERE {self.where}"
+        months, latest = self._rows.ask(days, self.values)[0]
+        self._monthly = months > 1 and latest == 1
+        if self._monthly:
+            self._last = calendar_period(last, "month", 0)[1]
         metric = "on_model" if self.query.on_model else self.query.metric or "cost"
         if self._unpriced and metric not in (*UNPRICED, "on_model", "errors"):
             raise AgentError(f"{self._rows.name} has no cost and no model with a known price.", code="no_price")
@@ -102,21 +109,12 @@ class Asking:
         failed = self._rows.has("status")
         found = self._rows.ask(
             f"SELECT {label} AS label, count(*), sum({spend}), sum(requests), sum(input), sum(output), sum(cached), "
-            f"sum({spend}) FILTER (tier = 'batch'), sum(input + output) FILTER (tier = 'batch'), count_if(failed), "
+            f"sum({spend}) FILTER (tier = 'batch'), count_if(failed), "
             f"sum({spend}) FILTER (failed), count(DISTINCT user_label), {STATISTICS[self.query.statistic or 'mean']} "
             f"FROM usage WHERE {where} GROUP BY label",
             [*chosen, *values],
         )
-        return [
-            Sums(
-                label=str(row[0]) if row[0] is not None else "(none)", rows=row[1], cost=float(row[2] or 0),
-                requests=float(row[3]) if row[3] else None, input=float(row[4] or 0), output=float(row[5] or 0),
-                cached=float(row[6] or 0), batch_cost=float(row[7] or 0), batch_tokens=float(row[8] or 0),
-                failed=row[9] if failed else None, failed_cost=float(row[10] or 0), users=row[11],
-                latency=float(row[12]) if row[12] is not None else None,
-            )
-            for row in found
-        ]  # fmt: skip
+        return [Sums.of(row, failed) for row in found]
 
     def _rows_in(self, currency: str) -> tuple[str, list[Any]]:
         """The condition of rows in a currency, each of which has sums of its own, with its values."""
@@ -134,11 +132,12 @@ class Asking:
     def _value(self, one: Sums, metric: str) -> tuple[float | None, str]:
         """The metric of rows with its unit; None where the file does not tell."""
         cached = one.cached or self._rows.has("cached_tokens")
+        counted = one.tokens or any(map(self._rows.has, TOKENS))
         known: dict[str, tuple[float | None, str]] = {
             "requests": (one.requests, "requests"),
-            "tokens": (one.tokens, "tokens"),
-            "input_tokens": (one.input, "input tokens"),
-            "output_tokens": (one.output, "output tokens"),
+            "tokens": (one.tokens if counted else None, "tokens"),
+            "input_tokens": (one.input if counted else None, "input tokens"),
+            "output_tokens": (one.output if counted else None, "output tokens"),
             "users": (float(one.users) if "user" in self._rows.dimensions else None, "users"),
             "cached": (one.cached / one.input * 100 if one.input and cached else None, "%"),
             "batched": (one.batch_cost, self.currency),
@@ -166,7 +165,9 @@ class Asking:
         else:
             basis = ", at list prices" if self._basis == "list prices" else ""
             self._made.headline = f"You spent {total}{self._chosen_text}{self._period}{basis}."
-        if self.query.by == "day" and len(groups) >= 2 and not self.query.order:  # weeks at the ends are cut
+        if (
+            self.query.by == "day" and len(groups) >= 2 and not (self.query.order or self._monthly)
+        ):  # weeks at the ends are cut
             self._trend_note()
 
     @property
@@ -264,7 +265,8 @@ class Asking:
         if by in TIMES:
             if not self._first:
                 raise AgentError(f"{self._rows.name} has no dates.", code="missing_column")
-            if by == "hour" and not self._has_clock():
+            clock = "SELECT count(DISTINCT CAST(moment AS TIME)) FROM usage"
+            if by == "hour" and self._rows.ask(clock)[0][0] < 2:
                 raise AgentError(f"{self._rows.name} has days but no times of day.", code="missing_column")
             return f"coalesce({TIMES[by]}, '(no time)')"
         if by not in self._rows.dimensions:
@@ -272,10 +274,6 @@ class Asking:
         if by == "model":
             return "coalesce(model, sku, charge, '(none)')"
         return f"coalesce(CAST({DIMENSIONS[by]} AS VARCHAR), '(none)')"
-
-    def _has_clock(self) -> bool:
-        clock = "SELECT count(DISTINCT CAST(moment AS TIME)) FROM usage WHERE moment IS NOT NULL"
-        return bool(self._rows.ask(clock)[0][0] > 1)
 
     def _beside(self, metric: Metric) -> None:
         """A second figure that was asked for, as a note."""
@@ -379,6 +377,8 @@ class Asking:
             self._made.notes.append(f"A {by} of the later half costs {share} {word} than one of the earlier half.")
 
     def _forecast(self) -> None:
+        if self._monthly:
+            raise AgentError(f"A forecast needs days; the rows of {self._rows.name} are of whole months.", "too_few")
         days, values = self._daily()
         # The first and the last day may be incomplete.
         whole = values[1:-1][-90:] if len(values) > NEEDED_DAYS + 2 else values
@@ -401,7 +401,7 @@ class Asking:
 
     def _change(self) -> None:
         days, _ = self._daily()
-        before, after = two_periods(days[0], days[-1])
+        before, after = two_periods(days[0], self._last if self._monthly else days[-1])
         sums: list[dict[str, Sums]] = []
         groups: list[dict[str, Sums]] = []
         for first, last in (before, after):

@@ -121,12 +121,13 @@ def _tier(now: Price, tier: str, prompt_tokens: int) -> Price | None:
         return tier_price(now["model"], prompt_tokens, datetime.now(UTC), tier)
     if tier == "batch" and now["batch_input"] is not None and now["batch_output"] is not None:
         _, _, cached, written = _costs(now)
+        read, write = now["batch_cache_read"], now["batch_cache_write"]
         return {
             **now,
             "input": now["batch_input"],
             "output": now["batch_output"],
-            "cache_read": min(now["batch_input"], cached),
-            "cache_write": written * now["batch_input"] / now["input"],
+            "cache_read": min(now["batch_input"], cached) if read is None else read,
+            "cache_write": written * now["batch_input"] / now["input"] if write is None else write,
         }
     return None
 

@@ -320,6 +320,8 @@ def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
     if not all(is_on_the_hour(cell) for column in times for cell in column):
         return False
     tokens = cells("input_tokens", "uncached_tokens", "output_tokens")
+    if times and not tokens:  # a day, a model and a cost
+        return True
     sizes = sorted(sum(number(cell, decimal) or 0 for cell in row) for row in zip(*tokens, strict=True))
     if sizes and sizes[len(sizes) // 2] > _LONG_REQUEST:
         return True

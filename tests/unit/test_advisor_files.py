@@ -174,7 +174,7 @@ def test_a_change_is_split_into_volume_mix_and_price(usage: Any) -> None:
 
 
 sums = st.builds(
-    lambda cost, tokens: Sums("m", 1, cost, None, tokens, 0, 0, 0, 0, None, 0, 0, None),
+    lambda cost, tokens: Sums("m", 1, cost, None, tokens, 0, 0, 0, None, 0, 0, None),
     st.floats(0.01, 1e6),
     st.floats(1, 1e12),
 )
@@ -617,3 +617,28 @@ def test_a_file_of_25_mebibytes_is_answered() -> None:
     left = rest.count(b"\n")
     total = sum(map(list_price, BLOCK)) * times + sum(map(list_price, BLOCK[:left]))
     assert results(sink, "query_files")[0]["figures"][0]["value"] == close(total)
+
+
+# Figures that rows do not bear
+
+DAYS = "date,model,cost_usd\n2026-11-01,gpt-4o,6.75\n2026-11-02,gpt-4o,4.75\n"
+MONTHS = "Modell;Jan 26;Feb 26;Mär 26\ngpt-4o;1.234,56;987,10;1.050,00\no3;310,00;295,50;402,25\n"
+
+
+@pytest.mark.parametrize(
+    "question", ["how many tokens", "output tokens by model", "how many requests", "cost per request"]
+)
+@pytest.mark.parametrize("data", [DAYS, MONTHS])
+def test_file_with_costs_only_tells_neither_tokens_nor_requests(question: str, data: str) -> None:
+    said, _, _ = ask(question, File(data))
+    assert "does not tell that" in said
+    assert "**" not in lead(said)
+
+
+def test_rows_of_months_are_compared_as_months_and_give_no_forecast_of_days() -> None:
+    said, _, _ = ask("what changed?", File(MONTHS))
+    assert "**$169.65 more**: $1,452 from 2026-03-01 to 2026-03-31, $1,283 from 2026-02-01" in lead(said)
+    assert "are of whole months" in ask("forecast", File(MONTHS))[0]
+    said, _, _ = ask("spend by day", File(MONTHS))
+    assert "2026-01-01 to 2026-03-31" in lead(said)
+    assert "later half" not in said

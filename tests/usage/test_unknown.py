@@ -233,6 +233,20 @@ def test_load_of_json_of_a_strange_shape_says_so(data: bytes) -> None:
     assert raised.value.code == "no_usage_data"
 
 
+def test_load_of_an_invoice_counts_no_total_due() -> None:
+    data = table(
+        ["Description", "Model", "Quantity", "Amount"],
+        ["input", "gpt-4o", "120", "300.00"], ["output", "gpt-4o", "20", "200.00"],
+        ["Subtotal", "", "", "500.00"], ["Total due", "", "", "500.00"],
+    )  # fmt: skip
+    proposal = recognise(data, "a.csv").proposal
+    assert proposal is not None
+    columns = {"Model": "model", "Amount": "cost"}
+    found = load([File(data, "a.csv")], {proposal["header"]: {"columns": columns, "row": "sum", "currency": "USD"}})
+    assert found.ask("SELECT sum(cost) FROM usage") == [(500.0,)]
+    found.close()
+
+
 def test_load_takes_formulas_and_orders_as_text() -> None:
     order = "=HYPERLINK(1)"
     data = table(["date", "model", "input_tokens", "cost_usd", "team"], ["2026-11-02", "gpt-4o", 1000, 1, order])

@@ -165,7 +165,8 @@ def _is_total(cell: str) -> bool:
 
 
 _TOTAL = re.compile(
-    r"(?:grand |sub ?|filtered |service |usage type |linked account |region )?totals?(?: general| cost)?:?|sums?|"
+    r"(?:grand |sub ?|filtered |service |usage type |linked account |region )?"
+    r"totals?(?: general| cost| due| amount| payable)?:?|(?:amount|balance) due|sums?|"
     r"summen?|gesamt(?:summe|betrag)?|zwischensumme|total(?:e|en)?|sous-total|suma|somma|合計|总计|總計|合计|итого"
 )
 
