@@ -13,7 +13,9 @@ const FILE = `${ROOT}chat/pages/static/chat/net/frames.d.ts`;
 const SCHEMAS = "import json; from chat.protocol import json_schemas; print(json.dumps(json_schemas()))";
 const TYPED = ["type", "anyOf", "oneOf", "$ref", "const", "enum"];
 
-const definitions = JSON.parse(execFileSync(`${ROOT}.venv/bin/python`, ["-c", SCHEMAS], { cwd: ROOT, encoding: "utf8" }));
+const definitions = JSON.parse(
+  execFileSync(`${ROOT}.venv/bin/python`, ["-c", SCHEMAS], { cwd: ROOT, encoding: "utf8" }),
+);
 for (const { properties = {} } of Object.values(definitions)) {
   for (const property of Object.values(properties)) {
     if (!TYPED.some((name) => name in property)) property.tsType = "unknown"; // it would become an object

@@ -65,7 +65,10 @@ test("requests wait in the order in which they expire, without those that anothe
     inputOf(row("of another", { four_eyes: true, expires_at: "2026-12-02T10:00:00Z" }), false),
   );
   assert.deepEqual(ids(state), ["soon", "of another", "late"]);
-  assert.deepEqual([...state.inputs.values()].filter((input) => !isMine(input)).map(({ id }) => id), ["seen by two", "of a group"]);
+  assert.deepEqual(
+    [...state.inputs.values()].filter((input) => !isMine(input)).map(({ id }) => id),
+    ["seen by two", "of a group"],
+  );
 });
 
 test("a request that the log resolves has its decision, and a list read before that does not open it again", () => {
@@ -83,7 +86,13 @@ test("a request of another person is over once the list says so, and so is the a
   const answer = { request_id: "a", action: "accept" };
   const sent = reduce(listed(other), { type: "answer_given", answer });
   assert.equal(sent.answers.size, 1);
-  const over = row("a", { status: "declined", comment: "no", resolved_by: { name: "Eve" }, resolved_at: "2026-11-30T11:00:00Z", via: "rest" });
+  const over = row("a", {
+    status: "declined",
+    comment: "no",
+    resolved_by: { name: "Eve" },
+    resolved_at: "2026-11-30T11:00:00Z",
+    via: "rest",
+  });
   const state = reduce(sent, { type: "inputs_listed", inputs: [inputOf(over, false)] });
   assert.equal(state.answers.size, 0);
   assert.deepEqual(ids(state), []);
@@ -113,7 +122,11 @@ test("without its additions a difference is the old text, without its removals t
   for (const before of texts) {
     for (const after of texts) {
       const spans = difference(before, after);
-      const joined = (without) => spans.filter(({ kind }) => kind !== without).map(({ text }) => text).join("");
+      const joined = (without) =>
+        spans
+          .filter(({ kind }) => kind !== without)
+          .map(({ text }) => text)
+          .join("");
       assert.deepEqual([joined("added"), joined("removed")], [before, after]);
     }
   }
@@ -126,7 +139,9 @@ test("a difference names the words that changed, and equal text far from them is
     { kind: "added", text: "Carol" },
     { kind: "same", text: " today" },
   ]);
-  const [start, , , end] = excerpt(difference(`${"a ".repeat(200)}Bob${" b".repeat(200)}`, `${"a ".repeat(200)}Eve${" b".repeat(200)}`));
+  const [start, , , end] = excerpt(
+    difference(`${"a ".repeat(200)}Bob${" b".repeat(200)}`, `${"a ".repeat(200)}Eve${" b".repeat(200)}`),
+  );
   assert.match(start.text, /^…[a ]{60}$/);
   assert.match(end.text, /^[b ]{60}…$/);
 });

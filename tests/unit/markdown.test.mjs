@@ -64,7 +64,10 @@ test("words in nested quotes and lists are all there, however deep they stand", 
   const next = random(2);
   for (let round = 0; round < 200; round += 1) {
     const lines = Array.from({ length: 8 }, (_, at) => {
-      const markers = Array.from({ length: next() * 90 }, () => ["> ", ">", "- ", "1. ", "**", "*"][Math.floor(next() * 6)]);
+      const markers = Array.from(
+        { length: next() * 90 },
+        () => ["> ", ">", "- ", "1. ", "**", "*"][Math.floor(next() * 6)],
+      );
       return `${markers.join("")}word${at}`;
     });
     const made = words(whole(lines.join(next() < 0.5 ? "\n" : "\n\n")));
@@ -90,7 +93,10 @@ test("a block that is read alone is the block that is read with the others", () 
 
 test("what Markdown is for: headings, lists, tasks, tables, code, links, formulas", () => {
   const made = (/** @type {string} */ text) => whole(text).replaceAll("\n", "");
-  assert.equal(made("# a\n\nb **c** *d* ~~e~~ `f`\ng"), "<h1>a</h1><p>b <strong>c</strong> <em>d</em> <s>e</s> <code>f</code><br>g</p>");
+  assert.equal(
+    made("# a\n\nb **c** *d* ~~e~~ `f`\ng"),
+    "<h1>a</h1><p>b <strong>c</strong> <em>d</em> <s>e</s> <code>f</code><br>g</p>",
+  );
   assert.equal(made("- [ ] a\n- [x] b\n- [y] c"), "<ul><li>☐ a</li><li>☑ b</li><li>[y] c</li></ul>");
   assert.equal(made("3. a\n4. b"), '<ol start="3"><li>a</li><li>b</li></ol>');
   assert.equal(
@@ -98,10 +104,16 @@ test("what Markdown is for: headings, lists, tasks, tables, code, links, formula
     '<table><thead><tr><th>a</th><th align="right">b</th></tr></thead><tbody><tr><td>c<br>d</td><td align="right">e</td></tr></tbody></table>',
   );
   assert.equal(made("```js\na < b\n```"), '<pre><code class="language-js">a &lt; b</code></pre>');
-  assert.equal(made("[a](https://b.c) https://d.e/f x@y.zz README.md //g"), '<p><a href="https://b.c">a</a> <a href="https://d.e/f">https://d.e/f</a> <a href="mailto:x@y.zz">x@y.zz</a> README.md //g</p>');
+  assert.equal(
+    made("[a](https://b.c) https://d.e/f x@y.zz README.md //g"),
+    '<p><a href="https://b.c">a</a> <a href="https://d.e/f">https://d.e/f</a> <a href="mailto:x@y.zz">x@y.zz</a> README.md //g</p>',
+  );
   assert.equal(made('![a "b](https://c.d/e.png)'), '<p><a href="https://c.d/e.png">a &quot;b</a></p>');
   assert.equal(made("<script>a</script> <b>c</b>"), "<p>&lt;script&gt;a&lt;/script&gt; &lt;b&gt;c&lt;/b&gt;</p>");
-  assert.equal(made("$5 and $10, $x^2$, \\(a\\)"), '<p>$5 and $10, <code class="math">x^2</code>, <code class="math">a</code></p>');
+  assert.equal(
+    made("$5 and $10, $x^2$, \\(a\\)"),
+    '<p>$5 and $10, <code class="math">x^2</code>, <code class="math">a</code></p>',
+  );
   assert.equal(made("> \\[\n> a_1\n> \\]"), '<blockquote><p><code class="math display">a_1</code></p></blockquote>');
 });
 
@@ -119,7 +131,11 @@ const ADDRESSES = [
 
 test("an address without a scheme is a link where it is one for certain", () => {
   for (const [text, links] of ADDRESSES) {
-    assert.deepEqual([...whole(text).matchAll(/href="([^"]*)"/g)].map(([, link]) => link), links, text);
+    assert.deepEqual(
+      [...whole(text).matchAll(/href="([^"]*)"/g)].map(([, link]) => link),
+      links,
+      text,
+    );
   }
 });
 
@@ -152,10 +168,15 @@ test("tags that Markdown has no sign for are obeyed around plain text, others ar
 });
 
 test("footnotes are numbers above the line, with their texts in small print", () => {
-  const made = whole("A claim[^1] and more[^12].\n\n[^1]: Its *source*\ngoes on\n[^12]: https://example.com/a\n\nafter");
+  const made = whole(
+    "A claim[^1] and more[^12].\n\n[^1]: Its *source*\ngoes on\n[^12]: https://example.com/a\n\nafter",
+  );
   assert.match(made, /^<p>A claim<sup>1<\/sup> and more<sup>12<\/sup>\.<\/p>/);
   assert.match(made, /<p>\s*<small><sup>1<\/sup> Its <em>source<\/em><br>\s*goes on<\/small>\s*<\/p>/);
-  assert.match(made, /<p>\s*<small><sup>12<\/sup> <a href="https:\/\/example.com\/a">[^<]*<\/a><\/small>\s*<\/p>\s*<p>after/);
+  assert.match(
+    made,
+    /<p>\s*<small><sup>12<\/sup> <a href="https:\/\/example.com\/a">[^<]*<\/a><\/small>\s*<\/p>\s*<p>after/,
+  );
   assert.equal(whole("[^a] is a class, [^1](https://e.example) a link").trim().match(/<sup>/g), null);
   assert.equal(whole("`[^1]`").trim(), "<p><code>[^1]</code></p>");
 });

@@ -534,7 +534,12 @@ test("only a run that was cancelled behind another counts as taken out", () => {
 
 test("a run that an administrator stopped is told from one that its user stopped", () => {
   const end = (/** @type {object} */ more) =>
-    run(play(log([asked("a", "one"), started("a"), ["agent_cancelled", "a", "advisor", { status: "cancelled", ...more }]])), "a");
+    run(
+      play(
+        log([asked("a", "one"), started("a"), ["agent_cancelled", "a", "advisor", { status: "cancelled", ...more }]]),
+      ),
+      "a",
+    );
   assert.equal(end({ stopped_by: "administrator" }).stopped_by, "administrator");
   assert.equal(end({}).stopped_by, null);
 });
@@ -707,18 +712,43 @@ test("live text of another attempt, of a run that is not known or of a thread th
 // ---- Thoughts that grow ----
 
 const THOUGHT = "Hm 🤔 so";
-const thought = (id, text, fields) => ["agent_thinking", "a", "advisor", { reasoning: text, thought_id: id, ...fields }];
-const thinking = (id, from, to, attempt = 1) => ({ ...live(1, 0, 0), type: "live_thinking", thought_id: id, attempt,
-  offset: from, delta: THOUGHT.slice(from, to) });
+const thought = (id, text, fields) => [
+  "agent_thinking",
+  "a",
+  "advisor",
+  { reasoning: text, thought_id: id, ...fields },
+];
+const thinking = (id, from, to, attempt = 1) => ({
+  ...live(1, 0, 0),
+  type: "live_thinking",
+  thought_id: id,
+  attempt,
+  offset: from,
+  delta: THOUGHT.slice(from, to),
+});
 const THOUGHTS = {
-  completed: log([asked("a", "?"), started("a"), thought("one", THOUGHT, { duration_ms: 900 }), delta("a", "x"),
-    thought("two", THOUGHT), done("a", "x")]),
-  restarted: log([asked("a", "?"), started("a"), ["run_restarted", "a", "advisor", { attempt: 2, reason: "worker_lost" }],
+  completed: log([
+    asked("a", "?"),
+    started("a"),
+    thought("one", THOUGHT, { duration_ms: 900 }),
+    delta("a", "x"),
+    thought("two", THOUGHT),
+    done("a", "x"),
+  ]),
+  restarted: log([
+    asked("a", "?"),
+    started("a"),
+    ["run_restarted", "a", "advisor", { attempt: 2, reason: "worker_lost" }],
     ["agent_started", "a", "advisor", { attempt: 2, task: "", status: "started", parent_agent: null }],
     ["agent_thinking", "a", "advisor", { attempt: 2, reasoning: THOUGHT, thought_id: "two" }],
-    ["agent_completed", "a", "advisor", { attempt: 2, final_response: "", duration_ms: 1, message_id: "answer-a" }]]),
-  cancelled: log([asked("a", "?"), started("a"), thought("one", THOUGHT),
-    ["agent_cancelled", "a", "advisor", { status: "cancelled" }]]),
+    ["agent_completed", "a", "advisor", { attempt: 2, final_response: "", duration_ms: 1, message_id: "answer-a" }],
+  ]),
+  cancelled: log([
+    asked("a", "?"),
+    started("a"),
+    thought("one", THOUGHT),
+    ["agent_cancelled", "a", "advisor", { status: "cancelled" }],
+  ]),
 };
 const shownThoughts = (state) => run(state, "a").thinking.map(({ from, text }) => [from, text]);
 
@@ -752,10 +782,16 @@ test("a thought is shown while it grows, once, and becomes a step with its durat
   assert.deepEqual(shownThoughts(first), [[0, "Hm 🤔"]]);
   assert.deepEqual(reduce(first, thinking("one", 2, 5)), first);
   assert.deepEqual(shownThoughts(reduce(first, thinking("one", 2, 8))), [[0, THOUGHT]]);
-  assert.deepEqual(shownThoughts(reduce(first, thinking("two", 0, 2))), [[0, "Hm 🤔"], [0, "Hm"]]);
+  assert.deepEqual(shownThoughts(reduce(first, thinking("two", 0, 2))), [
+    [0, "Hm 🤔"],
+    [0, "Hm"],
+  ]);
   const ended = reduce(first, THOUGHTS.completed[2]);
   assert.deepEqual(shownThoughts(ended), []);
-  assert.deepEqual(run(ended, "a").steps.map(({ text, duration_ms }) => [text, duration_ms]), [[THOUGHT, 900]]);
+  assert.deepEqual(
+    run(ended, "a").steps.map(({ text, duration_ms }) => [text, duration_ms]),
+    [[THOUGHT, 900]],
+  );
   assert.deepEqual(reduce(ended, thinking("one", 5, 8)), ended);
 });
 
@@ -770,8 +806,11 @@ test("a thought of another attempt, and one of a run that ends, waits or restart
   const state = reduce(play(THOUGHTS.completed.slice(0, 2)), thinking("one", 0, 2));
   assert.deepEqual(reduce(state, thinking("two", 0, 2, 2)), state);
   const begun = [asked("a", "?"), started("a")];
-  for (const next of [done("a", ""), ["run_waiting", "a", "advisor", { request_ids: [] }],
-    ["run_restarted", "a", "advisor", { attempt: 2, reason: "worker_lost" }]]) {
+  for (const next of [
+    done("a", ""),
+    ["run_waiting", "a", "advisor", { request_ids: [] }],
+    ["run_restarted", "a", "advisor", { attempt: 2, reason: "worker_lost" }],
+  ]) {
     assert.deepEqual(shownThoughts(reduce(state, log([...begun, next]).at(-1))), []);
   }
 });
@@ -823,17 +862,26 @@ const ASKED = log([
   resolved("a", "three", "expired", { resolved_by: null, via: "expiry" }),
   done("a", "Done."),
 ]);
-const given = (request_id) => ({ type: "answer_given", answer: { request_id, action: "accept", content: { value: "x" } } });
+const given = (request_id) => ({
+  type: "answer_given",
+  answer: { request_id, action: "accept", content: { value: "x" } },
+});
 const statuses = (state) => run(state, "a").requests.map(({ id, resolution }) => [id, resolution?.status ?? "open"]);
 
 test("a request is open until its resolution, and its run waits until it is resumed", () => {
   const waits = play(ASKED.slice(0, 6));
-  assert.deepEqual(statuses(waits), [["one", "open"], ["two", "open"]]);
+  assert.deepEqual(statuses(waits), [
+    ["one", "open"],
+    ["two", "open"],
+  ]);
   assert.equal(run(waits, "a").status, "waiting");
   assert.deepEqual(waits.waiting, new Set(["a"]));
   assert.equal(run(waits, "a").requests[1].parameters.n, 1);
   const answered = play(ASKED.slice(6, 7), waits);
-  assert.deepEqual(statuses(answered), [["one", "accepted"], ["two", "open"]]);
+  assert.deepEqual(statuses(answered), [
+    ["one", "accepted"],
+    ["two", "open"],
+  ]);
   assert.equal(run(answered, "a").requests[0].resolution.by, "Ann");
   assert.deepEqual(answered.waiting, new Set(["a"]));
   const again = play(ASKED.slice(7, 8), answered);
@@ -844,11 +892,18 @@ test("a request is open until its resolution, and its run waits until it is resu
 
 test("what was resolved stays resolved over a restart, with the answer", () => {
   const restarted = play(ASKED.slice(0, 13));
-  assert.deepEqual(statuses(restarted), [["one", "accepted"], ["two", "accepted"]]);
+  assert.deepEqual(statuses(restarted), [
+    ["one", "accepted"],
+    ["two", "accepted"],
+  ]);
   const two = run(restarted, "a").requests[1].resolution;
   assert.deepEqual([two.values, two.edited, two.reason], [{ n: 2 }, true, "less"]);
   const end = play(ASKED);
-  assert.deepEqual(statuses(end), [["two", "accepted"], ["one", "accepted"], ["three", "expired"]]);
+  assert.deepEqual(statuses(end), [
+    ["two", "accepted"],
+    ["one", "accepted"],
+    ["three", "expired"],
+  ]);
   assert.equal(run(end, "a").requests[2].resolution.by, null);
   assert.equal(run(end, "a").status, "completed");
 });

@@ -40,7 +40,16 @@ test("a changed chip is a typed request: the others stay, what was emptied goes"
 });
 
 test("another message is no typed request", () => {
-  for (const content of ["", "hello", "{", '{"workload": 5}', '{"a": {}}', '{"workload": {}, "query": {}}', '{"workload"', " {}"]) {
+  for (const content of [
+    "",
+    "hello",
+    "{",
+    '{"workload": 5}',
+    '{"a": {}}',
+    '{"workload": {}, "query": {}}',
+    '{"workload"',
+    " {}",
+  ]) {
     assert.equal(fieldsOf(content), null);
   }
 });
@@ -49,7 +58,10 @@ test("an answer with chips is shown without the paragraph that says the same", (
   const said = "Understood: gpt-4o · $& 50 % cached";
   const text = `This costs **$1**.\n\n${said}\n\n| a |\n| --- |\n`;
   assert.equal(withoutChips(text, { ...RESULT, understood: said }), "This costs **$1**.\n\n| a |\n| --- |\n");
-  assert.equal(withoutChips(`This costs **$1**.\n\n${said}\n`, { ...RESULT, understood: said }), "This costs **$1**.\n");
+  assert.equal(
+    withoutChips(`This costs **$1**.\n\n${said}\n`, { ...RESULT, understood: said }),
+    "This costs **$1**.\n",
+  );
   for (const result of [null, RESULT, { ...RESULT, understood: "" }, { ...RESULT, understood: said, chips: [] }]) {
     assert.equal(withoutChips(text, result), text);
   }

@@ -54,7 +54,8 @@ md.block.ruler.before("table", "deep", (state, startLine, endLine) => {
 const FOLD = /^<details(?: open)?>\s*<summary>([^<]{1,200})<\/summary>$/i;
 
 md.block.ruler.before("table", "fold", (state, startLine, endLine, silent) => {
-  const line = (/** @type {number} */ at) => state.src.slice(state.bMarks[at] + state.tShift[at], state.eMarks[at]).trim();
+  const line = (/** @type {number} */ at) =>
+    state.src.slice(state.bMarks[at] + state.tShift[at], state.eMarks[at]).trim();
   if (state.level > 0 || !line(startLine).toLowerCase().startsWith("<details")) return false;
   const alone = !line(startLine).includes("<summary>");
   const head = alone && startLine + 1 < endLine ? `${line(startLine)}${line(startLine + 1)}` : line(startLine);
@@ -201,7 +202,8 @@ md.core.ruler.after("inline", "task", ({ tokens }) => {
   for (let at = 2; at < tokens.length; at += 1) {
     if (tokens[at].type !== "inline" || tokens[at - 2].type !== "list_item_open") continue;
     const first = tokens[at].children?.[0];
-    if (first?.type === "text") first.content = first.content.replace(/^\[([ xX])\](?=\s)/, (_, mark) => (mark === " " ? "☐" : "☑"));
+    if (first?.type === "text")
+      first.content = first.content.replace(/^\[([ xX])\](?=\s)/, (_, mark) => (mark === " " ? "☐" : "☑"));
   }
 });
 

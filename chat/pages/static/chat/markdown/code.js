@@ -29,7 +29,8 @@ export function frame(code, complete) {
   pre.replaceWith(framed);
   framed.append(pre);
   const text = code.textContent ?? "";
-  if (complete && language && text.length <= MAX_COLOURED_CHARACTERS && !LONG_LINE.test(text)) void colour(code, language);
+  if (complete && language && text.length <= MAX_COLOURED_CHARACTERS && !LONG_LINE.test(text))
+    void colour(code, language);
 }
 
 /**

@@ -9,7 +9,10 @@ import { clean } from "./purify.js";
 
 /** @typedef {import("./blocks.js").Block} Block */
 
-const TAGS = "a blockquote br code details em h1 h2 h3 h4 h5 h6 hr kbd li mark ol p pre s small strong sub summary sup table tbody td th thead tr ul".split(" ");
+const TAGS =
+  "a blockquote br code details em h1 h2 h3 h4 h5 h6 hr kbd li mark ol p pre s small strong sub summary sup table tbody td th thead tr ul".split(
+    " ",
+  );
 /** What has a direction of its own. */
 const DIRECTED = "blockquote, h1, h2, h3, h4, h5, h6, li, ol, p, table, td, th, ul";
 const LETTER = /\p{L}|[\u200e\u200f\u061c]/u;
@@ -26,11 +29,13 @@ const WORD_PART_CHARACTERS = 500;
  * @returns {DocumentFragment}
  */
 function rendered(block) {
-  if (block.tokens.filter(({ type }) => type === "td_open" || type === "th_open").length > MAX_TABLE_CELLS) return plain(block.raw.trim());
+  if (block.tokens.filter(({ type }) => type === "td_open" || type === "th_open").length > MAX_TABLE_CELLS)
+    return plain(block.raw.trim());
   const made = clean(html(block), TAGS);
   direct(made);
   // The page's title and the heading of each message stand above an answer's own headings.
-  for (const heading of made.querySelectorAll("h1, h2, h3, h4")) heading.ariaLevel = String(Number(heading.tagName[1]) + 2);
+  for (const heading of made.querySelectorAll("h1, h2, h3, h4"))
+    heading.ariaLevel = String(Number(heading.tagName[1]) + 2);
   if (HAS_LONG_WORD.test(block.raw)) breakWords(made);
   for (const table of made.querySelectorAll("table")) {
     const scroller = document.createElement("div");
@@ -222,7 +227,8 @@ export class Writing {
     const { blocks, defines } = read(begin > 0 ? text.slice(this.#done.length) : text);
     this.#defines ||= defines;
     let same = begin;
-    if (final && !this.#defines) while (same < blocks.length && blocks[same].raw === this.#complete[same]?.raw) same += 1;
+    if (final && !this.#defines)
+      while (same < blocks.length && blocks[same].raw === this.#complete[same]?.raw) same += 1;
     for (const one of this.#stretches.splice(Math.floor(same / STRETCH_BLOCKS))) one.replaceWith(...one.childNodes);
     const dropped = this.#complete.splice(same);
     for (const { nodes } of dropped) for (const node of nodes) node.remove();

@@ -31,7 +31,10 @@ export function difference(before, after) {
     for (const part of old.slice(old.length - end)) add(spans, "same", part);
     return spans;
   }
-  return [{ kind: "removed", text: before }, { kind: "added", text: after }];
+  return [
+    { kind: "removed", text: before },
+    { kind: "added", text: after },
+  ];
 }
 
 /**

@@ -35,8 +35,14 @@ function isDate(text) {
 
 /** @type {Record<string, [(text: string) => boolean, string]>} */
 const FORMATS = {
-  email: [(text) => /^[^\s\x1c-\x1f\x85@]+@[^\s\x1c-\x1f\x85@.]+(\.[^\s\x1c-\x1f\x85@.]+)+$/.test(text), "must be an e-mail address"],
-  uri: [(text) => /^https?:\/\/[^\s\x1c-\x1f\x85/?#][^\s\x1c-\x1f\x85]*$/i.test(text), "must be an http or https address"],
+  email: [
+    (text) => /^[^\s\x1c-\x1f\x85@]+@[^\s\x1c-\x1f\x85@.]+(\.[^\s\x1c-\x1f\x85@.]+)+$/.test(text),
+    "must be an e-mail address",
+  ],
+  uri: [
+    (text) => /^https?:\/\/[^\s\x1c-\x1f\x85/?#][^\s\x1c-\x1f\x85]*$/i.test(text),
+    "must be an http or https address",
+  ],
   date: [isDate, "must be a date, as 2026-11-30"],
   "date-time": [
     (text) => isDate(DATE_TIME.exec(text)?.[1] ?? ""),

@@ -36,9 +36,7 @@ export function settleMessage(state, client_msg_id, message_id) {
   return withThread(
     {
       ...state,
-      unsent: state.unsent
-        .filter((one) => one !== unsent)
-        .map((one) => reparent(one, client_msg_id, message_id)),
+      unsent: state.unsent.filter((one) => one !== unsent).map((one) => reparent(one, client_msg_id, message_id)),
     },
     unsent.thread_id,
     (thread) => ({

@@ -173,7 +173,9 @@ function takeLive(state, frame, change) {
  */
 function markStopping(state, run_id, stopping) {
   const after = withRunAnywhere(state, run_id, (run) => ({ ...run, stopping: stopping && unfinished(run) }));
-  const over = [...after.threads.values()].some(({ runs }) => runs.some((run) => run.id === run_id && !unfinished(run)));
+  const over = [...after.threads.values()].some(({ runs }) =>
+    runs.some((run) => run.id === run_id && !unfinished(run)),
+  );
   const left = new Set(state.stopping);
   if (stopping && !over) left.add(run_id);
   else left.delete(run_id);

@@ -76,9 +76,7 @@ export function addLiveThought(run, { attempt, agent_name, thought_id, offset, d
   const end = shown.from + shown.text.length;
   if (offset + delta.length <= end) return run;
   const next =
-    offset > end
-      ? { ...shown, from: offset, text: delta }
-      : { ...shown, text: shown.text + delta.slice(end - offset) };
+    offset > end ? { ...shown, from: offset, text: delta } : { ...shown, text: shown.text + delta.slice(end - offset) };
   return {
     ...run,
     thinking: known ? run.thinking.map((one) => (one === known ? next : one)) : [...run.thinking, next],

@@ -23,7 +23,10 @@ export function understood(result) {
   if (typeof result?.kind !== "string" || !isObject(result.request) || !Array.isArray(result.chips)) return null;
   const chips = result.chips.filter(
     (/** @type {any} */ one) =>
-      typeof one?.field === "string" && typeof one.text === "string" && isObject(one.schema) && one.field in result.request,
+      typeof one?.field === "string" &&
+      typeof one.text === "string" &&
+      isObject(one.schema) &&
+      one.field in result.request,
   );
   return chips.length > 0 ? { kind: result.kind, request: result.request, chips } : null;
 }
@@ -71,7 +74,10 @@ export function fieldsOf(content) {
     const entries = Object.entries(JSON.parse(content));
     const [kind, request] = entries[0] ?? [];
     if (entries.length !== 1 || (kind !== "workload" && kind !== "query") || !isObject(request)) return null;
-    return Object.entries(/** @type {object} */ (request)).map(([name, value]) => [name.replaceAll("_", " "), String(value)]);
+    return Object.entries(/** @type {object} */ (request)).map(([name, value]) => [
+      name.replaceAll("_", " "),
+      String(value),
+    ]);
   } catch {
     return null;
   }

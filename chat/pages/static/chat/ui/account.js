@@ -50,7 +50,10 @@ function explain(reason) {
   if (reason.status === 403 && enter === register) {
     return refuse("Registration is closed here. Ask the administrator for an account.", null);
   }
-  return refuse(reason.retry_after ? `Too many attempts. Try again in ${waiting(reason.retry_after)}.` : reason.message, reason.field);
+  return refuse(
+    reason.retry_after ? `Too many attempts. Try again in ${waiting(reason.retry_after)}.` : reason.message,
+    reason.field,
+  );
 }
 
 form.addEventListener("submit", async (event) => {

@@ -203,7 +203,8 @@ function refused(ref, frame) {
   if ((stop || resume) && SENT_AGAIN.has(frame.error_code)) return;
   if (stop) store.dispatch({ type: "stop_refused", run_id: stop });
   if (resume && frame.error_code === "not_found") store.dispatch({ type: "thread_missing", thread_id: resume });
-  else if (!store.state.unsent.some((message) => message.client_msg_id === ref) && !store.state.answers.has(ref)) notice(frame.message);
+  else if (!store.state.unsent.some((message) => message.client_msg_id === ref) && !store.state.answers.has(ref))
+    notice(frame.message);
 }
 
 const socket = new Socket(session, {
@@ -238,7 +239,8 @@ const socket = new Socket(session, {
   unsent: () => store.state.unsent.filter((one) => one.status === "sending" && one.follows === null),
   answers: () => [...store.state.answers.values()].flatMap(({ refused, ...answer }) => (refused ? [] : [answer])),
   stopping: () => store.state.stopping,
-  following: () => (open && isId(open) && !loader.isReading(open) ? { thread_id: open, after: store.last(open) } : null),
+  following: () =>
+    open && isId(open) && !loader.isReading(open) ? { thread_id: open, after: store.last(open) } : null,
   after: (thread_id) => store.last(thread_id),
   signedOut: () => toSignIn("ended"),
 });
@@ -327,9 +329,7 @@ const view = new View({
   rename(title) {
     const thread_id = open;
     if (!thread_id) return;
-    void attempt(async () =>
-      store.dispatch({ type: "threads_listed", threads: [await api.rename(thread_id, title)] }),
-    );
+    void attempt(async () => store.dispatch({ type: "threads_listed", threads: [await api.rename(thread_id, title)] }));
   },
   remove() {
     const thread_id = open;

@@ -80,7 +80,9 @@ function brief(parameters) {
  * @returns {ToolCall | undefined} the newest tool call at work
  */
 const running = (run) =>
-  /** @type {ToolCall[]} */ (run.steps.filter(({ kind }) => kind === "tool")).findLast(({ status }) => status === "running");
+  /** @type {ToolCall[]} */ (run.steps.filter(({ kind }) => kind === "tool")).findLast(
+    ({ status }) => status === "running",
+  );
 
 /** @param {Run} run */
 function headline(run) {
@@ -301,10 +303,7 @@ function made(about) {
 function refresh(node, about) {
   if (!("kind" in about)) return refreshPart(node, about);
   if (about.kind === "tool") return refreshCall(node, about);
-  setText(
-    /** @type {Element} */ (node.querySelector(".gist")),
-    about.kind === "growing" ? growing(about) : about.text,
-  );
+  setText(/** @type {Element} */ (node.querySelector(".gist")), about.kind === "growing" ? growing(about) : about.text);
   if (about.kind === "growing") return;
   const time = /** @type {Element} */ (node.querySelector(".time"));
   setText(time, (about.duration_ms ?? 0) < MIN_THOUGHT_MS ? "" : duration(about.duration_ms ?? 0));

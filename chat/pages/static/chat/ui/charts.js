@@ -91,7 +91,11 @@ function table(chart) {
       "table",
       {},
       element("caption", { class: "unseen" }, chart.title),
-      element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col", dir: "auto" }, name)))),
+      element(
+        "thead",
+        {},
+        element("tr", {}, ...head.map((name) => element("th", { scope: "col", dir: "auto" }, name))),
+      ),
       element(
         "tbody",
         {},

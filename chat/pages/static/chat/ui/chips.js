@@ -25,7 +25,11 @@ export class Chips {
     this.#ask = ask;
     this.#buttons = understood.chips.map(({ field, text }) => {
       const title = "Change what was understood";
-      const button = element("button", { type: "button", class: "chip", title, "aria-expanded": "false", dir: "auto" }, unturned(text));
+      const button = element(
+        "button",
+        { type: "button", class: "chip", title, "aria-expanded": "false", dir: "auto" },
+        unturned(text),
+      );
       button.addEventListener("click", () => this.#open(field, button));
       return button;
     });

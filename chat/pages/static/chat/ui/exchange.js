@@ -92,13 +92,7 @@ export class Exchange {
     this.#versions = new Switch("answer", actions.choose);
     this.#question = userMessage(message.content, message.attachments, actions.look, { message: message.id });
     const copied = tool("copy", "Copy the message", () => void copy(message.content, copied));
-    this.#asked = element(
-      "div",
-      { class: "tools", "data-of": "user" },
-      this.#messages.node,
-      this.#pen,
-      copied,
-    );
+    this.#asked = element("div", { class: "tools", "data-of": "user" }, this.#messages.node, this.#pen, copied);
     this.#tools = element(
       "div",
       { class: "tools", "data-of": "assistant" },

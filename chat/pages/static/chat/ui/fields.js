@@ -72,7 +72,8 @@ export class Fields {
       }
       changed.hidden = JSON.stringify(value) === JSON.stringify(before);
       if (changed.hidden) continue;
-      if (typeof before === "string" && typeof value === "string") changed.replaceChildren("Changed: ", ...changes(before, value));
+      if (typeof before === "string" && typeof value === "string")
+        changed.replaceChildren("Changed: ", ...changes(before, value));
       else changed.replaceChildren("Proposed: ", element("bdi", {}, before === undefined ? "nothing" : brief(before)));
     }
   }
@@ -122,10 +123,13 @@ export class Fields {
     const described = control.group ? control.node : control.focus;
     setAttribute(described, "aria-describedby", `${about ? `${id}-about ` : ""}${id}-wrong`);
     // One value has no name but the one that the form gives it.
-    const called = property?.title || (!compares && this.#properties.size === 1 && name === SINGLE ? "Your answer" : name);
+    const called =
+      property?.title || (!compares && this.#properties.size === 1 && name === SINGLE ? "Your answer" : name);
     const title = [element("bdi", {}, called), !required && element("span", { class: "dim" }, " (optional)")];
     if (required && !control.group) setAttribute(control.focus, "aria-required", "true");
-    const label = control.group ? element("legend", {}, ...title) : element("label", { for: control.focus.id }, ...title);
+    const label = control.group
+      ? element("legend", {}, ...title)
+      : element("label", { for: control.focus.id }, ...title);
     if (control.group) control.node.prepend(label);
     const isCheckbox = control.focus instanceof HTMLInputElement && control.focus.type === "checkbox" && !control.group;
     const field = element("div", { class: isCheckbox ? "field check" : "field", "data-field": name });
@@ -169,7 +173,7 @@ export class Fields {
     try {
       value = control.read();
     } catch (error) {
-      if (error instanceof WrongJson) return "must be JSON, as \"text\", 5, true or [1, 2]";
+      if (error instanceof WrongJson) return 'must be JSON, as "text", 5, true or [1, 2]';
       throw error;
     }
     const given = value === undefined ? {} : Object.fromEntries([[name, value]]);
@@ -208,7 +212,8 @@ export class Fields {
 }
 
 /** @param {Input} input */
-const contentOf = (input) => (input instanceof HTMLInputElement && input.type === "checkbox" ? input.checked : input.value);
+const contentOf = (input) =>
+  input instanceof HTMLInputElement && input.type === "checkbox" ? input.checked : input.value;
 
 /**
  * @param {Control} control

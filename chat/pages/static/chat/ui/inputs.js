@@ -29,7 +29,9 @@ function ago(ms) {
   const minutes = Math.floor(ms / MINUTE_MS);
   if (minutes < 1) return "just now";
   if (minutes < 60) return RELATIVE.format(-minutes, "minute");
-  return minutes < 24 * 60 ? RELATIVE.format(-Math.floor(minutes / 60), "hour") : RELATIVE.format(-Math.floor(minutes / 60 / 24), "day");
+  return minutes < 24 * 60
+    ? RELATIVE.format(-Math.floor(minutes / 60), "hour")
+    : RELATIVE.format(-Math.floor(minutes / 60 / 24), "day");
 }
 
 /** @param {string} title */
@@ -94,7 +96,10 @@ export class InputsPage {
       { ...this.#elsewhere, nodes: nodes((input) => !isMine(input)) },
     ];
     for (const { list, nodes } of groups) arrange(list, nodes);
-    arrange(this.#lists, groups.flatMap(({ node, nodes }) => (nodes.length > 0 ? [node] : [])));
+    arrange(
+      this.#lists,
+      groups.flatMap(({ node, nodes }) => (nodes.length > 0 ? [node] : [])),
+    );
     this.#nothing.hidden = !listed || inputs.length > 0;
     setText(this.#count, this.#said(waitingInputs(state).length, listed));
     this.#reveal();
@@ -108,7 +113,9 @@ export class InputsPage {
    */
   #said(count, listed) {
     if (!listed) return "Loading requests…";
-    return count === 0 ? "Nothing waits for you." : `${count} ${count === 1 ? "request waits" : "requests wait"} for you.`;
+    return count === 0
+      ? "Nothing waits for you."
+      : `${count} ${count === 1 ? "request waits" : "requests wait"} for you.`;
   }
 
   /**
@@ -140,7 +147,12 @@ export class InputsPage {
     const about = element("p", { class: "where dim" }, where, element("time", { datetime: input.created_at }));
     const body = element("div");
     const node = element("li", { "data-input": input.id }, about, body);
-    const row = { asked: new Asked({ ...this.#decide, owns: input.own, thread_id: input.thread_id }), node, about, body };
+    const row = {
+      asked: new Asked({ ...this.#decide, owns: input.own, thread_id: input.thread_id }),
+      node,
+      about,
+      body,
+    };
     this.#rows.set(input.id, row);
     return row;
   }

@@ -77,10 +77,17 @@ export class Pending {
     if (status === "held") {
       const send = element("button", { type: "button", class: "link" }, "Send");
       send.addEventListener("click", () => this.#actions.retryMessage(client_msg_id));
-      return element("p", { class: "state", "data-state": status }, "Held, since you stopped the answer", send, discard);
+      return element(
+        "p",
+        { class: "state", "data-state": status },
+        "Held, since you stopped the answer",
+        send,
+        discard,
+      );
     }
     if (status !== "failed") {
-      if (online || status === "accepted") return element("p", { class: "state", "data-state": status }, `${what}Sending…`);
+      if (online || status === "accepted")
+        return element("p", { class: "state", "data-state": status }, `${what}Sending…`);
       return element(
         "p",
         { class: "state", "data-state": "waiting" },

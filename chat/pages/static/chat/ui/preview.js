@@ -146,7 +146,11 @@ function grid([head = [], ...body], recognised) {
         "tbody",
         {},
         ...body.map((row) =>
-          element("tr", {}, ...row.map((cell, at) => element("td", { dir: "auto", class: numeric[at] && "number" }, cell))),
+          element(
+            "tr",
+            {},
+            ...row.map((cell, at) => element("td", { dir: "auto", class: numeric[at] && "number" }, cell)),
+          ),
         ),
       ),
     ),

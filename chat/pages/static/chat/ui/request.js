@@ -84,7 +84,12 @@ export class RequestCard {
       { class: "declining", hidden: true },
       element("label", { for: this.#reason.id }, "Reason ", element("span", { class: "dim" }, "(optional)")),
       this.#reason,
-      element("p", { class: "buttons" }, button("Back", () => this.#decline(false)), button("Decline", () => this.#send(true), "danger")),
+      element(
+        "p",
+        { class: "buttons" },
+        button("Back", () => this.#decline(false)),
+        button("Decline", () => this.#send(true), "danger"),
+      ),
     );
     this.node = this.#made();
     this.node.addEventListener("keydown", (event) => this.#key(event));
@@ -94,7 +99,11 @@ export class RequestCard {
   #newFields() {
     const { kind, schema, parameters } = this.#request;
     const isApproval = kind === "approval";
-    return new Fields(kind === "link" ? null : schema, isApproval && isObject(parameters) ? parameters : {}, isApproval);
+    return new Fields(
+      kind === "link" ? null : schema,
+      isApproval && isObject(parameters) ? parameters : {},
+      isApproval,
+    );
   }
 
   /** Keep what is being written for a reload of the tab. */
@@ -125,7 +134,12 @@ export class RequestCard {
   #made() {
     const { kind, schema, tool_name, agent_name, reason, message, four_eyes, decided_by } = this.#request;
     const title = element("p", { class: "asked", id: this.#id, dir: "auto" }, unturned(message));
-    const from = element("p", { class: "from dim" }, element("bdi", {}, agent_name), kind === "approval" ? " needs approval" : " asks");
+    const from = element(
+      "p",
+      { class: "from dim" },
+      element("bdi", {}, agent_name),
+      kind === "approval" ? " needs approval" : " asks",
+    );
     if (tool_name) from.append(" to run ", element("code", { dir: "ltr" }, exact(tool_name)));
     const group = decided_by.startsWith("group:") ? decided_by.slice("group:".length) : "";
     this.#form.append(from, title);
@@ -141,11 +155,17 @@ export class RequestCard {
     }
     // What others decide, and what is to be seen by two, is asked each time.
     if (kind === "approval" && tool_name && owns && !group && !four_eyes) {
-      const label = element("label", { for: this.#remember.id }, "Allow ", element("code", { dir: "ltr" }, exact(tool_name)));
+      const label = element(
+        "label",
+        { for: this.#remember.id },
+        "Allow ",
+        element("code", { dir: "ltr" }, exact(tool_name)),
+      );
       label.append(" in this conversation for 24 hours without asking");
       this.#form.append(element("div", { class: "check" }, this.#remember, label));
     }
-    if (four_eyes && owns) this.#form.append(element("p", { class: "dim" }, "Another person than you must decide this."));
+    if (four_eyes && owns)
+      this.#form.append(element("p", { class: "dim" }, "Another person than you must decide this."));
     const otherwise = unanswered(this.#request);
     const ends = element("div", {}, this.#expiry, otherwise && element("p", { class: "dim", dir: "auto" }, otherwise));
     const buttons = four_eyes && owns ? [] : [this.#buttons];
@@ -154,7 +174,14 @@ export class RequestCard {
     this.#showButtons();
     return element(
       "section",
-      { class: "request", role: "group", tabindex: "0", "aria-labelledby": this.#id, "data-request": this.#request.id, "data-kind": kind },
+      {
+        class: "request",
+        role: "group",
+        tabindex: "0",
+        "aria-labelledby": this.#id,
+        "data-request": this.#request.id,
+        "data-kind": kind,
+      },
       this.#form,
     );
   }
@@ -191,7 +218,7 @@ export class RequestCard {
     this.#buttons.hidden = declines;
     this.#keep();
     if (declines) this.#reason.focus();
-    else /** @type {HTMLElement} */ (this.#buttons.firstElementChild).focus();
+    /** @type {HTMLElement} */ else (this.#buttons.firstElementChild).focus();
   }
 
   /** @param {KeyboardEvent} event */
@@ -203,12 +230,22 @@ export class RequestCard {
       if (!this.#declining.hidden) return this.#decline(false);
       this.node.focus();
       document.getElementById("composer")?.focus();
-    } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !(target instanceof Element && target.matches(TYPING))) {
+    } else if (
+      !event.ctrlKey &&
+      !event.metaKey &&
+      !event.altKey &&
+      !(target instanceof Element && target.matches(TYPING))
+    ) {
       this.#shortcut(event);
     } else if (key === "Enter" && target === this.#reason) {
       event.preventDefault();
       this.#send(true);
-    } else if (key === "Enter" && !event.shiftKey && target instanceof HTMLTextAreaElement && this.#request.kind === "form") {
+    } else if (
+      key === "Enter" &&
+      !event.shiftKey &&
+      target instanceof HTMLTextAreaElement &&
+      this.#request.kind === "form"
+    ) {
       event.preventDefault();
       this.#form.requestSubmit();
     }
@@ -255,7 +292,8 @@ export class RequestCard {
     this.#fields.disable(isSent);
     this.#reason.disabled = isSent;
     this.#remember.disabled = isSent;
-    if (isSent) setText(this.#expiry, online ? "Sending the answer…" : "The answer is sent once the connection is back.");
+    if (isSent)
+      setText(this.#expiry, online ? "Sending the answer…" : "The answer is sent once the connection is back.");
     if (given === this.#given) return;
     this.#given = given;
     this.#refuse(given?.refused ?? null);
@@ -302,5 +340,7 @@ function isEqual(a, b) {
  */
 function unanswered({ kind, default: value }) {
   if (kind === "approval") return "Without an answer it is not run.";
-  return value === undefined || value === null ? "" : `Without an answer the agent continues with: ${brief(value).slice(0, MAX_DEFAULT_CHARACTERS)}`;
+  return value === undefined || value === null
+    ? ""
+    : `Without an answer the agent continues with: ${brief(value).slice(0, MAX_DEFAULT_CHARACTERS)}`;
 }

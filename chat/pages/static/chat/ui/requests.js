@@ -86,8 +86,14 @@ export class Requests {
       asked.update(request, answers, online, now);
       return asked;
     });
-    for (const [list, isOpen] of /** @type {const} */ ([[this.open, true], [this.resolved, false]])) {
-      arrange(list, shown.filter((asked) => asked.isOpen === isOpen).map(({ node }) => node));
+    for (const [list, isOpen] of /** @type {const} */ ([
+      [this.open, true],
+      [this.resolved, false],
+    ])) {
+      arrange(
+        list,
+        shown.filter((asked) => asked.isOpen === isOpen).map(({ node }) => node),
+      );
     }
   }
 

@@ -31,7 +31,9 @@ function decision({ kind, default: value }, { status, by, edited, via }) {
     case "declined":
       return `Declined${who}`;
     case "expired":
-      return value === undefined || value === null ? "Expired without an answer" : "Expired without an answer, the default was used";
+      return value === undefined || value === null
+        ? "Expired without an answer"
+        : "Expired without an answer, the default was used";
     case "cancelled":
       return `Cancelled${who}`;
   }
@@ -49,10 +51,12 @@ export function resolvedRequest(request, resolution, decider) {
   const { status, values, reason, at } = resolution;
   const isAccepted = status === "accepted";
   const decided = decision(request, resolution);
-  const more = isAccepted && kind === "form" ? brief(values).slice(0, MAX_ANSWER_CHARACTERS) : reason && unturned(reason);
+  const more =
+    isAccepted && kind === "form" ? brief(values).slice(0, MAX_ANSWER_CHARACTERS) : reason && unturned(reason);
   /** @type {HTMLElement[]} */
   const shown = [element("p", { class: "asked", dir: "auto" }, unturned(message))];
-  if (tool_name) shown.push(element("p", { class: "dim" }, "Tool: ", element("code", { dir: "ltr" }, exact(tool_name))));
+  if (tool_name)
+    shown.push(element("p", { class: "dim" }, "Tool: ", element("code", { dir: "ltr" }, exact(tool_name))));
   if (kind === "link") shown.push(addressLink(String(schema?.url ?? "")));
   if (kind === "approval" && resolution.edited) shown.push(...longChanges(parameters, values));
   if (kind === "approval" && (resolution.edited || !isAccepted)) {

@@ -76,7 +76,13 @@ export class Search {
           element("span", { class: "title", dir: "auto" }, title || "New conversation"),
           element("span", { class: "dim" }, period(updated_at, now)),
           match
-            ? element("span", { class: "excerpt", dir: "auto" }, match.before, element("mark", {}, match.text), match.after)
+            ? element(
+                "span",
+                { class: "excerpt", dir: "auto" },
+                match.before,
+                element("mark", {}, match.text),
+                match.after,
+              )
             : null,
         ),
       ),

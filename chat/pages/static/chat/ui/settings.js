@@ -152,9 +152,13 @@ function grantRow({ id, thread_id, tool_name, expires_at }, title) {
 async function showGrants() {
   const valid = await api.grants();
   const ids = [...new Set(valid.map(({ thread_id }) => thread_id))];
-  const titles = new Map(await Promise.all(ids.map(async (id) => /** @type {const} */ ([id, (await api.thread(id)).title]))));
+  const titles = new Map(
+    await Promise.all(ids.map(async (id) => /** @type {const} */ ([id, (await api.thread(id)).title]))),
+  );
   const rows = valid.map((grant) => grantRow(grant, titles.get(grant.thread_id) ?? ""));
-  grants.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None. Netra asks each time.")]));
+  grants.replaceChildren(
+    ...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None. Netra asks each time.")]),
+  );
 }
 
 onSubmit("#name-form", async (data) => {

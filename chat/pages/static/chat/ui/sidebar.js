@@ -57,7 +57,9 @@ export class Sidebar {
     const working = new Set(state.active.values());
     const waiting = new Set([...state.active].flatMap(([id, thread_id]) => (state.waiting.has(id) ? [thread_id] : [])));
     const mine = new Set(waitingInputs(state).map(({ thread_id }) => thread_id));
-    const others = new Set([...state.inputs.values()].filter((input) => !isMine(input)).map(({ thread_id }) => thread_id));
+    const others = new Set(
+      [...state.inputs.values()].filter((input) => !isMine(input)).map(({ thread_id }) => thread_id),
+    );
     const asks = (/** @type {string} */ id) => mine.has(id) || (waiting.has(id) && !others.has(id));
     const threads = [...state.threads.values()]
       .filter(
@@ -73,7 +75,10 @@ export class Sidebar {
     const now = new Date();
     for (const thread of threads) {
       const name = period(thread.updated_at, now);
-      groups.set(name, [...(groups.get(name) ?? []), this.#item(thread, thread.id === open, working.has(thread.id), asks(thread.id))]);
+      groups.set(name, [
+        ...(groups.get(name) ?? []),
+        this.#item(thread, thread.id === open, working.has(thread.id), asks(thread.id)),
+      ]);
     }
     const nodes = [...groups].map(([name, items]) => {
       const group = this.#group(name);

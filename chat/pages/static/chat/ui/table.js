@@ -37,7 +37,11 @@ export function tableTools(table, title) {
     icon("download"),
   );
   saved.addEventListener("click", () => {
-    const name = title().replace(/[^\p{L}\p{N},.-]+/gu, " ").trim().slice(0, 60) || "table";
+    const name =
+      title()
+        .replace(/[^\p{L}\p{N},.-]+/gu, " ")
+        .trim()
+        .slice(0, 60) || "table";
     // The mark tells a sheet that this is UTF-8.
     save(`${name}.csv`, new Blob(["\ufeff", csvFormatRows(cells(table))], { type: "text/csv" }));
   });

@@ -26,7 +26,8 @@ const MAX_UNFOLDED_LINES = 20;
  * @param {string} text
  * @returns {boolean} it would fill the screen
  */
-export const long = (text) => text.length > MAX_UNFOLDED_CHARACTERS || text.split("\n", MAX_UNFOLDED_LINES + 1).length > MAX_UNFOLDED_LINES;
+export const long = (text) =>
+  text.length > MAX_UNFOLDED_CHARACTERS || text.split("\n", MAX_UNFOLDED_LINES + 1).length > MAX_UNFOLDED_LINES;
 
 /**
  * @param {number} bytes

@@ -125,7 +125,9 @@ export class Transcript {
 
   /** @returns {HTMLElement | undefined} the newest open input request, if it was not asked for before */
   newRequest() {
-    const fresh = /** @type {NodeListOf<HTMLElement>} */ (this.#root.querySelectorAll("section.request:not([data-shown])"));
+    const fresh = /** @type {NodeListOf<HTMLElement>} */ (
+      this.#root.querySelectorAll("section.request:not([data-shown])")
+    );
     for (const request of fresh) request.dataset.shown = "";
     return [...fresh].at(-1);
   }

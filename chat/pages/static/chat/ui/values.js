@@ -33,8 +33,11 @@ export const exact = (text) => text.replace(HIDDEN, named).replace(WORD, unmixed
 function unmixed(word) {
   if (/^[\x00-\x7f]*$/.test(word)) return word;
   const isLatin = /[a-z]/i.test(word);
-  const isForm = (/** @type {string} */ letter) => !/[\x00-\x7fªº]|\P{L}/u.test(letter) && /^[a-z]+$/i.test(letter.normalize("NFKC"));
-  return [...word].map((letter) => (isForm(letter) || (isLatin && FOREIGN.test(letter)) ? named(letter) : letter)).join("");
+  const isForm = (/** @type {string} */ letter) =>
+    !/[\x00-\x7fªº]|\P{L}/u.test(letter) && /^[a-z]+$/i.test(letter.normalize("NFKC"));
+  return [...word]
+    .map((letter) => (isForm(letter) || (isLatin && FOREIGN.test(letter)) ? named(letter) : letter))
+    .join("");
 }
 
 /**

@@ -178,7 +178,8 @@ export class View {
   #listen() {
     const { open, openInputs, rename, reconnect, signOut, moreThreads } = this.#actions;
     document.addEventListener("click", (event) => {
-      const link = event.target instanceof Element ? event.target.closest("a[data-thread], a[data-new], a[data-inputs]") : null;
+      const link =
+        event.target instanceof Element ? event.target.closest("a[data-thread], a[data-new], a[data-inputs]") : null;
       if (!(link instanceof HTMLAnchorElement) || event.button !== 0) return;
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
