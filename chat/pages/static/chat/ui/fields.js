@@ -113,7 +113,8 @@ export class Fields {
    * @param {boolean} compares
    */
   #add(name, property, value, compares) {
-    const id = `field-${(made += 1)}`;
+    made += 1;
+    const id = `field-${made}`;
     const required = this.#required.has(name);
     const control = property ? controlOf(property, value, required, id) : jsonControl(value);
     const about = [property?.description, control.note].filter(Boolean).join(" ");

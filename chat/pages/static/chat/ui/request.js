@@ -217,8 +217,8 @@ export class RequestCard {
     this.#declining.hidden = !declines;
     this.#buttons.hidden = declines;
     this.#keep();
-    if (declines) this.#reason.focus();
-    /** @type {HTMLElement} */ else (this.#buttons.firstElementChild).focus();
+    const target = declines ? this.#reason : this.#buttons.firstElementChild;
+    if (target instanceof HTMLElement) target.focus();
   }
 
   /** @param {KeyboardEvent} event */

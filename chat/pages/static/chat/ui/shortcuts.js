@@ -13,7 +13,7 @@
 const SEQUENCE_MS = 1_500;
 
 /** @param {Shortcuts} shortcuts */
-export function listenToKeys({ search, escape, compose, help, inputs }) {
+export function listenToKeys({ search, escape: leave, compose, help, inputs }) {
   let went = -SEQUENCE_MS;
   addEventListener("keydown", (event) => {
     const { key, target } = event;
@@ -26,7 +26,7 @@ export function listenToKeys({ search, escape, compose, help, inputs }) {
     }
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open], :popover-open")) return;
     if (key === "Escape") {
-      escape(target instanceof HTMLTextAreaElement && target.value !== "");
+      leave(target instanceof HTMLTextAreaElement && target.value !== "");
     } else if (key === "/" && !typing) {
       event.preventDefault();
       compose();
