@@ -1143,7 +1143,7 @@ def test_megabytes_of_anything_after_a_good_row_cost_little(load: Any, kind: str
 def test_megabytes_of_json_of_any_shape_cost_little(piece: str) -> None:
     good = json.dumps([LITELLM_LOG])[:-1]
     found = open_usage(File(f"{good},{piece}"))
-    assert found.summary()["rows_read"] == 1
+    assert found.summary()["rows_read"] == 1 + piece.count("{")  # a record without tokens or cost is a request
     found.close()
 
 
