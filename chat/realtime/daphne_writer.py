@@ -13,6 +13,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from daphne import ws_protocol
@@ -45,6 +46,16 @@ class Protocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         for name in ws_protocol.WebSocketProtocol.CONFIG_ATTRS:
             setattr(self, name, getattr(self.factory, name))
         super()._connectionMade()
+
+    def failHandshake(  # noqa: N802 theirs
+        self,
+        reason: str,
+        code: int = HTTPStatus.BAD_REQUEST,
+        responseHeaders: Any = None,  # noqa: N803 theirs
+    ) -> None:
+        """Refuse a malformed handshake without autobahn's reason: it quotes a token that is offered twice."""
+        phrase = HTTPStatus.BAD_REQUEST.phrase if code == HTTPStatus.BAD_REQUEST else reason
+        super().failHandshake(phrase, code, responseHeaders)
 
     def onMessageBegin(self, isBinary: bool) -> None:  # noqa: N802, N803 theirs
         """Count the fragments of each message from zero."""

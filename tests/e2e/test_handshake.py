@@ -215,6 +215,7 @@ HEADERS = {
     "empty among others": b"jwt-auth,,jwt.%s",
     "commas": b",,,",
     "duplicates": b"jwt-auth, jwt-auth, jwt.%s",
+    "token twice": b"jwt-auth, jwt.%s, jwt.%s",
     "not ASCII": b"jwt-auth, jwt.%s, \xff\xfe",
     "quoted": b'"jwt-auth", jwt.%s',
     "20 KB": b"jwt." + b"a" * 20_000,
