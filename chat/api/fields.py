@@ -18,7 +18,8 @@ class Text(serializers.CharField):
 
 class Email(serializers.EmailField):
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
+        # Django's validator accepts letters that nobody sees, so one address could look like another.
+        if not isinstance(data, str) or not data.strip().isprintable():
             self.fail("invalid")
         return super().to_internal_value(data).lower()
 
