@@ -276,6 +276,17 @@ def close_account(number: int) -> str:
     return f"closed {number}"
 
 
+ISSUE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "labels": {"type": "array", "items": {"type": "string", "enum": ["bug", "question"]}},
+        "state": {"type": "string", "enum": ["open", "closed"]},
+        "milestone": {"type": "number"},
+        "assignee": {"type": "integer"},
+        "locked": {"type": "boolean"},
+    },
+}
 LETTER = "Dear Bob,\n\n" + "This is to confirm what we agreed on the phone. " * 8 + "\n\nYours, Ann"
 CURRENCY: dict[str, Any] = {
     "type": "object",
@@ -299,6 +310,9 @@ async def curious(turn: Turn) -> None:
                 answer = f"{first}, {await turn.call(post, text='two')}"
             case ["refund"]:
                 answer = await turn.call(refund, amount=20)
+            case ["issue"]:
+                proposed = {"title": "One", "labels": [], "state": "reopened", "milestone": "12"}
+                answer = json.dumps((await turn.approve("Update it?", parameters=proposed, schema=ISSUE)).parameters)
             case ["close"]:
                 answer = await turn.call(close_account, number=7)
             case _:

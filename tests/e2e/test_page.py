@@ -2803,6 +2803,27 @@ def test_approval_shows_exact_parameters_and_runs_with_edited_ones(site, meet):
     expect(page.get_by_role("table", name="Parameters as approved")).to_contain_text("dave@example.org")
 
 
+def test_approval_edited_in_one_field_keeps_what_was_proposed_in_the_others(site, meet):
+    """The labels are proposed as none, two values do not fit their fields, and nobody has proposed a box to tick."""
+    page = ask(meet(site), "issue")
+    pressed(page, "Edit")
+    requests(page).get_by_label("title").fill("Two")
+    expect(requests(page).get_by_label("state")).to_have_value('"reopened"')
+    expect(requests(page).get_by_label("milestone")).to_have_value('"12"')
+    requests(page).get_by_label("assignee").fill("12345678901234567890")
+    pressed(page, "Approve with these values")
+    expect(page.locator("[data-field=assignee] .wrong")).to_have_text("Has more digits than a browser can send.")
+    requests(page).get_by_label("assignee").fill("")
+    pressed(page, "Approve with these values")
+    expect(page.locator("[data-field=state] .wrong")).to_be_visible()
+    requests(page).get_by_label("state").fill('"closed"')
+    requests(page).get_by_label("milestone").fill("12")
+    pressed(page, "Approve with these values")
+    expect(answers(page)).to_have_text(
+        'Before. Result: {"title": "Two", "labels": [], "state": "closed", "milestone": 12}'
+    )
+
+
 def test_link_is_shown_in_full_and_done(site, meet):
     page = ask(meet(site), "link")
     address = "https://example.org/sign-in?state=1"

@@ -31,8 +31,8 @@ export const INPUT = "input, select, textarea";
 
 let made = 0;
 
-/** A field that has no type of a form: any JSON. */
-class WrongJson extends Error {}
+/** What a field has cannot be read; the message says what is wrong. */
+class Unreadable extends Error {}
 
 export class Fields {
   node = element("div", { class: "fields" });
@@ -52,7 +52,10 @@ export class Fields {
     this.#proposed = values;
     this.#required = new Set(Array.isArray(schema?.required) ? schema.required : []);
     this.#properties = new Map(
-      Object.entries(schema?.properties ?? {}).map(([name, property]) => [name, simple(property) ? property : null]),
+      Object.entries(schema?.properties ?? {}).map(([name, property]) => [
+        name,
+        simple(property) && fits(property, values[name]) ? property : null,
+      ]),
     );
     for (const name of Object.keys(values)) if (!this.#properties.has(name)) this.#properties.set(name, null);
     for (const [name, property] of this.#properties) this.#add(name, property, values[name], compares);
@@ -68,7 +71,7 @@ export class Fields {
       try {
         value = control.read();
       } catch (error) {
-        if (!(error instanceof WrongJson)) throw error;
+        if (!(error instanceof Unreadable)) throw error;
       }
       changed.hidden = JSON.stringify(value) === JSON.stringify(before);
       if (changed.hidden) continue;
@@ -116,7 +119,7 @@ export class Fields {
     made += 1;
     const id = `field-${made}`;
     const required = this.#required.has(name);
-    const control = property ? controlOf(property, value, required, id) : jsonControl(value);
+    const control = property ? controlOf(property, value, required, id, compares) : jsonControl(value);
     const about = [property?.description, control.note].filter(Boolean).join(" ");
     const description = element("p", { class: "about", id: `${id}-about`, dir: "auto" }, about);
     const error = element("p", { class: "wrong", id: `${id}-wrong`, hidden: true });
@@ -174,7 +177,7 @@ export class Fields {
     try {
       value = control.read();
     } catch (error) {
-      if (error instanceof WrongJson) return 'must be JSON, as "text", 5, true or [1, 2]';
+      if (error instanceof Unreadable) return error.message;
       throw error;
     }
     const given = value === undefined ? {} : Object.fromEntries([[name, value]]);
@@ -236,20 +239,35 @@ const simple = (property) =>
   TYPES.has(property?.type) && (property.type !== "array" || choices(property.items ?? {}) !== null);
 
 /**
+ * @param {Property} property
+ * @param {unknown} value that an agent has proposed; undefined: none
+ * @returns {boolean} the control of the property can hold it
+ */
+function fits(property, value) {
+  if (value === undefined) return true;
+  const allowed = choices(property.type === "array" ? (property.items ?? {}) : property);
+  if (property.type === "array") return Array.isArray(value) && value.every((item) => allowed?.includes(item));
+  if (property.type === "string") return typeof value === "string" && (allowed?.includes(value) ?? true);
+  return typeof value === (property.type === "boolean" ? "boolean" : "number");
+}
+
+/**
  * @param {Described} property
  * @param {any} value to begin with
  * @param {boolean} required
  * @param {string} id
+ * @param {boolean} compares a box that nobody has ticked is absent where nothing was proposed
  * @returns {Control}
  */
-function controlOf(property, value, required, id) {
+function controlOf(property, value, required, id, compares) {
   const start = value === undefined ? property.default : value;
   if (property.type === "boolean") {
     const input = element("input", { type: "checkbox" });
     input.checked = start === true;
-    return { node: input, focus: input, read: () => input.checked };
+    const isAbsent = compares && !required && start === undefined;
+    return { node: input, focus: input, read: () => (isAbsent && !input.checked ? undefined : input.checked) };
   }
-  if (property.type === "array") return checkboxes(property, Array.isArray(start) ? start : [], required, id);
+  if (property.type === "array") return checkboxes(property, start, required, id);
   if (property.type === "string" && choices(property)) return select(property, start, required);
   return property.type === "string" ? text(property, start) : number(start);
 }
@@ -264,7 +282,7 @@ const titled = (schema) =>
 
 /**
  * @param {Described} property
- * @param {unknown[]} start
+ * @param {unknown[] | undefined} start
  * @param {boolean} required
  * @param {string} id
  * @returns {Control}
@@ -272,13 +290,13 @@ const titled = (schema) =>
 function checkboxes(property, start, required, id) {
   const boxes = titled(property.items ?? {}).map(([value, title], index) => {
     const input = element("input", { type: "checkbox", id: `${id}-${index}` });
-    input.checked = start.includes(value);
+    input.checked = start?.includes(value) ?? false;
     return { value, input, label: element("label", { for: input.id }, element("bdi", {}, title)) };
   });
   const rows = boxes.map(({ input, label }) => element("div", { class: "check" }, input, label));
   const read = () => {
     const chosen = boxes.filter(({ input }) => input.checked).map(({ value }) => value);
-    return chosen.length > 0 || required || property.default !== undefined ? chosen : undefined;
+    return chosen.length > 0 || required || start !== undefined ? chosen : undefined;
   };
   return { node: element("fieldset", {}, ...rows), focus: boxes[0].input, read, group: true };
 }
@@ -355,7 +373,12 @@ function number(start) {
     focus: node,
     read() {
       const given = node.value.trim();
-      return given === "" ? undefined : NUMBER.test(given) ? Number(given) : given;
+      if (!NUMBER.test(given)) return given || undefined;
+      const value = Number(given);
+      if (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?[0-9]+$/.test(given)) {
+        throw new Unreadable("has more digits than a browser can send");
+      }
+      return value;
     },
   };
 }
@@ -376,7 +399,7 @@ function jsonControl(start) {
       try {
         return JSON.parse(node.value);
       } catch {
-        throw new WrongJson();
+        throw new Unreadable('must be JSON, as "text", 5, true or [1, 2]');
       }
     },
   };
