@@ -46,10 +46,10 @@ LAYERS = {
     ),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
-        "answer", "attachments", "browser", "card", "charts", "chips", "composer", "difference", "drawer", "editor",
-        "element", "exchange", "fields", "inputs", "menu", "messages", "notices", "notify", "pending", "preview",
-        "removals", "request", "requests", "resolved", "search", "shortcuts", "sidebar", "switch", "table", "text",
-        "transcript", "uploads", "values", "view", "viewport",
+        "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
+        "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
+        "notify", "pending", "preview", "removals", "request", "requests", "resolved", "search", "shortcuts", "sidebar",
+        "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport",
     ),
 }  # fmt: skip
 LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")

@@ -2596,6 +2596,40 @@ def test_copied_is_said_beside_the_other_buttons(site, meet):
     assert right and left and right["x"] + right["width"] <= left["x"]
 
 
+def test_search_gives_commands_after_conversations(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("echo"))
+    say(page, "a dark theme for all")
+    expect(runs(page, "completed")).to_be_visible()
+    chosen = page.locator("#search-found [aria-selected=true]")
+    for keys, expected in (("", "a dark theme for all"), ("ArrowDown", "Theme: dark")):
+        page.keyboard.press("Control+k")
+        page.keyboard.type("dark theme")
+        expect(page.locator("#search-found li")).to_have_count(2)
+        if keys:
+            page.keyboard.press(keys)
+        expect(chosen).to_contain_text(expected)
+        page.keyboard.press("Enter")
+        expect(page.locator("#searching")).to_be_hidden()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("rename")
+    expect(page.locator("#search-count")).to_have_text("1 command found")
+    page.keyboard.press("Enter")
+    expect(page.locator("#new-title")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("new conv")
+    expect(chosen).to_contain_text("New conversation")
+    page.keyboard.press("Enter")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("set go")
+    expect(chosen).to_contain_text("Go to settings")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/settings")
+
+
 @pytest.mark.parametrize("key", ["k", "л", "ל", "ㅏ", "K"])
 def test_search_opens_with_any_layout_of_keys(site, meet, key):
     page = meet(site).open()

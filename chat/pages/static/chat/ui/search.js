@@ -1,5 +1,6 @@
-/** Search in all conversations: words in titles and messages, found by the server as they are typed. */
+/** Search in all conversations, for words in titles and messages, which the server finds as they are typed; and commands. */
 
+import { matching } from "./commands.js";
 import { element, found, setText } from "./element.js";
 import { period } from "./sidebar.js";
 
@@ -20,6 +21,9 @@ export class Search {
   #count = found("#search-count", HTMLElement);
   #ask;
   #open;
+  #commands;
+  /** @type {import("./commands.js").Command[]} those in the list */
+  #matching = [];
   #timer = 0;
   #asked = 0;
   /** @type {string | null} what the list answers; null: nothing yet */
@@ -29,17 +33,19 @@ export class Search {
   /**
    * @param {(words: string) => Promise<Found>} ask
    * @param {(thread_id: string, message_id: string | null) => void} open
+   * @param {() => import("./commands.js").Command[]} commands that can be given now
    */
-  constructor(ask, open) {
+  constructor(ask, open, commands) {
     this.#ask = ask;
     this.#open = open;
+    this.#commands = commands;
     this.#field.addEventListener("input", () => {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => void this.#look(), TYPING_PAUSE_MS);
     });
     this.#field.addEventListener("keydown", (event) => this.#key(event));
     this.#list.addEventListener("click", (event) => {
-      const option = event.target instanceof Element ? event.target.closest("[data-found]") : null;
+      const option = event.target instanceof Element ? event.target.closest("[role=option]") : null;
       if (option instanceof HTMLElement) this.#go(option);
     });
   }
@@ -62,6 +68,7 @@ export class Search {
     // What failed is looked for again when it is asked for again.
     this.#words = failure ? null : words;
     const now = new Date();
+    this.#matching = matching(this.#commands(), words);
     this.#list.replaceChildren(
       ...threads.map(({ id, title, updated_at, match }, index) =>
         element(
@@ -86,11 +93,29 @@ export class Search {
             : null,
         ),
       ),
+      ...this.#matching.map(({ label }, index) =>
+        element(
+          "li",
+          { id: `command-${index}`, role: "option", "data-command": String(index), "aria-selected": "false" },
+          element("span", { class: "title" }, label),
+          element("span", { class: "dim" }, "Command"),
+        ),
+      ),
     );
-    const none = words ? `No results for “${words}”` : "No conversations yet";
-    const some = words && `${threads.length} ${threads.length === 1 ? "conversation" : "conversations"} found`;
-    setText(this.#count, failure ? `The search failed. ${failure}` : threads.length > 0 ? some : none);
+    setText(this.#count, failure ? `The search failed. ${failure}` : this.#counted(words, threads.length));
     this.#move(0);
+  }
+
+  /**
+   * @param {string} words
+   * @param {number} threads
+   * @returns {string} what is said of the list
+   */
+  #counted(words, threads) {
+    if (!words) return threads > 0 ? "" : "No conversations yet";
+    if (threads > 0) return `${threads} ${threads === 1 ? "conversation" : "conversations"} found`;
+    const commands = this.#matching.length;
+    return commands > 0 ? `${commands} ${commands === 1 ? "command" : "commands"} found` : `No results for “${words}”`;
   }
 
   /** @param {number} to */
@@ -124,8 +149,10 @@ export class Search {
 
   /** @param {Element | undefined} option */
   #go(option) {
-    if (!(option instanceof HTMLElement) || !option.dataset.found) return;
+    if (!(option instanceof HTMLElement)) return;
     this.#dialog.close();
-    this.#open(option.dataset.found, option.dataset.message ?? null);
+    const { found: thread_id, message, command } = option.dataset;
+    if (thread_id) this.#open(thread_id, message ?? null);
+    else this.#matching[Number(command)].act();
   }
 }

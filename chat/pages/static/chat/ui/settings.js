@@ -4,12 +4,11 @@ import { Api } from "../net/api.js";
 import { BASE } from "../net/base.js";
 import { ApiError, SignedOut } from "../net/http.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
-import { named } from "../net/storage.js";
+import { chooseTheme, theme } from "./appearance.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { element, found, setText } from "./element.js";
 import { exact } from "./values.js";
 
-const THEME = named("netra.theme");
 /** How long it is shown that something was done, in milliseconds. */
 const DONE_MS = 5_000;
 
@@ -178,16 +177,8 @@ found("#everywhere", HTMLElement).addEventListener("click", () => {
   });
 });
 for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#theme input"))) {
-  radio.checked = radio.value === (localStorage.getItem(THEME) ?? "");
-  radio.addEventListener("change", () => {
-    if (radio.value) {
-      localStorage.setItem(THEME, radio.value);
-      document.documentElement.dataset.theme = radio.value;
-    } else {
-      localStorage.removeItem(THEME);
-      delete document.documentElement.dataset.theme;
-    }
-  });
+  radio.checked = radio.value === theme();
+  radio.addEventListener("change", () => chooseTheme(radio.value));
 }
 const mails = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#mail input"));
 for (const radio of mails) {

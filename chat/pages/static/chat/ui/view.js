@@ -3,6 +3,7 @@
 import { lineage, path } from "../state/branches.js";
 import { waitingInputs } from "../state/inputs.js";
 import { inQueue, unfinished } from "../state/model.js";
+import { chooseTheme } from "./appearance.js";
 import { Composer } from "./composer.js";
 import { Drawer } from "./drawer.js";
 import { found, setAttribute, setText } from "./element.js";
@@ -127,10 +128,11 @@ export class View {
       },
       ({ own, thread_id }) => (own ? actions.open(thread_id) : actions.openInputs()),
     );
-    this.#search = new Search(actions.search, (thread_id, message_id) => {
+    const seek = (/** @type {string} */ thread_id, /** @type {string | null} */ message_id) => {
       this.#sought = message_id;
       actions.open(thread_id);
-    });
+    };
+    this.#search = new Search(actions.search, seek, () => this.#commands());
     this.#composer = new Composer({
       send,
       upload: actions.upload,
@@ -227,6 +229,27 @@ export class View {
       help: () => this.#help.showModal(),
       inputs: openInputs,
     });
+  }
+
+  /** @returns {import("./commands.js").Command[]} what the search offers beside conversations */
+  #commands() {
+    const { open, openInputs, signOut, exportThread } = this.#actions;
+    const here = [
+      { label: "Rename this conversation", act: () => this.#rename() },
+      { label: "Export this conversation as Markdown", act: () => exportThread("md") },
+      { label: "Print this conversation", act: () => print() },
+    ];
+    return [
+      { label: "New conversation", act: () => open(null) },
+      ...(this.#thread() ? here : []),
+      { label: "Go to requests", act: openInputs },
+      { label: "Go to settings", act: () => found("#account-link", HTMLElement).click() },
+      { label: "Theme: light", act: () => chooseTheme("light") },
+      { label: "Theme: dark", act: () => chooseTheme("dark") },
+      { label: "Theme: system", act: () => chooseTheme("") },
+      { label: "Keyboard shortcuts", act: () => this.#help.showModal() },
+      { label: "Sign out", act: signOut },
+    ];
   }
 
   #menus() {
