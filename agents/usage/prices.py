@@ -38,16 +38,13 @@ _SPECIAL = re.compile(
     r"voxtral)\b"
 )
 _BATCH = {"processing": "batch"}
-_FLEX = {"service_tier": "flex"}
 
 
 class Price(TypedDict):
     """US dollars per million tokens; None where the list has none. `batch_listed`: from the list, else assumed."""
 
     model: str
-    name: str
     vendor: str
-    vendor_name: str
     input: float
     output: float
     cache_read: float | None
@@ -57,8 +54,6 @@ class Price(TypedDict):
     batch_cache_read: float | None
     batch_cache_write: float | None
     batch_listed: bool
-    flex_input: float | None
-    flex_output: float | None
     context_window: int | None
     source: str
     as_of: str
@@ -231,13 +226,9 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: 
     if not listed:
         share = 0.5 if provider.id in HALF_PRICE_BATCH else None
         batch = {key: rate * share for key, rate in rates.items()} if share else {}
-    flex = dict(_rates(model.get_prices(now, _FLEX), prompt_tokens))
-    cheaper = flex["input_mtok"] < rates["input_mtok"] and flex["output_mtok"] <= rates["output_mtok"]
     return {
         "model": model.id,
-        "name": model.name or model.id,
         "vendor": provider.id,
-        "vendor_name": provider.name,
         "input": rates["input_mtok"],
         "output": rates["output_mtok"],
         "cache_read": rates.get("cache_read_mtok"),
@@ -247,8 +238,6 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: 
         "batch_cache_read": batch.get("cache_read_mtok") if listed else None,
         "batch_cache_write": batch.get("cache_write_mtok") if listed else None,
         "batch_listed": listed,
-        "flex_input": flex["input_mtok"] if cheaper else None,
-        "flex_output": flex["output_mtok"] if cheaper else None,
         "context_window": model.context_window,
         "source": SOURCE,
         "as_of": today.date().isoformat(),

@@ -39,8 +39,6 @@ NAMED_DATE = re.compile(
     r"|(?:\d{1,2}[- ])?[^\W\d_]{3,12}\.?[- ]\d{2,4}|\d{4}[年년] ?\d{1,2}[月월](?: ?\d{1,2}[日일])?"
 )
 
-CURRENCIES = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
-
 
 def is_time(cell: str) -> bool:
     return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)) and _has_month(cell))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chat.usage.cells import (
-    CURRENCIES,
     CURRENCY_SIGNS,
     ISO,
     NAMED_DATE,
@@ -18,7 +17,7 @@ from chat.usage.cells import (
     number,
 )
 from chat.usage.formats import Format, alternatives, named
-from chat.usage.names import CODES, ROLES, UNITS, WEAK, Role, meaning_of, plain_name, shown
+from chat.usage.names import CODES, REQUEST_IDS, ROLES, SIGNS, UNITS, WEAK, Role, meaning_of, plain_name, shown
 from chat.usage.skus import MODEL
 from chat.usage.tables import AMBIGUOUS, Source, Table
 
@@ -176,7 +175,7 @@ def unpivoted(
             if not first or is_time(first.full[0]):
                 continue
             kept = [column for column in kept if column.position != 0] + [Column("model", first.path, 0)]
-        sign = next((code for source in sources for mark, code in CURRENCIES.items()
+        sign = next((code for source in sources for mark, code in SIGNS.items()
                      if any(mark in cell for cell in [source.path[0], *source.full])), "")  # fmt: skip
         titles = Source(("(column)",), LABEL, [source.path[0] for source in sources])
         unit = _unit(role, titles, decimal, assumptions)
@@ -201,7 +200,7 @@ def _fits(role: Role, source: Source, decimal: str) -> bool:
     elif role in _TEXTS:
         return not all(cell.startswith(("{", "[{")) for cell in cells)
     elif role == "currency":
-        fitting = sum(cell.upper() in CURRENCIES or re.fullmatch("[A-Za-z]{3}", cell) is not None for cell in cells)
+        fitting = sum(cell.upper() in SIGNS or re.fullmatch("[A-Za-z]{3}", cell) is not None for cell in cells)
     elif role == "batch":
         fitting = sum(is_flag(cell) or cell.lower() in _TIERS for cell in cells)
     elif role == "retry":
@@ -308,7 +307,7 @@ def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
     """Tell if rows look like sums over hours or days, although no column counts the requests in them."""
     for source in table.sources:
         full = source.full
-        if full and (plain_name(source.path[-1]) in _REQUEST_IDS or all(map(TIME_OF_DAY.fullmatch, full))):
+        if full and (plain_name(source.path[-1]) in REQUEST_IDS or all(map(TIME_OF_DAY.fullmatch, full))):
             return False
     sources = {(source.position, source.path): source for source in table.sources}
 
@@ -331,17 +330,6 @@ def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
 
 _LONG_REQUEST = 1_000_000  # tokens: more than nearly any model takes at once
 _FEW = 5  # rows: fewer of different days say nothing
-_REQUEST_IDS = (
-    "id",
-    "request_id",
-    "response_id",
-    "completion_id",
-    "call_id",
-    "trace_id",
-    "span_id",
-    "message_id",
-    "uuid",
-)
 
 
 def _totals_agree(

@@ -15,50 +15,6 @@ Role = Literal[
     "unit_price", "span", "trace", "parent",
 ]  # fmt: skip
 
-# The roles in the order of a sentence, in words.
-ROLES: dict[Role, str] = {
-    "timestamp": "time",
-    "ended": "end of the request",
-    "provider": "provider",
-    "model": "model",
-    "sku": "kind of charge",
-    "input_tokens": "input tokens",
-    "uncached_tokens": "input tokens without the cached ones",
-    "output_tokens": "output tokens",
-    "cached_tokens": "cached input tokens",
-    "cache_write_tokens": "tokens written to the cache",
-    "cache_write_1h": "tokens written to the cache for an hour",
-    "reasoning": "reasoning tokens",
-    "audio": "audio tokens",
-    "images": "images",
-    "searches": "searches",
-    "minutes": "minutes",
-    "seats": "seats",
-    "quantity": "quantity",
-    "unit_price": "price of a unit",
-    "latency_ms": "latency",
-    "status": "status",
-    "user": "user",
-    "team": "team",
-    "project": "project",
-    "api_key": "API key",
-    "feature": "feature",
-    "environment": "environment",
-    "cost": "cost",
-    "credit": "credit",
-    "gross": "list cost",
-    "currency": "currency",
-    "included": "included in the plan",
-    "requests": "number of requests",
-    "retry": "retries",
-    "batch": "batch",
-    "record": "kind of record",
-    "window": "length of the prompts",
-    "span": "id",
-    "trace": "trace",
-    "parent": "parent",
-}
-
 NUMBERS: tuple[Role, ...] = (
     "input_tokens", "uncached_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h",
     "reasoning", "audio", "images", "searches", "minutes", "seats", "quantity", "unit_price", "latency_ms", "cost",
@@ -72,6 +28,10 @@ TIMES: tuple[Role, ...] = ("timestamp", "ended")
 CODES = ("usd", "eur", "gbp", "chf", "jpy", "cny", "inr", "cad", "aud", "sek", "nok", "dkk", "pln", "brl")
 
 _NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
+ROLES: dict[Role, str] = _NAMES["roles"]  # in the order of a sentence, in words
+REQUEST_IDS, GOOD_STATUSES = set(_NAMES["request_ids"].split()), _NAMES["good_statuses"].split(", ")
+# Signs of currencies. A longer one stands first.
+SIGNS: dict[str, str] = _NAMES["signs"]
 # Names of money that may be something else: believed only beside tokens whose list price is near.
 WEAK = set(_NAMES["weak"].split())
 MONTHS = {name: int(number) for number, names in _NAMES["months"].items() for name in names.split()}
@@ -118,8 +78,8 @@ _PREFIXES = re.compile(r"^(?:gen_ai|genai|ai|llm)_")
 def plain_name(name: str) -> str:
     """`Input Tokens`, `inputTokens` and `input.tokens` are `input_tokens`; `Cost ($)` is `cost_usd`, `Ä` is `ae`."""
     name = re.sub(r"(^|\.)\$(?=[A-Za-z])", r"\1", name[:200].translate(_UMLAUTS))
-    for sign, code in (("$", " usd"), ("€", " eur"), ("£", " gbp"), ("¥", " jpy"), ("₹", " inr")):
-        name = name.replace(sign, code)
+    for sign, code in SIGNS.items():
+        name = name.replace(sign, f" {code.lower()}")
     name = re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", name)
     plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", name.lower())))
     return re.sub(r"[\W_]+", "_", plain).strip("_")

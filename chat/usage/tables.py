@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chat.usage.cells import CURRENCIES, CURRENCY_SIGNS, is_time, is_value, number
+from chat.usage.cells import CURRENCY_SIGNS, is_time, is_value, number
 from chat.usage.formats import FORMATS, Format
-from chat.usage.names import CODES, NUMBERS, meaning_of, plain_name, shown
+from chat.usage.names import CODES, NUMBERS, SIGNS, meaning_of, plain_name, shown
 from chat.usage.records import elements, flatten, goes_on, json_of, records_of
 
 Layout = Literal["csv", "jsonl", "json"]
@@ -170,7 +170,7 @@ def _currency_in(rows: Sequence[list[str]]) -> str:
                 return value.upper()
     text = " ".join(cell for row in rows for cell in row)
     found = {one.upper() for one in re.findall(r"[A-Za-z]+", text) if one.lower() in CODES}
-    found |= {code for sign, code in CURRENCIES.items() if sign in text}
+    found |= {code for sign, code in SIGNS.items() if sign in text}
     return found.pop() if len(found) == 1 else ""
 
 

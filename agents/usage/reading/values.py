@@ -7,15 +7,10 @@ from functools import reduce
 from agents.usage.rates import LONGEST
 from chat.usage import Recognised
 from chat.usage.columns import Column
-from chat.usage.names import MASK, NUMBERS, SECRETS, TIMES, TOKENS, Role
+from chat.usage.names import GOOD_STATUSES, MASK, NUMBERS, SECRETS, SIGNS, TIMES, TOKENS, Role
 
 _EMPTY = "('', 'null', 'none', 'n/a', 'na', '-', 'nan', 'undefined')"
-_GOOD = (
-    "('success', 'succeeded', 'successful', 'ok', 'okay', 'completed', 'complete', 'done', 'finished', 'true', 'yes', "
-    "'passed', 'default', 'debug', 'info', 'warning', 'stop', 'length', 'tool_calls', 'tool_use', 'function_call', "
-    "'end_turn', 'max_tokens', 'stop_sequence', 'content_filter', 'cached', 'hit', 'miss', 'included', 'on-demand', "
-    "'usage-based', 'free', 'user api key', 'included in business', 'included in pro')"
-)
+_GOOD = "(" + ", ".join(f"'{status}'" for status in GOOD_STATUSES) + ")"
 _BAD = (
     "error|fail|exception|time.?out|timed.out|cancel|abort|reject|throttl|rate.?limit|denied|unavailable|invalid|"
     "overload|refused|false"
@@ -96,11 +91,8 @@ def macros(decimal: str) -> Iterator[str]:
         r"WHEN regexp_full_match(c, '\d{18}|1\d{18}') THEN make_timestamp(CAST(c AS BIGINT) // 1000) "
         "ELSE try_strptime(c, formats) END"
     )
-    yield (
-        "code(c) AS CASE upper(trim(c)) WHEN '$' THEN 'USD' WHEN 'US$' THEN 'USD' WHEN '€' THEN 'EUR' "
-        "WHEN '£' THEN 'GBP' WHEN '¥' THEN 'JPY' WHEN '₹' THEN 'INR' WHEN '' THEN NULL "
-        "ELSE left(upper(trim(c)), 10) END"
-    )
+    signs = " ".join(f"WHEN '{sign}' THEN '{code}'" for sign, code in SIGNS.items())
+    yield f"code(c) AS CASE upper(trim(c)) {signs} WHEN '' THEN NULL ELSE left(upper(trim(c)), 10) END"
     # A label is shown, and stored with the answer.
     mask = reduce(lambda text, secret: f"regexp_replace({text}, '{secret}', '{MASK}', 'g')", SECRETS, "c")
     yield f"masked(c) AS {mask}"
