@@ -1,1 +1,1 @@
-"""Users: authentication, tokens, sessions, lockout and the audit record."""
+"""Users: authentication, tokens, API keys, sessions, lockout and the audit record."""

@@ -24,9 +24,13 @@ def record(
     request: HttpRequest | Request | None = None,
     by: int | None = None,
     detail: str = "",
+    address: str | None = None,
 ) -> None:
-    """`user_id` is the owner of the account or data, `by` the acting staff user; each is None if unknown."""
-    address = None if request is None else address_of(request)
+    """`user_id` is the owner of the account or data, `by` the acting staff user; each is None if unknown.
+
+    `address` is the client's where there is no request any more.
+    """
+    address = address if request is None else address_of(request)
     log.info(kind, extra={"user_id": user_id, "by": by})
     AuditRecord.objects.create(kind=kind, user_id=user_id, by_id=by, address=address, detail=detail[:200])
 

@@ -1,10 +1,11 @@
-"""Authentication by access token, for sockets and for REST.
+"""Authentication by access token or API key, for sockets and for REST.
 
 The reason of a refusal goes to the log only: the client gets the same answer for all.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -16,10 +17,28 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
+from chat import limits
+from chat.accounts import api_keys
+from chat.api import client_ip
+from chat.db.access import from_database
 from chat.db.sql import execute, format_id, id_parameter
-from chat.models import User
-from chat.protocol import Refused, negotiate
+from chat.limits.rates import BAD_KEYS
+from chat.models import ApiKey, User
+from chat.protocol import (
+    Ack,
+    AgentStatus,
+    AnyCommand,
+    Authenticate,
+    Headers,
+    Ping,
+    ProtocolError,
+    Refused,
+    Resume,
+    is_key,
+    negotiate,
+)
 
+READING = Resume, Ping, Ack, AgentStatus  # frames that need no scope write
 _MAX_ID = 2**63 - 1
 _Token = TypeVar("_Token", bound=Token)
 
@@ -33,13 +52,49 @@ class Unauthorized(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyGrant:
+    """The permissions of an API key. Agents other than `agents` do not exist for it, unless that is empty."""
+
+    id: UUID
+    may_write: bool
+    agents: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """The owner of a token. `expires_at` is in seconds since the epoch."""
+    """The owner of a token or of an API key.
+
+    `expires_at` is in seconds since the epoch, None for never. `session_id` is None for a key, `key` for a token.
+    """
 
     user_id: int
     email: str
-    session_id: UUID
-    expires_at: int
+    session_id: UUID | None
+    expires_at: int | None
+    key: KeyGrant | None = None
+
+    @property
+    def agents(self) -> frozenset[str]:
+        """The names of the only agents that exist here; empty: all."""
+        return self.key.agents if self.key else frozenset()
+
+    @property
+    def credential_id(self) -> UUID | None:
+        """The id of the session or of the API key."""
+        return self.key.id if self.key else self.session_id
+
+    def ends_with(self, message: Mapping[str, Any]) -> bool:
+        """Return whether a published message says that the session, or the API key, has ended."""
+        kind = "key" if self.key else "session"
+        return message["type"] == f"{kind}_ended" and message[kind] in (None, str(self.credential_id))
+
+    def check(self, frame: AnyCommand) -> None:
+        """Raise ProtocolError forbidden for a frame that the API key does not permit."""
+        if self.key is not None:
+            if isinstance(frame, Authenticate):
+                raise ProtocolError("forbidden", "A socket of an API key takes no token.")
+            if not (self.key.may_write or isinstance(frame, READING)):
+                raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +104,15 @@ class Claims:
     token: AccessToken
     user_id: int
     session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaims:
+    """An API key that was found, with its owner and the client's address. It may have been revoked since."""
+
+    key: str = field(repr=False)
+    user_id: int
+    address: str
 
 
 def identify(raw: str) -> Identity:
@@ -61,37 +125,94 @@ def read_claims(raw: str) -> Claims:
     return Claims(*verify(AccessToken, raw))
 
 
-def admit(claims: Claims) -> tuple[Identity, dict[str, int], int | None]:
+async def read_key(raw: str, address: str) -> KeyClaims:
+    """Return the owner of an API key that came from this address.
+
+    Raises Unauthorized, and ProtocolError rate_limited for one bad key of too many.
+    """
+    try:
+        return KeyClaims(raw, (await from_database(_live_key, raw)).user_id, address)
+    except Unauthorized:
+        await limits.rate_limiter().acquire_async(BAD_KEYS, address)
+        raise
+
+
+def _live_key(raw: str) -> ApiKey:
+    row = api_keys.find(raw)
+    if row is None:
+        raise Unauthorized("no such API key, or it has ended")
+    return row
+
+
+def _identity_of_key(row: ApiKey) -> Identity:
+    expires_at = None if row.expires_at is None else int(row.expires_at.timestamp())
+    grant = KeyGrant(row.pk, ApiKey.WRITE in row.scopes, frozenset(row.agents))
+    return Identity(row.user_id, row.user.email, None, expires_at, grant)
+
+
+def admit(claims: Claims | KeyClaims) -> tuple[Identity, dict[str, int], int | None]:
     """Return the owner of the token, the number of the last event of each of their threads, and a count of requests.
 
     The count is of the open requests of others that the owner may decide, None for a user without a group. Raises
-    Unauthorized. One query: every socket that opens asks it.
+    Unauthorized. One query for a token: every socket that opens asks it. The use of an API key is noted.
     """
-    session_id = claims.session_id
-    rows = execute(_LIVE_THREADS, [claims.user_id, id_parameter(session_id), claims.user_id])
-    if not rows:
-        raise Unauthorized(_ENDED)
-    email, is_active, password, approvals = rows[0][:4]
-    _check(claims.token, is_active, password)
+    if isinstance(claims, KeyClaims):
+        row = _live_key(claims.key)  # it may have been revoked before the socket subscribed
+        api_keys.note_use(row, claims.address)
+        rows = execute(_THREADS.format(credential=""), [claims.user_id, claims.user_id])
+        identity = _identity_of_key(row)
+    else:
+        session_id = claims.session_id
+        rows = execute(_LIVE_THREADS, [claims.user_id, id_parameter(session_id), claims.user_id])
+        if not rows:
+            raise Unauthorized(_ENDED)
+        email, is_active, password = rows[0][:3]
+        _check(claims.token, is_active, password)
+        identity = Identity(claims.user_id, email, session_id, int(claims.token["exp"]))
     heads = {format_id(thread): head for *_, thread, head in rows if thread is not None}
-    return Identity(claims.user_id, email, session_id, int(claims.token["exp"])), heads, approvals
+    return identity, heads, rows[0][3] if rows else None
 
 
 class TokenAuthentication(BaseAuthentication):
-    """REST authentication by an access token: `request.user` is the User, `request.auth` the Identity."""
+    """REST authentication by an access token or API key: `request.user` is the User, `request.auth` the Identity."""
 
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
-        """Return the user and the identity, None without a token. Raises Unauthorized."""
-        header = request.headers.get("Authorization", "").encode("latin-1", "replace")
-        try:
-            token = negotiate([(b"authorization", header)]).token
-        except Refused as refused:
-            raise Unauthorized(refused.reason) from None
-        return None if token is None else _identify(token)
+        """Return the user and the identity, None without a token.
+
+        Raises Unauthorized, and ProtocolError rate_limited for one bad API key of too many from an address.
+        """
+        token = token_of(request)
+        if token is None:
+            return None
+        return _identify_key(token, client_ip.address_of(request)) if is_key(token) else _identify(token)
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme that a 401 names."""
         return "Bearer"
+
+
+def token_of(request: Request) -> str | None:
+    """Return the token or API key of a request, unverified; None if it has none. Raises Unauthorized."""
+    header = request.headers.get("Authorization", "").encode("latin-1", "replace")
+    return read_token([(b"authorization", header)])
+
+
+def read_token(headers: Headers) -> str | None:
+    """Return the token or API key in `Authorization`, unverified. Raises Unauthorized."""
+    try:
+        return negotiate([header for header in headers if header[0].lower() == b"authorization"]).token
+    except Refused as refused:
+        raise Unauthorized(refused.reason) from None
+
+
+def _identify_key(raw: str, address: str) -> tuple[User, Identity]:
+    try:
+        row = _live_key(raw)
+    except Unauthorized:
+        limits.rate_limiter().acquire(BAD_KEYS, address)
+        raise
+    api_keys.note_use(row, address)
+    return row.user, _identity_of_key(row)
 
 
 def _identify(raw: str) -> tuple[User, Identity]:
@@ -100,16 +221,18 @@ def _identify(raw: str) -> tuple[User, Identity]:
 
 
 # The count is that of `chat.runs.inputs.deciders.decidable_by`. It does not depend on the row, so it is made once.
-_LIVE_THREADS = """
+_THREADS = """
     SELECT u.email, u.is_active, u.password,
         (SELECT count(r.id) FROM chat_user_groups m JOIN auth_group g ON g.id = m.group_id
             LEFT JOIN (chat_inputrequest r JOIN chat_thread a ON a.id = r.thread_id AND a.deleted_at IS NULL)
             ON r.status = 'open' AND r.decided_by = 'group:' || g.name AND r.user_id <> m.user_id
             WHERE m.user_id = %s HAVING count(*) > 0),
-        t.id, t.last_seq FROM chat_user u
-    JOIN chat_session s ON s.user_id = u.id
+        t.id, t.last_seq FROM chat_user u {credential}
     LEFT JOIN chat_thread t ON t.user_id = u.id AND t.deleted_at IS NULL
-    WHERE s.id = %s AND u.id = %s AND s.ended_at IS NULL"""
+    WHERE u.id = %s"""
+_LIVE_THREADS = _THREADS.format(
+    credential="JOIN chat_session s ON s.user_id = u.id AND s.id = %s AND s.ended_at IS NULL"
+)
 _ENDED = "no such session of this user, or it has ended"
 # Written out: every request asks it, and building it costs more than running it.
 _LIVE = """

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from chat.accounts import audit
+from chat.accounts import api_keys, audit
 from chat.accounts.authentication import Unauthorized, find_owner
 from chat.accounts.tokens import Tokens, pair
 from chat.models import Session, User
@@ -36,16 +36,18 @@ def end_session(session: Session) -> None:
         event_log.publish_session_ended(session.user_id, session.pk)
 
 
-def end_sessions(user: User) -> None:
-    """Sign the user out everywhere."""
+def end_sessions(user: User, keys: bool = False) -> None:
+    """Sign the user out everywhere, and revoke all API keys if `keys`."""
     with transaction.atomic():
+        if keys:
+            api_keys.revoke(api_keys.live_keys(user))
         ended = Session.objects.filter(user=user, ended_at=None).update(ended_at=Now())
         audit.record("signed_out_everywhere", user.pk, detail=f"{ended} sessions")
         event_log.publish_session_ended(user.pk, None)
 
 
-def change_password(user: User, current: str, new: str, session_id: UUID) -> Tokens:
-    """Set the password and end every other session; return new tokens for this one.
+def change_password(user: User, current: str, new: str, session_id: UUID, keys: bool = False) -> Tokens:
+    """Set the password and end every other session, and all API keys if `keys`; return new tokens for this one.
 
     Raises Unauthorized if `current` is not the password, also if it was changed meanwhile; ValidationError for a bad
     `new`.
@@ -63,6 +65,8 @@ def change_password(user: User, current: str, new: str, session_id: UUID) -> Tok
         Session.objects.filter(pk__in=others).update(ended_at=Now())
         for other in others:
             event_log.publish_session_ended(user.pk, other)
+        if keys:
+            api_keys.revoke(api_keys.live_keys(user))
         user = User.objects.get(pk=user.pk)
     return pair(user, session_id)
 

@@ -42,6 +42,7 @@ def _end_with_the_password(
     elif was_active and not stored.is_active:
         audit.record("deactivated", instance.pk)
         end_sessions(instance)
+        event_log.publish_key_ended(instance.pk, None)
 
 
 @receiver(pre_delete, sender=User)
@@ -61,6 +62,7 @@ def _leave_nothing(instance: User, **signal: Any) -> None:
 def _end_with_the_user(instance: User, **signal: Any) -> None:
     audit.record("deleted", instance.pk)
     event_log.publish_session_ended(instance.pk, None)
+    event_log.publish_key_ended(instance.pk, None)
 
 
 @receiver(m2m_changed, sender=User.groups.through)

@@ -25,11 +25,11 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from chat.accounts import audit
-from chat.accounts.authentication import Unauthorized, find_owner, verify
+from chat.accounts.authentication import Unauthorized, find_owner, read_token, verify
 from chat.accounts.lockout import account, locked_out
 from chat.api.client_ip import address_of
 from chat.models import Session, User
-from chat.protocol import Headers, Refused, negotiate
+from chat.protocol import Headers
 from chat.runs import event_log
 
 
@@ -48,10 +48,7 @@ def bearer(headers: Headers) -> int:
 
     Raises Unauthorized.
     """
-    try:
-        token = negotiate([header for header in headers if header[0].lower() == b"authorization"]).token
-    except Refused as refused:
-        raise Unauthorized(refused.reason) from None
+    token = read_token(headers)
     if token is None:
         raise Unauthorized("no token")
     return verify(AccessToken, token)[1]

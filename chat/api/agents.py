@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Collection
 from contextlib import nullcontext
 from threading import BoundedSemaphore, Lock
 from typing import Any, cast
@@ -13,7 +14,7 @@ from rest_framework.response import Response
 
 from chat import protocol, runs
 from chat.api import turns
-from chat.api.base import View, owner
+from chat.api.base import View, identity_of, owner
 from chat.api.messages import idempotent, speaker
 from chat.api.parsers import body
 from chat.api.schema import described
@@ -28,11 +29,14 @@ from chat.models import Event, Run
 from chat.protocol import TERMINAL, ProtocolError
 
 
-def agents() -> list[dict[str, Any]]:
-    """Return the registered agents, the default first, with the `reason` if one is unavailable."""
+def agents(allowed: Collection[str]) -> list[dict[str, Any]]:
+    """Return the registered agents, the default first, with the `reason` if one is unavailable.
+
+    Those of `allowed` only, if that is not empty.
+    """
     offers = list(runs.live_workers().values_list("agents", flat=True))
     shown = []
-    for name in settings.AGENTS:
+    for name in runs.agents_among(allowed):
         offered = sorted((of[name] for of in offers if name in of), key=lambda one: not one["available"])
         best = offered[0] if offered else {"available": False}
         agent = {"name": name, "description": best.get("description") or "", "available": best["available"]}
@@ -47,7 +51,7 @@ def agents() -> list[dict[str, Any]]:
 class Agents(View):
     @described("agents", {200: AgentListSerializer})
     def get(self, request: Request) -> Response:
-        return Response({"agents": agents()})
+        return Response({"agents": agents(identity_of(request).agents)})
 
 
 class AgentsStatus(View):
@@ -108,7 +112,7 @@ class Execute(View):
         message = protocol.user_message_fields(given)
         if message.agent is None:
             raise ProtocolError("invalid_message", "agent is required", field="agent")
-        done = runs.start(speaker(request), message)
+        done = runs.start(speaker(request), message, identity_of(request).agents)
         wishes = re.split(r"[,;\s]+", request.headers.get("Prefer", "").lower())
         patience = 0.0 if "respond-async" in wishes else settings.NETRA_RUN_TIMEOUT
         end = self.end_of(done, patience)

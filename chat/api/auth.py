@@ -1,5 +1,6 @@
 """REST: users and their sessions: register, log in, refresh, log out, password, sessions, profile."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -17,9 +18,10 @@ from rest_framework.response import Response
 from chat import limits, protocol
 from chat.accounts import authentication, sessions, tokens
 from chat.api import client_ip
-from chat.api.base import ListView, Open, View, owner
+from chat.api.base import ListView, Open, View, identity_of, owner
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
+from chat.api.permissions import NO_ACCOUNT
 from chat.api.schema import described
 from chat.api.serializers import (
     LoginSerializer,
@@ -85,11 +87,31 @@ def read_refresh_token(request: Request, given: Mapping[str, Any]) -> tuple[str,
     return request.COOKIES[REFRESH_COOKIE], True
 
 
-def identity_of(request: Request) -> authentication.Identity:
-    return cast(authentication.Identity, request.auth)
+class Account(View):
+    """A view of the account, which no API key reaches."""
+
+    takes_keys = False
 
 
-class Register(Open):
+class Entrance(Open):
+    """A view that signs in or out. An API key is forbidden there, too, whether it is good or not."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raise ProtocolError forbidden for a request with an API key."""
+        super().initial(request, *args, **kwargs)
+        with contextlib.suppress(authentication.Unauthorized):
+            if protocol.is_key(authentication.token_of(request) or ""):
+                raise ProtocolError("forbidden", NO_ACCOUNT)
+
+
+def session_id_of(request: Request) -> UUID:
+    """Return the session of the request's access token."""
+    session_id = identity_of(request).session_id
+    assert session_id is not None
+    return session_id
+
+
+class Register(Entrance):
     @described("register", {201: TokensSerializer}, RegisterSerializer)
     def post(self, request: Request) -> Response:
         if not settings.NETRA_OPEN_REGISTRATION:
@@ -108,7 +130,7 @@ class Register(Open):
         return start_session(request, user, "session" in given, 201)
 
 
-class Login(Open):
+class Login(Entrance):
     @described("login", {200: TokensSerializer}, LoginSerializer)
     def post(self, request: Request) -> Response:
         given = fields(LoginSerializer, request)
@@ -121,7 +143,7 @@ class Login(Open):
         return start_session(request, user, "session" in given)
 
 
-class Refresh(Open):
+class Refresh(Entrance):
     @described("refresh", {200: TokensSerializer}, RefreshSerializer, headers=("Idempotency-Key",))
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for a new pair.
@@ -137,7 +159,7 @@ class Refresh(Open):
         return tokens_response(tokens.refresh(token, key, request), by_cookie)
 
 
-class Logout(Open):
+class Logout(Entrance):
     @described("logout", {200: SignedOutSerializer}, LogoutSerializer)
     def post(self, request: Request) -> Response:
         """End the session of the refresh token in the body, else of the one in the cookie, else of the access token."""
@@ -145,7 +167,7 @@ class Logout(Open):
         session = self.session(request, given)
         everywhere = given.get("everywhere", False)
         if everywhere:
-            sessions.end_sessions(session.user)
+            sessions.end_sessions(session.user, given.get("keys", False))
         else:
             sessions.end_session(session)
         response = Response({"everywhere": everywhere})
@@ -158,22 +180,23 @@ class Logout(Open):
             bearer = authentication.TokenAuthentication().authenticate(request)
         if bearer is None:
             return tokens.session_to_end(read_refresh_token(request, given)[0], request)
-        return Session.objects.for_user(bearer[0]).select_related("user").get(pk=bearer[1].session_id)
+        return Session.objects.for_user(bearer[0]).select_related("user").get(pk=cast(UUID, bearer[1].session_id))
 
 
-class Password(View):
+class Password(Account):
     @described("change_password", {200: TokensSerializer}, PasswordSerializer)
     def post(self, request: Request) -> Response:
-        """Change the password and end every other session.
+        """Change the password and end every other session, and all API keys with `keys`.
 
         This session goes on with the tokens of the answer: the old ones end with the old password.
         """
         given = fields(PasswordSerializer, request)
-        user, identity, in_cookie = owner(request), identity_of(request), self.in_cookie(request)
+        user, session_id, in_cookie = owner(request), session_id_of(request), self.in_cookie(request)
+        keys = given.get("keys", False)
         try:
             with tokens.attempt(request, user.email):
                 try:
-                    fresh = sessions.change_password(user, given["current"], given["new"], identity.session_id)
+                    fresh = sessions.change_password(user, given["current"], given["new"], session_id, keys)
                 except authentication.Unauthorized:
                     user_login_failed.send(__name__, credentials={"username": user.email}, request=request)
                     raise
@@ -186,23 +209,23 @@ class Password(View):
     def in_cookie(self, request: Request) -> bool:
         """Return whether the refresh token of the caller's session is in the cookie."""
         try:
-            return sessions.session_of(request.COOKIES.get(REFRESH_COOKIE, "")).pk == identity_of(request).session_id
+            return sessions.session_of(request.COOKIES.get(REFRESH_COOKIE, "")).pk == session_id_of(request)
         except authentication.Unauthorized:
             return False
 
 
-class Sessions(ListView):
+class Sessions(Account, ListView):
     serializer_class, results_name = SessionSerializer, "sessions"
 
     @described("sessions", {200: SessionsPageSerializer}, query=PAGED)
     def get(self, request: Request) -> Response:
         """List the user's live sessions, the last used first; `used_at` is the time of the newest tokens."""
-        current = ExpressionWrapper(Q(pk=identity_of(request).session_id), output_field=BooleanField())
+        current = ExpressionWrapper(Q(pk=session_id_of(request)), output_field=BooleanField())
         live = sessions.live_sessions(owner(request)).annotate(current=current).order_by("-used_at", "-pk")
         return self.page(request, live)
 
 
-class OneSession(View):
+class OneSession(Account):
     @described("end_session", {204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
         """End that session and close its sockets."""
@@ -214,8 +237,11 @@ class OneSession(View):
 
 
 class Verify(View):
+    reading_methods = ("POST",)
+
     @described("verify", {200: VerifiedSerializer})
     def get(self, request: Request) -> Response:
+        """Return the owner of the token or API key, and when it expires: null for a key that never does."""
         identity = identity_of(request)
         user_id, exp = str(identity.user_id), identity.expires_at
         return Response({"valid": True, "user_id": user_id, "email": identity.email, "exp": exp})
@@ -225,7 +251,7 @@ class Verify(View):
         return self.get(request)
 
 
-class Me(View):
+class Me(Account):
     @described("me", {200: ProfileSerializer})
     def get(self, request: Request) -> Response:
         return Response(ProfileSerializer(owner(request)).data)
@@ -238,7 +264,7 @@ class Me(View):
         return self.get(request)
 
 
-class Notifications(View):
+class Notifications(Account):
     """The mail that the user gets."""
 
     @described("notifications", {200: NotificationsSerializer})

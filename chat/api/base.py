@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
 from chat import limits, protocol
+from chat.accounts.authentication import Identity
 from chat.api.pagination import PageNumberPagination
 from chat.api.parsers import JSONOnly, StrictJSONParser
 from chat.api.throttling import UserThrottle
@@ -33,6 +34,10 @@ def owner(request: Request) -> User:
     return cast(User, request.user)
 
 
+def identity_of(request: Request) -> Identity:
+    return cast(Identity, request.auth)
+
+
 class View(APIView):
     """A view for a signed-in user."""
 
@@ -40,6 +45,8 @@ class View(APIView):
     parser_classes: tuple[type[BaseParser], ...] = (StrictJSONParser,)
     throttle_classes: tuple[type[BaseThrottle], ...] = (UserThrottle,)
     http_method_names = METHODS
+    takes_keys = True  # False: of the account, for which an API key is forbidden
+    reading_methods: tuple[str, ...] = ()  # beside the safe ones: an API key needs no scope write for them
 
     def perform_authentication(self, request: Request) -> None:
         """Authenticate, and name the user in the log of this request."""

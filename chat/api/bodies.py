@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
+from django.db import Error
 
 from chat.accounts import authentication, tokens
 from chat.api import client_ip, exceptions
 from chat.api.uploads import MAX_SIZE
 from chat.limits import rate_limited
-from chat.protocol import KIB, MAX_FRAME, ProtocolError
+from chat.protocol import KIB, MAX_FRAME, ProtocolError, is_key
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -43,6 +44,7 @@ def bounded(application: Application) -> Application:
     async def bounded_application(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = Body(scope, receive, counts)
+            await body.identify()
             with body.admitted():
                 await application(body.scope, body.receive, send)
             error = body.error
@@ -66,15 +68,18 @@ class Body:
         headers = {name.lower(): value for name, value in scope["headers"]}
         self._has_length = headers.get(b"content-length", b"").isdigit()
         length = int(headers[b"content-length"][:20]) if self._has_length else 0
-        is_upload = (scope["method"], path_of(scope)) == UPLOAD
-        self._max_size = MAX_UPLOAD if is_upload else MAX_FRAME
+        self._is_upload = (scope["method"], path_of(scope)) == UPLOAD
+        self._max_size = MAX_UPLOAD if self._is_upload else MAX_FRAME
         self._check(length)
         _check_form(headers)
         self._sender = ""
-        if is_upload:
-            self._sender = f"user {_owner(scope)}"
-        elif length or b"transfer-encoding" in headers:
+        if not self._is_upload and (length or b"transfer-encoding" in headers):
             self._sender = f"address {client_ip.of_scope(scope)}"
+
+    async def identify(self) -> None:
+        """Find the user of an upload. Raises ProtocolError unauthorized, unavailable."""
+        if self._is_upload:
+            self._sender = f"user {await _owner(self.scope)}"
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
@@ -142,13 +147,18 @@ def path_of(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def _owner(scope: Scope) -> int:
-    """Return the user id of an upload's token. The view checks that the user still exists."""
+async def _owner(scope: Scope) -> int:
+    """Return the user id of an upload's token or API key. The view checks that the user still exists."""
     try:
+        token = authentication.read_token(scope["headers"])
+        if token is not None and is_key(token):
+            return (await authentication.read_key(token, client_ip.of_scope(scope))).user_id
         return tokens.bearer(scope["headers"])
     except authentication.Unauthorized as refused:
         log.warning("refused: %s", refused.reason)
         raise ProtocolError("unauthorized", exceptions.SIGN_IN) from None
+    except Error as error:
+        raise exceptions.unavailable(error) from None
 
 
 async def _refuse(error: ProtocolError, receive: Receive, send: Send) -> None:

@@ -46,9 +46,14 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
         case PermissionDenied():
             return forbidden(context["request"])
         case OperationalError() | InterfaceError():
-            logging.getLogger("netra.database").error("unavailable: %s", type(exc).__name__)
-            return refusal(ProtocolError("unavailable", "The database does not answer. Try again.", retry_after=1))
+            return refusal(unavailable(exc))
     return None
+
+
+def unavailable(error: Exception) -> ProtocolError:
+    """Log a failure of the database and return what the client gets."""
+    logging.getLogger("netra.database").error("unavailable: %s", type(error).__name__)
+    return ProtocolError("unavailable", "The database does not answer. Try again.", retry_after=1)
 
 
 def refusal(error: ProtocolError) -> JsonResponse:

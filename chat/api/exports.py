@@ -15,9 +15,9 @@ from rest_framework.request import Request
 from chat import protocol, runs
 from chat.api.base import View, owner
 from chat.api.schema import described
-from chat.api.serializers import ExportSerializer, GrantSerializer, ProfileSerializer
+from chat.api.serializers import ApiKeySerializer, ExportSerializer, GrantSerializer, ProfileSerializer
 from chat.api.threads import thread_of, threads_of
-from chat.models import Attachment, Grant, InputRequest, Message, Session, Thread, User
+from chat.models import ApiKey, Attachment, Grant, InputRequest, Message, Session, Thread, User
 from chat.protocol import ProtocolError
 
 FORMATS = {"md": "text/markdown", "json": "application/json"}
@@ -51,13 +51,15 @@ class Export(View):
 def everything(user: User, file: IO[bytes]) -> None:
     """Write a zip of all the user's data to `file`.
 
-    It has the profile with the sessions, every thread as JSON and Markdown, every attachment as uploaded, and the
-    requests for input with their answers, but nothing of threads that the user has deleted. Of requests of others it
-    has what the user decided, not what was asked.
+    It has the profile with the sessions and API keys, every thread as JSON and Markdown, every attachment as uploaded,
+    and the requests for input with their answers, but nothing of threads that the user has deleted. Of requests of
+    others it has what the user decided, not what was asked.
     """
     with ZipFile(file, "w", ZIP_DEFLATED) as found:
         sessions = Session.objects.for_user(user).order_by("created_at").values("created_at", "used_at", "user_agent")
+        keys = ApiKeySerializer(ApiKey.objects.for_user(user).order_by("created_at", "pk"), many=True).data
         profile = {**ProfileSerializer(user).data, "input_mail": user.input_mail, "sessions": list(sessions)}
+        profile["api_keys"] = keys
         found.writestr("profile.json", JSONRenderer().render(profile))
         found.writestr("inputs.json", JSONRenderer().render(inputs_for(user)))
         for thread in threads_of(user).order_by("created_at", "id").iterator():

@@ -38,6 +38,28 @@ class Id(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+class Seconds(serializers.IntegerField):
+    """A whole number of seconds."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
+class Texts(serializers.ListField):
+    """A list of texts. An error does not name the position."""
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        try:
+            return list(super().to_internal_value(data))
+        except serializers.ValidationError as error:
+            detail: Any = error.detail
+            raise serializers.ValidationError(
+                next(iter(detail.values())) if isinstance(detail, dict) else detail
+            ) from None
+
+
 class Timestamp(serializers.DateTimeField):
     def to_representation(self, value: datetime) -> str:
         return protocol.timestamp(value)

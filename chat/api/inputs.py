@@ -1,6 +1,6 @@
 """REST: input requests and their answers, and what a user has allowed for a thread."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -10,8 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import protocol, runs
-from chat.accounts.authentication import Identity
-from chat.api.base import ListView, View, owner
+from chat.api.base import ListView, View, identity_of, owner
 from chat.api.client_ip import address_of
 from chat.api.fields import Id
 from chat.api.pagination import PAGED
@@ -92,7 +91,7 @@ class InputAnswer(View):
     def post(self, request: Request, request_id: UUID) -> Response:
         """Accept or decline. The same answer again is no error."""
         frame = protocol.answer_fields({**body(request), "request_id": str(request_id)})
-        user, identity = owner(request), cast(Identity, request.auth)
+        user, identity = owner(request), identity_of(request)
         runs.answer(runs.answer_of(frame), runs.Decider(user.pk, "rest", identity.session_id, address_of(request)))
         # The user has decided it, even if it does not exist for them any more: the thread may be deleted by now.
         return Response(InputSerializer(one_of(_READ.all(), request_id)).data)

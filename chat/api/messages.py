@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import limits, protocol, runs
-from chat.api.base import ListView, View, owner
+from chat.api.base import ListView, View, identity_of, owner
 from chat.api.fields import Id
 from chat.api.pagination import PAGED
 from chat.api.parsers import body
@@ -84,7 +84,8 @@ class ThreadMessages(MessageListView):
         message = protocol.user_message_fields(idempotent(request, body(request)))
         if message.thread_id not in (None, thread_id):
             raise ProtocolError("invalid_message", "thread_id differs from the one in the path.", field="thread_id")
-        return accepted(runs.start(speaker(request), message.model_copy(update={"thread_id": thread_id})))
+        named = message.model_copy(update={"thread_id": thread_id})
+        return accepted(runs.start(speaker(request), named, identity_of(request).agents))
 
 
 class Messages(MessageListView):
@@ -95,7 +96,7 @@ class Messages(MessageListView):
     @described("send", {202: AcceptedSerializer}, MessageBody, headers=("Idempotency-Key",))
     def post(self, request: Request) -> Response:
         message = protocol.user_message_fields(idempotent(request, body(request)))
-        return accepted(runs.start(speaker(request), message))
+        return accepted(runs.start(speaker(request), message, identity_of(request).agents))
 
 
 class ChatMessages(MessageListView):
@@ -108,4 +109,5 @@ class RegenerateMessage(View):
     @described("regenerate", {202: AcceptedSerializer}, RegenerateBody, headers=("Idempotency-Key",))
     def post(self, request: Request, message_id: UUID) -> Response:
         given = {**idempotent(request, body(request, needed=False)), "message_id": str(message_id)}
-        return accepted(runs.regenerate(speaker(request), protocol.regenerate_fields(given)))
+        frame = protocol.regenerate_fields(given)
+        return accepted(runs.regenerate(speaker(request), frame, identity_of(request).agents))

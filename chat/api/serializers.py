@@ -6,10 +6,12 @@ from pydantic import AliasChoices, Field
 from rest_framework import serializers
 
 from chat import protocol, runs
-from chat.api.fields import Email, Flag, Id, Text, Timestamp
-from chat.models import Message, Run, Session, Thread, User
+from chat.api.fields import Email, Flag, Id, Seconds, Text, Texts, Timestamp
+from chat.models import ApiKey, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
+
+MAX_KEY_LIFETIME = 100 * 365 * 86_400  # seconds
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -42,7 +44,7 @@ class VerifiedSerializer(serializers.Serializer[Any]):
     valid = serializers.BooleanField()
     user_id = serializers.CharField()
     email = serializers.EmailField()
-    exp = serializers.IntegerField(help_text="seconds since the epoch")
+    exp = serializers.IntegerField(allow_null=True, help_text="seconds since the epoch")
 
 
 class SessionSerializer(serializers.Serializer[Session]):
@@ -51,6 +53,21 @@ class SessionSerializer(serializers.Serializer[Session]):
     user_agent = serializers.CharField()
     created_at = Timestamp()
     used_at = Timestamp()
+
+
+class ApiKeySerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    prefix = serializers.CharField(help_text="the beginning of the key")
+    scopes = serializers.ListField(child=serializers.ChoiceField(ApiKey.SCOPES))
+    agents = serializers.ListField(child=serializers.CharField(), help_text="empty: all")
+    created_at = Timestamp()
+    expires_at = Timestamp(allow_null=True)
+    last_used_at = Timestamp(allow_null=True)
+
+
+class MadeApiKeySerializer(ApiKeySerializer):
+    key = serializers.CharField(help_text="never shown again")
 
 
 class MatchSerializer(serializers.Serializer[Any]):
@@ -248,11 +265,31 @@ class RefreshSerializer(serializers.Serializer[Any]):
 
 class LogoutSerializer(RefreshSerializer):
     everywhere = Flag(required=False)
+    keys = Flag(required=False, help_text="with everywhere: revoke all API keys, too")
 
 
 class PasswordSerializer(serializers.Serializer[Any]):
     current = Text(max_length=1024, trim_whitespace=False)
     new = Text(max_length=1024, trim_whitespace=False)
+    keys = Flag(required=False, help_text="revoke all API keys, too")
+
+
+class NewApiKeySerializer(serializers.Serializer[Any]):
+    name = Text(max_length=100)
+    scopes = Texts(
+        child=serializers.ChoiceField(ApiKey.SCOPES),
+        allow_empty=False,
+        required=False,
+        help_text="both, if absent; write includes read",
+    )
+    agents = Texts(child=Text(max_length=64), max_length=100, required=False, help_text="empty: all")
+    expires_in = Seconds(
+        min_value=1,
+        max_value=MAX_KEY_LIFETIME,
+        required=False,
+        allow_null=True,
+        help_text="90 days if absent, null: never",
+    )
 
 
 class RenameUserSerializer(serializers.Serializer[Any]):
@@ -359,6 +396,10 @@ class ThreadsPageSerializer(PageSerializer):
 
 class SessionsPageSerializer(PageSerializer):
     sessions = SessionSerializer(many=True)
+
+
+class ApiKeysPageSerializer(PageSerializer):
+    keys = ApiKeySerializer(many=True)
 
 
 class InputsPageSerializer(PageSerializer):

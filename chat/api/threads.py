@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from chat import protocol, runs
 from chat.api import search
-from chat.api.base import ListView, View, owner
+from chat.api.base import ListView, View, identity_of, owner
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields, number
 from chat.api.schema import described
@@ -75,8 +75,8 @@ class Threads(ListView):
     @described("create_thread", {201: ThreadSerializer}, NewThreadSerializer)
     def post(self, request: Request) -> Response:
         given = fields(NewThreadSerializer, request, needed=False)
-        user = owner(request)
-        thread = runs.create_thread(user.pk, given.get("id"), given.get("title", ""), given.get("agent"))
+        user, agents = owner(request), identity_of(request).agents
+        thread = runs.create_thread(user.pk, given.get("id"), given.get("title", ""), given.get("agent"), agents)
         return Response(ThreadSerializer(thread_of(user, thread.pk)).data, status=201)
 
 

@@ -63,6 +63,22 @@ async def from_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwa
     return await _submit(_reader, partial(function, *args, **kwargs))
 
 
+def afterwards(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Have `function`, which may write, called in the writing thread, from any thread; the caller does not wait.
+
+    A failure is logged, and the call is not repeated.
+    """
+    _writer.call(partial(_call_unawaited, partial(function, *args, **kwargs)))
+
+
+def _call_unawaited(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("a write after a request failed: %s", type(error).__name__)
+        connection.close()
+
+
 def _submit(thread: _Thread, function: Callable[[], R]) -> asyncio.Future[R]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[R] = loop.create_future()

@@ -42,6 +42,7 @@ REQUESTS = Rate("requests", 1000, 1 / 50)  # of a user, over REST: a hundred tab
 UPLOADS = Rate("uploads", 100, 6)  # of a user
 REGISTRATIONS = Rate("registrations", 100, 60)  # from an address
 SIGN_INS = Rate("sign_ins", 100, 2)  # from an address, whatever the account
+BAD_KEYS = Rate("bad_keys", 300, 1 / 5)  # API keys that are none, from an address: good ones are not counted
 PASSWORD_RESETS = Rate("resets", 10, 60)  # from an address
 
 

@@ -152,6 +152,25 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='ApiKey',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('name', models.CharField(max_length=100)),
+                ('prefix', models.CharField(help_text='Its public beginning.', max_length=14, unique=True)),
+                ('digest', models.CharField(editable=False, help_text='SHA-256 of the key.', max_length=64)),
+                ('scopes', models.JSONField(default=list, help_text='read; write, which includes read.')),
+                ('agents', models.JSONField(blank=True, default=list, help_text='The agents that exist for it; empty: all.')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ('expires_at', models.DateTimeField(blank=True, null=True)),
+                ('last_used_at', models.DateTimeField(blank=True, null=True)),
+                ('revoked_at', models.DateTimeField(blank=True, null=True)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'verbose_name': 'API key',
+            },
+        ),
+        migrations.CreateModel(
             name='Thread',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
@@ -208,7 +227,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('kind', models.CharField(choices=[('signed_in', 'signed_in'), ('sign_in_failed', 'sign_in_failed'), ('locked_out', 'locked_out'), ('session_ended', 'session_ended'), ('refresh_token_reused', 'refresh_token_reused'), ('signed_out_everywhere', 'signed_out_everywhere'), ('password_changed', 'password_changed'), ('deactivated', 'deactivated'), ('deleted', 'deleted'), ('admin_added', 'admin_added'), ('admin_changed', 'admin_changed'), ('admin_deleted', 'admin_deleted'), ('admin_read', 'admin_read'), ('admin_acted', 'admin_acted')], max_length=32)),
+                ('kind', models.CharField(choices=[('signed_in', 'signed_in'), ('sign_in_failed', 'sign_in_failed'), ('locked_out', 'locked_out'), ('session_ended', 'session_ended'), ('refresh_token_reused', 'refresh_token_reused'), ('signed_out_everywhere', 'signed_out_everywhere'), ('password_changed', 'password_changed'), ('deactivated', 'deactivated'), ('deleted', 'deleted'), ('admin_added', 'admin_added'), ('admin_changed', 'admin_changed'), ('admin_deleted', 'admin_deleted'), ('admin_read', 'admin_read'), ('admin_acted', 'admin_acted'), ('key_made', 'key_made'), ('key_first_used', 'key_first_used'), ('key_revoked', 'key_revoked')], max_length=32)),
                 ('address', models.GenericIPAddressField(null=True)),
                 ('detail', models.CharField(blank=True, max_length=200)),
                 ('by', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),

@@ -1,10 +1,11 @@
 """Tables. Code reaches rows through `for_user(user)`, which finds only rows of that user."""
 
-from chat.models.accounts import AuditRecord, OwnedQuerySet, Session, User, UserManager
+from chat.models.accounts import ApiKey, AuditRecord, OwnedQuerySet, Session, User, UserManager
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
 __all__ = [
+    "ApiKey",
     "Attachment",
     "AuditRecord",
     "Event",

@@ -127,6 +127,31 @@ class Session(models.Model):
         return str(self.id)
 
 
+class ApiKey(models.Model):
+    """A static credential of a user's programs. The key itself is not stored."""
+
+    OWNER, IN_THREAD = "user", False
+    READ, WRITE = SCOPES = ("read", "write")
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=14, unique=True, help_text="Its public beginning.")
+    digest = models.CharField(max_length=64, editable=False, help_text="SHA-256 of the key.")
+    scopes = models.JSONField(default=list, help_text="read; write, which includes read.")
+    agents = models.JSONField(default=list, blank=True, help_text="The agents that exist for it; empty: all.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
 class AuditRecord(models.Model):
     """An entry of the audit log, written by chat/accounts/audit.py. It outlives the users that it names."""
 
@@ -148,6 +173,9 @@ class AuditRecord(models.Model):
         "input_resolved",
         "grant_added",
         "grant_removed",
+        "key_made",
+        "key_first_used",
+        "key_revoked",
     )
     at = models.DateTimeField(db_default=Now(), editable=False)
     kind = models.CharField(max_length=32, choices=[(kind, kind) for kind in KINDS])

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from csp.decorators import csp_update
 from django.conf import settings as configured
-from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.forms import PasswordResetForm, SetPasswordForm
 from django.contrib.auth.views import PasswordResetConfirmView, PasswordResetView
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -19,10 +20,12 @@ from django.utils.functional import lazy
 from django.views.decorators.cache import never_cache
 
 from chat import limits
+from chat.accounts import api_keys
 from chat.api import client_ip
 from chat.api.base import origin_of
 from chat.api.exceptions import refusal
 from chat.limits.rates import PASSWORD_RESETS
+from chat.models import User
 from chat.protocol import ProtocolError
 
 Page = Callable[..., HttpResponse]
@@ -130,6 +133,17 @@ class ResetForm(PasswordResetForm):
         super().send_mail(*args, **kwargs)
 
 
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
+    """The form that sets the new password."""
+
+    def save(self, commit: bool = True) -> User:
+        """Set the password and revoke the user's API keys: the mailbox is all that the user is sure of."""
+        with transaction.atomic():
+            user: User = super().save(commit)
+            api_keys.revoke(api_keys.live_keys(user))
+        return user
+
+
 def resetting(view: Callable[..., HttpResponseBase]) -> Page:
     """Return a step of setting a new password, which is 404 without e-mail."""
 
@@ -166,7 +180,9 @@ reset = resetting(
 # What was signed in with the old password is signed out: `auth` sees to it when the user is saved.
 reset_confirm = resetting(
     PasswordResetConfirmView.as_view(
-        template_name="chat/reset_confirm.html", success_url=lazy(lambda: reverse("chat:login") + "?why=changed", str)()
+        form_class=NewPasswordForm,
+        template_name="chat/reset_confirm.html",
+        success_url=lazy(lambda: reverse("chat:login") + "?why=changed", str)(),
     )
 )
 

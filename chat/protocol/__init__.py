@@ -47,12 +47,14 @@ from chat.protocol.errors import (
 from chat.protocol.events import ENVELOPE, EVENTS, TERMINAL, THE_FIVE, NumberedEvent, cut_result, event, live
 from chat.protocol.fields import Fields, visible
 from chat.protocol.handshake import (
+    KEY_PREFIX,
     MODES,
     UPGRADE_REQUIRED,
     Handshake,
     Headers,
     Refused,
     host_of,
+    is_key,
     negotiate,
     origin_allowed,
     origin_for,
@@ -101,6 +103,7 @@ __all__ = [
     "FRAMES_PER_SECOND",
     "FRAME_BURST",
     "HEARTBEAT_INTERVAL",
+    "KEY_PREFIX",
     "KIB",
     "LIMITS",
     "MAX_ACTIVE_RUNS",
@@ -160,6 +163,7 @@ __all__ = [
     "encoded_size",
     "event",
     "host_of",
+    "is_key",
     "json_schemas",
     "live",
     "loads",

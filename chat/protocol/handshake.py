@@ -16,6 +16,7 @@ UPGRADE_REQUIRED: dict[str, Any] = {
     "message": "This path speaks WebSocket. Offer one of these subprotocols, or send an Authorization header.",
     "subprotocols": ["jwt-auth", "jwt.<token>", "bearer.<token>"],
 }
+KEY_PREFIX = "netra_"  # with which an API key begins; a JWT never does: it has two dots
 
 
 class Refused(Exception):
@@ -30,6 +31,7 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 _PREFIXES = ("jwt.", "jwt-auth.", "bearer.")
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_KEY = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_]+")
 # RFC 7230's tchar without "%": daphne decodes percent signs, and then what is selected is not what was offered.
 _OFFER = re.compile(rb"[A-Za-z0-9!#$&'*+.^_`|~-]+")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
@@ -38,7 +40,10 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The subprotocol to select and the token to check. Both are None if the client authenticates in a frame."""
+    """The subprotocol to select and the token or API key to check.
+
+    Both are None if the client authenticates in a frame. An API key that is offered alone has no subprotocol either.
+    """
 
     subprotocol: str | None
     token: str | None = field(repr=False)
@@ -47,7 +52,8 @@ class Handshake:
 def negotiate(headers: Headers) -> Handshake:
     """Choose subprotocol and token from the raw headers of an ASGI scope, or raise Refused.
 
-    The token is only well-formed: whether it is any good is for the caller to find out, before accept.
+    The token is only well-formed: whether it is any good is for the caller to find out, before accept. An offer that
+    carries an API key is never selected: a key lives long, and an answer may be logged.
     """
     found = list(headers)
     authorization = _values(found, b"authorization")
@@ -64,7 +70,14 @@ def negotiate(headers: Headers) -> Handshake:
     if bearing is None:
         raise Refused("jwt-auth without a token" if "jwt-auth" in offers else "No supported subprotocols")
     carried = _carried(bearing)
-    return Handshake("jwt-auth" if "jwt-auth" in offers else bearing, token or carried)
+    if "jwt-auth" in offers:
+        return Handshake("jwt-auth", token or carried)
+    return Handshake(None if is_key(carried) else bearing, token or carried)
+
+
+def is_key(token: str) -> bool:
+    """Return whether a token of a handshake or a header claims to be an API key."""
+    return token.startswith(KEY_PREFIX) and "." not in token
 
 
 def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
@@ -110,7 +123,7 @@ def _bearer(values: list[bytes]) -> str | None:
     if not bearers:
         return None
     token = bearers[0][len(b"bearer") :].strip(b" \t").decode("latin-1")
-    if len(credentials) > 1 or not _JWT.fullmatch(token):
+    if len(credentials) > 1 or not (_JWT.fullmatch(token) or _KEY.fullmatch(token)):
         raise Refused("Malformed Authorization header")
     return token
 
@@ -123,9 +136,12 @@ def _offers(values: list[bytes]) -> list[str]:
 
 
 def _carried(offer: str) -> str:
-    """Return the JWT of an offer `<prefix>.<token>`: the token itself, or decoded from unpadded base64url."""
-    encoded = offer.partition(".")[2]
-    if _JWT.fullmatch(encoded):
+    """Return what an offer `<prefix>.<token>` carries: an API key after `bearer.`, or a JWT.
+
+    The JWT is the token itself, or decoded from unpadded base64url.
+    """
+    prefix, _, encoded = offer.partition(".")
+    if _JWT.fullmatch(encoded) or (prefix == "bearer" and _KEY.fullmatch(encoded)):
         return encoded
     try:
         decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))

@@ -2,8 +2,8 @@
 
 Published messages may be lost. So every thread with an active run is compared with the log every
 NETRA_RECONCILE_ACTIVE_SECONDS, in one query for the process, and every changed thread about every
-NETRA_RECONCILE_SECONDS. The slower round also repairs the Redis subscriptions and closes sockets whose session has
-ended, in case the message about it was lost.
+NETRA_RECONCILE_SECONDS. The slower round also repairs the Redis subscriptions and closes sockets whose session or
+API key has ended, in case the message about it was lost.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from typing import Protocol
 from django.conf import settings
 from django.db import Error
 
-from chat.accounts import sessions
+from chat.accounts import api_keys, sessions
+from chat.accounts.authentication import Identity
 from chat.db.access import from_database
 from chat.realtime import channel_layer
 from chat.runs import event_log
@@ -31,7 +32,7 @@ class Connection(Protocol):
     """The interface of a socket for the registry."""
 
     user_id: int
-    session_id: uuid.UUID
+    owner: Identity
 
     def active_threads(self) -> set[str]:
         """Return the threads with a run whose end was not sent."""
@@ -40,7 +41,7 @@ class Connection(Protocol):
         """Send what the event log has beyond what was sent; `heads` are the last seqs by thread."""
 
     async def revoke(self) -> None:
-        """Close the socket: its session has ended."""
+        """Close the socket: its session or API key has ended."""
 
 
 class ConnectionRegistry:
@@ -107,7 +108,9 @@ class ConnectionRegistry:
     async def _check_sessions(self) -> None:
         connections = self._all()
         if connections:
-            alive = await from_database(sessions.alive, {connection.session_id for connection in connections})
+            owners = [connection.owner for connection in connections]
+            alive = await from_database(sessions.alive, {owner.session_id for owner in owners if owner.session_id})
+            alive |= await from_database(api_keys.alive, {owner.key.id for owner in owners if owner.key})
             for connection in connections:
-                if connection.session_id not in alive:
+                if connection.owner.credential_id not in alive:
                     await connection.revoke()

@@ -18,7 +18,7 @@ from structlog.contextvars import bind_contextvars
 
 from chat import limits, metrics, protocol, runs
 from chat.accounts import authentication
-from chat.accounts.authentication import Identity
+from chat.accounts.authentication import Claims, Identity, KeyClaims
 from chat.api import client_ip
 from chat.db.access import from_database, in_database
 from chat.limits import address_slots, frame_weight, user_slots
@@ -63,7 +63,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.mode = ""
         self.identity: Identity | None = None
         self.group = ""  # of the user whose token came, whether it is valid or not
-        self.ended_sessions: set[str | None] = set()  # that ended while the token was looked up; None: all of the user
+        self.ended: list[dict[str, Any]] = []  # messages about sessions and keys that came during the look-up
         self.counted: Gauge | None = None
         self.frame_limiter = limits.FrameLimiter()
         self.slots: dict[str, int] = {}  # of the user and of the address, which this socket occupies
@@ -142,14 +142,20 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         return False
 
     async def identify(self, token: str) -> tuple[Identity, dict[str, int], int | None]:
-        """Return what `open` takes, for the owner of the token. The caller holds the stream's lock.
+        """Return what `open` takes, for the owner of the token or API key. The caller holds the stream's lock.
 
         Raises Unauthorized. What is published from now on is kept until `open`.
         """
-        claims = authentication.read_claims(token)
+        claims = await self._read_key(token) if protocol.is_key(token) else authentication.read_claims(token)
         # Subscribe first, then read the heads: an event in between is in both.
         await self._subscribe(channel_layer.user_group(claims.user_id))
         return await from_database(authentication.admit, claims)
+
+    async def _read_key(self, token: str) -> Claims | KeyClaims:
+        try:
+            return await authentication.read_key(token, client_ip.of_scope(self.scope))
+        except ProtocolError as error:
+            raise Refused(error.code) from None
 
     async def _subscribe(self, group: str) -> None:
         if self.group not in ("", group):  # an earlier token was of another user
@@ -165,7 +171,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.counted = metrics.SOCKETS.labels(self.mode)
         self.counted.inc()
         self.registry.add(self)
-        if self.ended_sessions & {None, str(identity.session_id)}:
+        if any(map(identity.ends_with, self.ended)):
             await self.revoke()
             return
         self.stream.open(identity.user_id, self.mode, heads)
@@ -175,7 +181,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 connection_id=str(self.connection_id),
                 user_id=str(identity.user_id),
                 mode=self.mode,
-                agents=list(settings.AGENTS),
+                agents=runs.agents_among(identity.agents),
                 server_time=datetime.now(UTC),
             )
         )
@@ -186,6 +192,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
+        if identity.expires_at is None:
+            return
         left = max(0.0, identity.expires_at - time.time())
         expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
         notice = protocol.control("token_expiring", expires_at=expires_at)
@@ -273,8 +281,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             timer.cancel()
         try:
             frame = protocol.parse(text or "")
-            if not isinstance(frame, Authenticate):
-                raise authentication.Unauthorized("another frame before authenticate")
+            if not isinstance(frame, Authenticate) or protocol.is_key(frame.token):
+                raise authentication.Unauthorized("another frame before authenticate, or an API key in it")
             found = await self.identify(frame.token)
         except (ProtocolError, authentication.Unauthorized) as error:
             log.info("not authenticated: %s", error)
@@ -294,6 +302,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
 
     async def _send_authenticated(self, identity: Identity) -> None:
+        assert identity.expires_at is not None  # of a token
         expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
         await self.sender.send(protocol.control("authenticated", user_id=str(identity.user_id), expires_at=expires_at))
 
@@ -307,14 +316,17 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             raise
 
     async def _handle(self, frame: AnyCommand) -> None:
+        self.owner.check(frame)
+        agents = self.owner.agents
         if isinstance(frame, UserMessage | Regenerate):
             await limits.rate_limiter().acquire_async(MESSAGES, self.user_id)
         match frame:
             case UserMessage():
                 fresh = self.fresh_thread if self.mode == "factory" else None
-                await self._send_accepted(await self.batcher.start(runs.StartRequest(self.user_id, frame, fresh)))
+                request = runs.StartRequest(self.user_id, frame, fresh, agents)
+                await self._send_accepted(await self.batcher.start(request))
             case Regenerate():
-                await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame))
+                await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, agents))
             case StopAgent():
                 ended = await in_database(runs.cancel, self.user_id, frame.run_id, frame.thread_id)
                 await self.sender.send(protocol.control("stop_accepted", run_ids=[str(run_id) for run_id in ended]))
@@ -357,7 +369,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.stream.deliver(thread, accepted.created[0], run, False, accepted.created[1])
 
     def _decider(self) -> runs.Decider:
-        return runs.Decider(self.user_id, "socket", self.session_id, client_ip.of_scope(self.scope))
+        return runs.Decider(self.user_id, "socket", self.owner.session_id, client_ip.of_scope(self.scope))
 
     async def _send_answered(self, answered: runs.AnsweredInput) -> None:
         ids = {name: str(getattr(answered, name)) for name in ("request_id", "run_id", "thread_id")}
@@ -380,16 +392,15 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     # ---- from the process: published messages and reconciliation ----
 
     @property
-    def user_id(self) -> int:
-        """The authenticated user."""
+    def owner(self) -> Identity:
+        """The authenticated user, with the session or the API key."""
         assert self.identity is not None
-        return self.identity.user_id
+        return self.identity
 
     @property
-    def session_id(self) -> uuid.UUID:
-        """The session to which the client's token belongs."""
-        assert self.identity is not None
-        return self.identity.session_id
+    def user_id(self) -> int:
+        """The authenticated user."""
+        return self.owner.user_id
 
     async def receive(self, message: dict[str, Any]) -> None:
         """Handle a message that was published to the user's group."""
@@ -408,10 +419,10 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 if message["thread"] == str(self.fresh_thread):
                     self.fresh_thread = uuid.uuid4()
                 await self.sender.send(message["frame"])
-        elif message["type"] == "session_ended":
+        elif message["type"] in ("session_ended", "key_ended"):
             if self.identity is None:
-                self.ended_sessions.add(message["session"])
-            elif message["session"] in (None, str(self.session_id)):
+                self.ended.append(message)
+            elif self.identity.ends_with(message):
                 await self.revoke()
 
     def active_threads(self) -> set[str]:
@@ -423,7 +434,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.stream.reconcile(heads)
 
     async def revoke(self) -> None:
-        """Close the socket: its session has ended."""
+        """Close the socket: its session or API key has ended."""
         if not self.sender.closed:
             await self.sender.send(protocol.control("session_revoked"))
             await self.sender.close(protocol.CLOSE_UNAUTHORIZED)

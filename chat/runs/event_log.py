@@ -262,6 +262,11 @@ def publish_session_ended(user_id: int, session_id: uuid.UUID | None) -> None:
     publish(user_id, {"type": "session_ended", "session": str(session_id) if session_id else None})
 
 
+def publish_key_ended(user_id: int, key_id: uuid.UUID | None) -> None:
+    """Publish on commit that an API key of the user has ended, or all of them for None."""
+    publish(user_id, {"type": "key_ended", "key": str(key_id) if key_id else None})
+
+
 # ---- Reading ---------------------------------------------------------------------------------------------
 
 

@@ -31,9 +31,12 @@ R = TypeVar("R")
 _encode = json.JSONEncoder(default=str).encode
 
 
-def start(user_id: int, message: UserMessage) -> StartedRun:
-    """Write Message, Run and `message_created`. Raises not_found, unknown_agent, conflict, rate_limited."""
-    (done,) = start_all([StartRequest(user_id, message)])
+def start(user_id: int, message: UserMessage, agents: frozenset[str] = frozenset()) -> StartedRun:
+    """Write Message, Run and `message_created`. Raises not_found, unknown_agent, conflict, rate_limited.
+
+    Other agents than `agents` do not exist, unless that is empty.
+    """
+    (done,) = start_all([StartRequest(user_id, message, agents=agents)])
     if isinstance(done, ProtocolError):
         raise done
     return done
@@ -52,9 +55,9 @@ def start_all(asked: Sequence[StartRequest]) -> list[StartedRun | ProtocolError]
         return [done for one in asked for done in start_all([one])]
 
 
-def regenerate(user_id: int, frame: Regenerate) -> StartedRun:
+def regenerate(user_id: int, frame: Regenerate, agents: frozenset[str] = frozenset()) -> StartedRun:
     """Start a new run for the message that the answer `frame.message_id` belongs to. Raises what `start` raises."""
-    return _retry_on_conflict(partial(_regenerate, user_id, frame), retries=2)
+    return _retry_on_conflict(partial(_regenerate, user_id, frame, agents), retries=2)
 
 
 def _retry_on_conflict(begin: Callable[[], R], retries: int) -> R:
@@ -194,7 +197,7 @@ def _prepare(
     message, user_id = asked.message, asked.user_id
     if thread is not None and (thread.user_id != user_id or thread.deleted_at is not None):
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    agent = choose_agent(message.agent, thread.agent if thread else None)
+    agent = choose_agent(message.agent, thread.agent if thread else None, asked.agents)
     found = Attachment.objects.for_user(user_id).in_bulk(message.attachment_ids) if message.attachment_ids else {}
     if len(found) < len(message.attachment_ids):
         raise ProtocolError("not_found", "There is no such attachment.", field="attachment_ids")
@@ -277,7 +280,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
 _THREAD_COLUMNS = "id uuid, user_id bigint, title text, agent text"
 
 
-def _regenerate(user_id: int, frame: Regenerate) -> StartedRun:
+def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> StartedRun:
     asked = _hash_request("regenerate", frame.message_id, frame.agent)
     known = _find_repeats([(user_id, frame.client_msg_id)])
     if known:
@@ -288,9 +291,8 @@ def _regenerate(user_id: int, frame: Regenerate) -> StartedRun:
         raise ProtocolError("not_found", "There is no such answer.", field="message_id")
     thread = lock_thread(user_id, answer.thread_id)
     ahead = _admit(_count_active({user_id}), user_id)
-    return _start_rerun(
-        thread, answer.parent.id, choose_agent(frame.agent, thread.agent), asked, frame.client_msg_id, ahead
-    )
+    agent = choose_agent(frame.agent, thread.agent, agents)
+    return _start_rerun(thread, answer.parent.id, agent, asked, frame.client_msg_id, ahead)
 
 
 @transaction.atomic

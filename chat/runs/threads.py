@@ -1,6 +1,7 @@
 """Create, rename and delete threads."""
 
 import uuid
+from collections.abc import Collection
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -13,18 +14,32 @@ from chat.runs import event_log
 from chat.runs.cancel import cancel_one
 
 
-def choose_agent(asked: str | None, of_thread: str | None) -> str:
-    """Return the requested agent, else that of the thread, else the default. Raises unknown_agent."""
-    if asked is not None and asked not in settings.AGENTS:
+def agents_among(allowed: Collection[str]) -> list[str]:
+    """Return the names of the registered agents, the default first: those of `allowed` if it is not empty."""
+    return [name for name in settings.AGENTS if not allowed or name in allowed]
+
+
+def choose_agent(asked: str | None, of_thread: str | None, allowed: Collection[str] = ()) -> str:
+    """Return the requested agent, else that of the thread, else the default. Raises unknown_agent.
+
+    Agents that are not `allowed` do not exist here, unless that is empty.
+    """
+    names = agents_among(allowed)
+    if asked is not None and asked not in names:
         raise ProtocolError("unknown_agent", f"There is no agent called {asked!r}.", field="agent")
+    if not names:
+        raise ProtocolError("unknown_agent", "None of the agents of this API key exists.", field="agent")
     if asked is not None:
         return asked
-    return of_thread if of_thread in settings.AGENTS else next(iter(settings.AGENTS))
+    return of_thread if of_thread in names else names[0]
 
 
-def create_thread(user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None) -> Thread:
+def create_thread(
+    user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None, allowed: Collection[str] = ()
+) -> Thread:
     """Create a thread. Raises unknown_agent, and conflict for an id that any user has taken."""
-    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=choose_agent(agent, None))
+    chosen = choose_agent(agent, None, allowed)
+    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=chosen)
     try:
         with transaction.atomic():
             thread.save(force_insert=True)

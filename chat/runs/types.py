@@ -100,6 +100,7 @@ class StartRequest:
     user_id: int
     message: UserMessage
     fresh_thread: uuid.UUID | None = None
+    agents: frozenset[str] = frozenset()  # the only ones that exist for the request; empty: all
 
 
 AnyId = uuid.UUID | str

@@ -23,7 +23,19 @@ from chat.models import AuditRecord, Event, InputRequest, Message, Run, Session,
 from chat.runs import retention
 from tests.factories import ask, claim_one, completed, frames, message, types
 
-LISTS = ["user", "thread", "message", "run", "event", "session", "worker", "auditrecord", "attachment", "inputrequest"]
+LISTS = [
+    "user",
+    "thread",
+    "message",
+    "run",
+    "event",
+    "session",
+    "worker",
+    "auditrecord",
+    "attachment",
+    "inputrequest",
+    "apikey",
+]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from chat.protocol import (
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.c2ln-_ature"
 OTHER = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMiJ9.b3RoZXI"
+KEY = "netra_4f9aZk01_0123456789abcdefghijklmnopqrstuv00OsXi"
 A, B = "6152c1c2-ee01-466a-9e3b-295e75428983", "e608de0e-2551-4205-bbd2-6e3f0b918847"
 
 
@@ -236,6 +237,7 @@ pieces = st.sampled_from(
         JWT,
         b64(JWT),
         OTHER,
+        KEY,
         ",",
         ", ",
         " ",
@@ -262,14 +264,15 @@ def test_negotiate_selects_only_what_was_offered_and_raises_only_refused(found: 
         handshake = negotiate(found)
     except Refused as refused:
         reason = refused.reason
-        assert JWT not in reason and b64(JWT) not in reason
+        assert JWT not in reason and b64(JWT) not in reason and KEY not in reason
         return
     if handshake.subprotocol is None:
-        assert offered == []
+        assert not offered or any(offer.startswith(b"bearer.netra_") for offer in offered)
     else:
         assert handshake.subprotocol.encode() in offered
         assert handshake.token
-    assert handshake.token is None or handshake.token.count(".") == 2
+        assert KEY not in handshake.subprotocol
+    assert handshake.token is None or handshake.token.count(".") == 2 or protocol.is_key(handshake.token)
 
 
 # --- Origin and Host ---
