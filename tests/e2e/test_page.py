@@ -1550,6 +1550,37 @@ def test_ended_session_says_so_where_it_leads_to(site, meet):
     expect(page).to_have_url(re.compile(r"/login\?next="))
 
 
+def test_api_key_is_made_copied_once_and_revoked(site, meet):
+    ann = meet(site)
+    page = ann.open("/settings")
+    expect(page.locator("#keys")).to_have_text("None.")
+    page.fill("#key-name", HOSTILE[:80])
+    page.locator("#key-form").get_by_text("Never").click()
+    page.get_by_role("button", name="Create key").click()
+    expect(page.locator("#new-key")).to_contain_text("it is not shown again")
+    key = page.locator("#new-key code").inner_text()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#new-key button")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == key
+    shown = page.locator("#keys li")
+    expect(shown).to_contain_text(HOSTILE[:80])
+    expect(shown).to_contain_text("Reads only")
+    expect(shown).to_contain_text("Never used, never expires")
+    serious(page)
+
+    def asked():
+        return httpx.get(site.url + "/api/threads", headers={"Authorization": f"Bearer {key}"}, timeout=WAIT_TIMEOUT)
+
+    assert asked().status_code == 200
+    page.reload()
+    expect(page.locator("#keys li")).to_contain_text(key[:14])
+    assert key not in page.content()
+    page.locator("#keys").get_by_role("button", name="Revoke").click()
+    expect(page.locator("#keys")).to_have_text("None.")
+    assert asked().status_code == 401
+
+
 def test_what_was_done_in_the_settings_goes_away(site, meet):
     ann = meet(site, provokes=r"status of 422")
     page = ann.open("/settings")

@@ -8,6 +8,8 @@ import { ApiError, parsed, unreachable } from "./http.js";
  * @typedef {{name: string, description: string, available: boolean, reason?: string}} Agent
  * @typedef {{id: string, current: boolean, user_agent: string, created_at: string, used_at: string}} SignIn
  * @typedef {{id: string, thread_id: string, tool_name: string, expires_at: string}} Grant
+ * @typedef {{id: string, name: string, prefix: string, scopes: string[], agents: string[], last_used_at: string | null,
+ *   expires_at: string | null}} ApiKey
  * @typedef {import("../state/model.js").ListedThread} ListedThread
  */
 
@@ -215,6 +217,24 @@ export class Api {
   /** @returns {Promise<{sessions: SignIn[]}>} */
   sessions() {
     return this.#session.call("GET", "/auth/sessions?page_size=100");
+  }
+
+  /** @returns {Promise<{keys: ApiKey[]}>} */
+  keys() {
+    return this.#session.call("GET", "/auth/keys?page_size=100");
+  }
+
+  /**
+   * @param {{name: string, scopes: string[], expires_in: number | null}} wanted
+   * @returns {Promise<ApiKey & {key: string}>}
+   */
+  makeKey(wanted) {
+    return this.#session.call("POST", "/auth/keys", wanted);
+  }
+
+  /** @param {string} id */
+  revokeKey(id) {
+    return this.#session.call("DELETE", `/auth/keys/${id}`);
   }
 
   /** @param {string} id */

@@ -1,4 +1,4 @@
-/** The page of settings: name, theme, password, tools that are allowed, and where the user is signed in. */
+/** The page of settings: name, theme, password, tools that are allowed, API keys, and where the user is signed in. */
 
 import { Api } from "../net/api.js";
 import { BASE } from "../net/base.js";
@@ -7,6 +7,7 @@ import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { chooseTheme, theme } from "./appearance.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { element, found, setText } from "./element.js";
+import { makeKey, showKeys } from "./keys.js";
 import { exact } from "./values.js";
 
 /** How long it is shown that something was done, in milliseconds. */
@@ -164,6 +165,11 @@ onSubmit("#name-form", async (data) => {
   await api.renameMe(String(data.get("name") ?? ""));
   done("Saved");
 });
+onSubmit("#key-form", async (data, form) => {
+  await makeKey(api, data);
+  form.reset();
+  await showKeys(api, attempt, done);
+});
 onSubmit("#password-form", async (data, form) => {
   await api.changePassword(String(data.get("current")), String(data.get("new")));
   form.reset();
@@ -203,7 +209,7 @@ if (signedInAs() !== null) {
     found("#name", HTMLInputElement).value = name;
     found("#email", HTMLInputElement).value = email;
     found("#username", HTMLInputElement).value = email;
-    await Promise.all([showSessions(), showMail(), showGrants()]);
+    await Promise.all([showSessions(), showMail(), showGrants(), showKeys(api, attempt, done)]);
   });
 } else {
   toSignIn();

@@ -1,0 +1,81 @@
+/** The user's API keys on the page of settings: list, make, revoke. A key is shown once, when it was made. */
+
+import { copy } from "./browser.js";
+import { element, found } from "./element.js";
+
+const DAY_SECONDS = 86_400;
+const WHEN = /** @type {const} */ ({ dateStyle: "medium", timeStyle: "short" });
+
+/** @param {string} time */
+const shown = (time) => new Date(time).toLocaleString("en", WHEN);
+
+/**
+ * @param {import("../net/api.js").ApiKey} key
+ * @param {() => void} revoke
+ */
+function row({ id, name, prefix, scopes, agents, last_used_at, expires_at }, revoke) {
+  const end = element("button", { type: "button", class: "plain", "aria-label": `Revoke ${name}` }, "Revoke");
+  end.addEventListener("click", revoke);
+  const may = scopes.includes("write") ? "Reads and writes" : "Reads only";
+  const whom = agents.length > 0 ? `, only ${agents.join(", ")}` : "";
+  const used = last_used_at ? `Last used ${shown(last_used_at)}` : "Never used";
+  const until = expires_at ? `expires ${shown(expires_at)}` : "never expires";
+  return element(
+    "li",
+    { "data-key": id },
+    element(
+      "span",
+      {},
+      element("strong", { dir: "auto" }, name),
+      element("span", { class: "dim" }, element("code", {}, `${prefix}…`), ` ${may}${whom}`),
+      element("span", { class: "dim" }, `${used}, ${until}`),
+    ),
+    end,
+  );
+}
+
+/**
+ * Show the keys. The callbacks are those of the page.
+ * @param {import("../net/api.js").Api} api
+ * @param {(work: () => Promise<unknown>) => Promise<unknown>} attempt
+ * @param {(message: string) => void} done
+ */
+export async function showKeys(api, attempt, done) {
+  const list = found("#keys", HTMLElement);
+  const { keys } = await api.keys();
+  const rows = keys.map((key) =>
+    row(key, () => {
+      void attempt(async () => {
+        await api.revokeKey(key.id);
+        found("#new-key", HTMLElement).hidden = true;
+        await showKeys(api, attempt, done);
+        list.tabIndex = -1;
+        list.focus();
+        done("Key revoked");
+      });
+    }),
+  );
+  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None.")]));
+}
+
+/**
+ * @param {import("../net/api.js").Api} api
+ * @param {FormData} data of the form
+ */
+export async function makeKey(api, data) {
+  const days = Number(data.get("days"));
+  const { key } = await api.makeKey({
+    name: String(data.get("name") ?? ""),
+    scopes: data.get("access") === "write" ? ["read", "write"] : ["read"],
+    expires_in: days ? days * DAY_SECONDS : null,
+  });
+  const button = element("button", { type: "button", class: "plain" }, "Copy");
+  button.addEventListener("click", () => void copy(key, button));
+  const made = found("#new-key", HTMLElement);
+  made.replaceChildren(
+    element("p", {}, "Copy the key now: it is not shown again."),
+    element("p", { class: "key" }, element("code", {}, key), button),
+  );
+  made.hidden = false;
+  button.focus();
+}
