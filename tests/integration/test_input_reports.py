@@ -258,3 +258,32 @@ def test_atlas_ui_887_who_approved_what_is_on_record(alice, bob, thread):
     assert len(proposed) == len(approved) == 12
     assert proposed != approved
     assert "plan" not in record.detail
+
+
+def test_openai_agents_3004_a_call_beside_one_that_needs_approval_keeps_its_result(alice, thread):
+    async def agent(turn):
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(turn.call(tool, value=tool.__name__)) for tool in (noted, note)]
+        await turn.say(" ".join(task.result() for task in calls))
+
+    assert execute(agent).status == Run.WAITING
+    assert DONE == ["note"]
+    accept(alice, open_requests()[0].id, None)
+    execute(agent)
+    assert (text(thread), DONE) == ("noted note", ["note", "noted"])
+    assert types(thread).count("tool_completed") == 2
+
+
+def test_langgraph_2870_an_answer_is_not_used_for_the_next_question_of_a_sub_agent(alice, thread):
+    async def agent(turn):
+        async with turn.subagent("graph") as graph:
+            for _ in range(2):
+                async with graph.subagent("node") as node:
+                    await node.say(f"{await node.ask('Which?')} ")
+
+    for answer in ("one", "two"):
+        assert execute(agent).status == Run.WAITING
+        (row,) = open_requests()
+        accept(alice, row.id, answer)
+    assert execute(agent).status == Run.COMPLETED
+    assert text(thread) == "one two "
