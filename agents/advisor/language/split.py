@@ -1,8 +1,9 @@
 """Messages that give amounts for each of several models, as one message a model."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Quantity, Read, Token, tokens
@@ -28,9 +29,13 @@ def split(read: Read) -> list[Read]:
     if len(amounts) != len(models) or not _is_plain(every, read.quantities, models, amounts):
         return []
     first = amounts if amounts[0].start < models[0].start else models
-    starts = [one.start for one in first] if _alternate(amounts, models) else []
+    beside = all(map(_is_beside, itertools.repeat(every), itertools.repeat(read.quantities), amounts, models))
+    starts = [one.start for one in first] if beside and _alternate(amounts, models) else []
     sized = [one for one in read.quantities if one.unit in _TOKENS]
-    inside = [[one for one in sized if start <= one.start < end] for start, end in pairwise([*starts, len(read.text)])]
+    inside = [
+        [one for one in sized if start <= one.start < end]
+        for start, end in itertools.pairwise([*starts, len(read.text)])
+    ]
     if not starts or (any(inside[:-1]) and not all(inside)):
         return []
     if not any(inside[:-1]) and inside[-1] and not _stand_apart(every, max(amounts[-1].end, models[-1].end)):
@@ -61,13 +66,26 @@ def _amounts(quantities: Sequence[Quantity]) -> list[Quantity]:
     if not full or any((one.per, one.currency) != (full[0].per, full[0].currency) for one in full):
         return []
     bare = [one for one in quantities if not one.unit and not one.per and not one.role and one.value is not None]
+    if any(re.fullmatch(r"(?:19|20)\d\d", one.text) for one in bare):  # a year
+        return []
     like = [replace(full[0], value=one.value, text=one.text, start=one.start, end=one.end) for one in bare]
     return sorted([*full, *like], key=_start)
 
 
 def _alternate(amounts: Sequence[Quantity], models: Sequence[Token]) -> bool:
     kinds = [kind for _, kind in sorted([*((one.start, 0) for one in amounts), *((one.start, 1) for one in models)])]
-    return all(one != other for one, other in pairwise(kinds))
+    return all(one != other for one, other in itertools.pairwise(kinds))
+
+
+def _is_beside(every: Sequence[Token], quantities: Sequence[Quantity], amount: Quantity, model: Token) -> bool:
+    """Tell if a number without a unit stands beside its model: in `top 3: gpt-4o` the 3 is of something else."""
+    if any(one.unit for one in quantities if one.start == amount.start):
+        return True
+    start, end = (amount.end, model.start) if amount.start < model.start else (model.end, amount.start)
+    if amount.start < model.start and not any(one.unit and one.end <= start for one in quantities):
+        return False
+    marks = {one.text for one in every if start <= one.start < end and one.kind == "sign"}
+    return marks <= ({"("} if amount.start < model.start else {"(", ":", "=", "-", "–"})
 
 
 def _is_plain(
