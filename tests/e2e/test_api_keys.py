@@ -1,10 +1,12 @@
 """API keys on sockets: the handshake, what a key with the scope read may send, and the end of its sockets."""
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from chat.accounts.api_keys import new_key
 from tests import site as sites
-from tests.site import Socket
+from tests.site import WAIT_TIMEOUT, Socket, wait_until
 
 MARKED = ["jwt-auth", "bearer.{key}"]
 
@@ -169,6 +171,26 @@ def test_a_key_with_the_scope_read_may_only_look(quiet, alice):
     socket.send({"type": "ping", "id": "2"})
     socket.receive("pong", id="2")
     assert alice.http("GET", "/api/threads").json()["total_count"] >= 1
+
+
+def test_the_use_of_a_key_on_a_socket_is_written(quiet, alice):
+    key = made(alice)
+    opened(quiet, key["key"])
+
+    def used():
+        (shown,) = [one for one in alice.http("GET", "/auth/keys").json()["keys"] if one["id"] == key["id"]]
+        return shown["last_used_at"]
+
+    wait_until(used, "the use is written")
+
+
+def test_an_upload_with_a_key_needs_the_scope_write(quiet, alice):
+    def uploaded(key):
+        file, headers = {"file": ("usage.csv", b"a,b\n1,2\n")}, {"Authorization": f"Bearer {key}"}
+        return httpx.post(quiet.url + "/api/attachments", files=file, headers=headers, timeout=WAIT_TIMEOUT).status_code
+
+    keys = [made(alice, scopes=[scope])["key"] for scope in ("write", "read")]
+    assert [uploaded(key) for key in (*keys, new_key(), keys[0][:-1])] == [201, 403, 401, 401]
 
 
 def test_a_key_of_a_member_is_told_of_the_requests_to_decide(quiet):
