@@ -92,7 +92,8 @@ class _Filling:
         self._amounts = sum(one.unit == "period" for one in read.quantities)
         self._requests = [one for one in read.quantities if one.unit == "request"]
         self._ceiling_per = ""
-        self._grows = next((one.per[0] for one in read.quantities if one.role == "compound"), "")
+        grown = [one for one in read.quantities if one.role == "compound" or (one.unit == "factor" and one.per)]
+        self._grows = grown[0].per[0] if grown and grown[0].per[0] in words.PERIODS else ""
         self._converted = [f"{name} is a quarter" for name in read.periods if read.quantities]
 
     def take(self, one: Quantity) -> None:
@@ -199,6 +200,8 @@ class _Filling:
 
     def _take_factor(self, one: Quantity, value: float) -> bool:
         name = {"grow": "growth", "rise": "price_change"}.get(one.role)
+        if one.per:
+            return name is not None and one.per == (self._grows,) and self._set(growth=value, growth_per=one.per[0])
         return name is not None and self._set(**{name: value})
 
     def _take_period(self, one: Quantity, value: float) -> bool:

@@ -56,7 +56,8 @@ class Roles:
         """Tell if a percentage for each period is one of growth: `20 % more each month`, `growing 20 % a month`."""
         said = {(kind, value) for kind, value, sentence in self._found.words if sentence == one.sentence}
         inside = [token.text for token in self._tokens if one.start <= token.start < one.end]
-        if ("save", "save") in said or ("more", "less") in said:
+        parts = ("cached", "batched", "share", "token", "input", "output")  # of the cost
+        if ("save", "save") in said or ("more", "less") in said or any(kind in parts for kind, _ in said):
             return False
         named = [words.meaning(word, kind) == kind for word in inside for kind in ("more", "grow", "rise")]
         return any(named) or bool({("grow", "grow"), ("rise", "rise"), ("turn", "growing")} & said)
