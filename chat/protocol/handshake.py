@@ -42,7 +42,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 class Handshake:
     """The subprotocol to select and the token or API key to check.
 
-    Both are None if the client authenticates in a frame. An API key that is offered alone has no subprotocol either.
+    Both are None if the client authenticates in a frame.
     """
 
     subprotocol: str | None
@@ -52,8 +52,8 @@ class Handshake:
 def negotiate(headers: Headers) -> Handshake:
     """Choose subprotocol and token from the raw headers of an ASGI scope, or raise Refused.
 
-    The token is only well-formed: whether it is any good is for the caller to find out, before accept. An offer that
-    carries an API key is never selected: a key lives long, and an answer may be logged.
+    The token is only well-formed: whether it is any good is for the caller to find out, before accept. What carries the
+    token is selected only where nothing else can be: a browser closes a socket whose offers were all left.
     """
     found = list(headers)
     authorization = _values(found, b"authorization")
@@ -72,7 +72,7 @@ def negotiate(headers: Headers) -> Handshake:
     carried = _carried(bearing)
     if "jwt-auth" in offers:
         return Handshake("jwt-auth", token or carried)
-    return Handshake(None if is_key(carried) else bearing, token or carried)
+    return Handshake(bearing, token or carried)
 
 
 def is_key(token: str) -> bool:

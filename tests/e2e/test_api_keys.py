@@ -53,15 +53,15 @@ def opened(site, key, path="/ws", offers=None):
         (None, None),
         (MARKED, "jwt-auth"),
         (["bearer.{key}", "jwt-auth"], "jwt-auth"),
-        (["bearer.{key}"], None),
-        (["graphql-ws", "bearer.{key}"], None),
+        (["bearer.{key}"], "bearer.{key}"),
+        (["graphql-ws", "bearer.{key}"], "bearer.{key}"),
     ],
 )
-def test_a_key_opens_a_socket_and_is_never_in_the_answer(quiet, alice, path, offers, selected):
+def test_a_key_opens_a_socket_and_is_selected_only_where_it_must(quiet, alice, path, offers, selected):
     key = made(alice)["key"]
     socket = opened(quiet, key, path, offers)
-    assert socket.raw.subprotocol == selected
-    assert key not in str(socket.raw.response.headers)
+    assert socket.raw.subprotocol == (selected and selected.format(key=key))
+    assert (key in str(socket.raw.response.headers)) == (selected == "bearer.{key}")
     assert socket.hello["data"]["user_id"] == alice.id
     if path == "/ws":
         run = socket.ask("one two")

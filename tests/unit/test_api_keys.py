@@ -70,17 +70,17 @@ def test_a_key_is_not_taken_for_a_jwt_nor_a_jwt_for_a_key():
         (authorized(f"Bearer {KEY}"), None, KEY),
         (authorized(f"bearer {KEY}"), None, KEY),
         (authorized(f"BEARER \t {KEY}  "), None, KEY),
-        (offering(f"bearer.{KEY}"), None, KEY),
-        (offering("graphql-ws", f"bearer.{KEY}"), None, KEY),
+        (offering(f"bearer.{KEY}"), f"bearer.{KEY}", KEY),
+        (offering("graphql-ws", f"bearer.{KEY}"), f"bearer.{KEY}", KEY),
         (offering("jwt-auth", f"bearer.{KEY}"), "jwt-auth", KEY),
         (offering(f"bearer.{KEY}", "jwt-auth"), "jwt-auth", KEY),
         (offering("jwt-auth") + authorized(f"Bearer {KEY}"), "jwt-auth", KEY),
-        (offering(f"bearer.{KEY}", f"jwt.{JWT}"), None, KEY),
+        (offering(f"bearer.{KEY}", f"jwt.{JWT}"), f"bearer.{KEY}", KEY),
         (offering(f"jwt.{JWT}", f"bearer.{KEY}"), f"jwt.{JWT}", JWT),
-        (offering(f"bearer.{KEY}") + authorized(f"Bearer {JWT}"), None, JWT),
+        (offering(f"bearer.{KEY}") + authorized(f"Bearer {JWT}"), f"bearer.{KEY}", JWT),
     ],
 )
-def test_negotiate_takes_a_key_and_never_selects_it(headers, selected, token):
+def test_negotiate_selects_a_key_only_where_it_must(headers, selected, token):
     assert negotiate(headers) == Handshake(selected, token)
 
 
