@@ -349,7 +349,7 @@ def _message(request: Request, missing: tuple[str, ...], doubts: tuple[str, ...]
     parts = []
     wanted = [_NEEDS.get(name, "the " + TITLES[name].partition(" (")[0].lower()) for name in missing if name in TITLES]
     if wanted:
-        parts.append(f"I need {_listed(wanted)} before I can work this out.")
+        parts.append(f"First I need to know {_listed(wanted)}.")
     else:
         parts.append("Please check how I read this before I work it out.")
     if doubts:

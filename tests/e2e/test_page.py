@@ -2889,6 +2889,20 @@ def test_approval_edited_in_one_field_keeps_what_was_proposed_in_the_others(site
     )
 
 
+def test_short_answers_of_a_form_stand_side_by_side_where_there_is_room(site, meet):
+    page = ask(meet(site), "form")
+    amount, month = page.locator("[data-field=amount]"), page.locator("[data-field=month]")
+    whole = page.locator("[data-field=regions]")
+    expect(amount).to_be_visible()
+    assert amount.bounding_box()["y"] == month.bounding_box()["y"]
+    assert whole.bounding_box()["width"] > 2 * amount.bounding_box()["width"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("""() => {
+        const [amount, month] = ["amount", "month"].map((name) => document.querySelector(`[data-field=${name}]`));
+        return amount.getBoundingClientRect().bottom <= month.getBoundingClientRect().top;
+    }""")
+
+
 def test_link_is_shown_in_full_and_done(site, meet):
     page = ask(meet(site), "link")
     address = "https://example.org/sign-in?state=1"
