@@ -94,14 +94,14 @@ class _Question:
     def _take_quantities(self, plain: Read) -> None:
         self._unplaced: list[str] = []
         for one in plain.quantities:
-            whole = one.value is not None and one.value == int(one.value)
+            rows = int(one.value) if one.value is not None and one.value == int(one.value) else 0
             if one.unit == "percent" and one.role == "save":
                 self._query["saving"] = one.value
                 self._metrics.append("saving")
             elif one.unit == "money" and one.role == "budget" and not one.per:
                 self._query["budget"] = one.value
-            elif one.unit in ("", "user", "request") and not one.per and whole and self._is_top(one.start):
-                self._query["top"] = int(one.value or 0)
+            elif one.unit in ("", "user", "request") and not one.per and rows > 0 and self._is_top(one.start):
+                self._query["top"] = rows
                 self._by += [one.unit] if one.unit == "user" else []
             elif one.unit == "date" and re.fullmatch(r"\d{4}-\d\d-\d\d", one.text) and "since" not in self._query:
                 self._query["since"] = self._query["until"] = one.text
