@@ -95,12 +95,13 @@ class _Question:
         self._unplaced: list[str] = []
         for one in plain.quantities:
             rows = int(one.value) if one.value is not None and one.value == int(one.value) else 0
-            if one.unit == "percent" and one.role == "save":
+            is_top = one.unit in ("", "user", "request") and not one.per and rows > 0 and self._is_top(one.start)
+            if one.unit == "percent" and one.role == "save" and "saving" not in self._query:
                 self._query["saving"] = one.value
                 self._metrics.append("saving")
-            elif one.unit == "money" and one.role == "budget" and not one.per:
+            elif one.unit == "money" and one.role == "budget" and not one.per and "budget" not in self._query:
                 self._query["budget"] = one.value
-            elif one.unit in ("", "user", "request") and not one.per and rows > 0 and self._is_top(one.start):
+            elif is_top and "top" not in self._query:
                 self._query["top"] = rows
                 self._by += [one.unit] if one.unit == "user" else []
             elif one.unit == "date" and re.fullmatch(r"\d{4}-\d\d-\d\d", one.text) and "since" not in self._query:

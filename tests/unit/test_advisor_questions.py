@@ -161,6 +161,7 @@ questions = st.lists(st.one_of(st.sampled_from(QUERY_WORDS.split("|")), pieces),
 @given(questions)
 @example("top 5 users with more than 100 requests")
 @example("top 0")
+@example("2 top 1")
 @example("cost by model on 2026-10-05 and budget $500, save 10 %")
 def test_every_number_of_a_question_to_a_file_is_in_the_query_or_named(text: str) -> None:
     understood = understand_question(text, ABOUT)
