@@ -22,10 +22,15 @@ from tests import site as sites
 from tests.model_provider import KEY, Provider, Reply, provided
 from tests.site import WAIT_TIMEOUT
 
-# How many examples a property is tried with, if it says no other number in terms of this one.
+# How many examples a property is tried with, if it says no other number in terms of this one. Those of `ci` are the
+# same for the same code, so that a change is judged by what it does; `nightly` looks for new ones.
 for name, examples in {"dev": 24, "ci": 100, "nightly": 2000}.items():
     hypothesis.settings.register_profile(
-        name, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        name,
+        max_examples=examples,
+        deadline=None,
+        derandomize=name == "ci",
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
