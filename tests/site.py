@@ -252,7 +252,7 @@ class Site:
 
     def start_web(self) -> None:
         options = {
-            "daphne": ["-v", "0", "-b", "127.0.0.1", "-p", str(self.port)],
+            "daphne": ["-v", "0", "-e", f"tcp:{self.port}:interface=127.0.0.1:backlog=1024"],
             "uvicorn": ["--log-level", "error", "--host", "127.0.0.1", "--port", str(self.port)],
         }
         command = ["-m", self.server, *options[self.server], *self.web_options]

@@ -134,7 +134,8 @@ class Victim:
 
     def start_web(self, port: int) -> None:
         """Start a web process at this port."""
-        command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "netra.asgi:application"]
+        endpoint = f"tcp:{port}:interface=127.0.0.1:backlog=1024"
+        command = ["-m", "daphne", "-v", "0", "-e", endpoint, "netra.asgi:application"]
         self.webs[port] = self.site.start(*command, log=f"web{port}")
 
     def start_worker(self) -> None:

@@ -45,7 +45,9 @@ def _start(supervisor: Supervisor) -> None:
     supervisor.say("Preparing the database …")
     _prepare_database(supervisor.say)
     supervisor.say("Starting the web process and a worker …")
-    daphne = [sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(settings.PORT)]
+    # By default Twisted lets 50 connections wait to be accepted; the kernel resets more of a burst.
+    endpoint = f"tcp:{settings.PORT}:interface=127.0.0.1:backlog=1024"
+    daphne = [sys.executable, "-m", "daphne", "-v", "0", "-e", endpoint]
     supervisor.add(ChildProcess("web process", [*daphne, "netra.asgi:application"], WEB_STOP_TIMEOUT))
     worker = [sys.executable, "manage.py", "runagents"]
     supervisor.add(ChildProcess("worker", worker, settings.NETRA_SHUTDOWN_SECONDS + WORKER_STOP_MARGIN))

@@ -172,11 +172,13 @@ def test_whoever_stops_a_worker_waits_until_it_has_drained() -> None:
 
 def test_units_and_image_start_what_the_readme_names() -> None:
     web, worker = (unit(f"netra-{kind}@.service")["Service"]["ExecStart"] for kind in ("web", "worker"))
-    assert web.endswith("-m daphne -v 0 -b 127.0.0.1 -p %i netra.asgi:application")
+    assert web.endswith("-m daphne -v 0 -e tcp:%i:interface=127.0.0.1:backlog=1024 netra.asgi:application")
     assert worker.endswith("manage.py runagents")
     image = (DEPLOY / "Dockerfile").read_text()
     command = json.loads(image.rpartition("CMD ")[2])
-    assert " ".join(command) == "python -m daphne -v 0 -b 0.0.0.0 -p 8000 netra.asgi:application"
+    assert (
+        " ".join(command) == "python -m daphne -v 0 -e tcp:8000:interface=0.0.0.0:backlog=1024 netra.asgi:application"
+    )
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", image, re.MULTILINE)
     assert all((ROOT / name).exists() for names in copied for name in names.split())
 

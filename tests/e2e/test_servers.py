@@ -1,6 +1,8 @@
 """A conversation under uvicorn, and under daphne without any private name of what Netra stands on."""
 
-from contextlib import suppress
+import signal
+import socket
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -90,3 +92,17 @@ def test_client_that_leaves_in_the_middle_of_an_answer_leaves_no_traceback(serve
         other.receive("stop_accepted")
     wait_until(lambda: httpx.get(server.url + "/health", timeout=WAIT_TIMEOUT).status_code == 200, "the site")
     assert "Traceback" not in server.log("web")
+
+
+def test_burst_of_connections_waits_for_a_busy_process(server):
+    """More than the 50 that Twisted lets wait by default: the kernel resets some of those beyond."""
+    request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        server.web.send_signal(signal.SIGSTOP)
+        stack.callback(server.web.send_signal, signal.SIGCONT)
+        address = "127.0.0.1", server.port
+        opened = [stack.enter_context(socket.create_connection(address, WAIT_TIMEOUT)) for _ in range(200)]
+        for one in opened:
+            one.sendall(request)
+        server.web.send_signal(signal.SIGCONT)
+        assert {one.makefile("rb").readline() for one in opened} == {b"HTTP/1.1 200 OK\r\n"}
