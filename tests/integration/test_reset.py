@@ -1,7 +1,9 @@
 """A new password by e-mail. The mail goes to Django's own outbox for tests; all else is real."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from chat.accounts import authentication, sessions
 from chat.limits.rates import PASSWORD_RESETS
 from chat.models import User
 from tests.conftest import PASSWORD
+from tests.redis_layers import Server
 from tests.site import wait_until
 
 NEW = "staple battery horse"
@@ -127,8 +130,15 @@ def test_reset_link_of_a_site_under_a_path_is_below_it(client, alice, set_up, se
     assert "/netra/reset/" in str(mail.outbox[0].body)
 
 
-def test_asking_again_and_again_is_refused(client, alice, set_up, site, limited_by):
-    limited_by(site.environment["REDIS_URL"])
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.site.stop()
+
+
+def test_asking_again_and_again_is_refused(client, alice, set_up, redis, limited_by):
+    limited_by(redis.url)
     ask = partial(client.post, "/reset", {"email": "x@y.example"}, REMOTE_ADDR="198.51.100.7")
     assert [ask().status_code for _ in range(PASSWORD_RESETS.burst)] == [302] * PASSWORD_RESETS.burst
     refused = ask()
