@@ -1525,6 +1525,20 @@ def test_stop_holds_what_is_queued_until_it_is_sent_or_discarded(site, meet):
     expect(runs(page, "cancelled")).to_have_count(2)
 
 
+def test_sign_in_waits_for_its_script(site, meet):
+    ann = meet(site, signed_in=False)
+    page, held = ann.context.new_page(), []
+    page.route("**/ui/account.js", lambda route: held.append(route))
+    page.goto(site.url + "/login", wait_until="commit")
+    page.fill("#email", ann.user.email)
+    page.fill("#password", ann.user.password)
+    expect(page.locator("#submit")).to_be_disabled()
+    wait_until(lambda: page.wait_for_timeout(10) or held, "the script to be asked for")
+    held.pop().continue_()
+    page.click("#submit")
+    expect(page.locator("#account")).to_have_text("ann")
+
+
 def test_nothing_is_called_empty_while_it_is_loading(site, meet):
     ann = meet(site)
     path = ann.thread("echo")

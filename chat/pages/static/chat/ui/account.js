@@ -70,4 +70,6 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
+// Until now the browser would have sent the form by itself, to a page that takes none.
+submit.disabled = false;
 if (signedInAs() !== null) location.replace(destination());
