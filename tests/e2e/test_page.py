@@ -1517,6 +1517,7 @@ def test_stop_holds_what_is_queued_until_it_is_sent_or_discarded(site, meet):
     page.reload()
     expect(held).to_have_count(2)
     held.last.get_by_role("button", name="Discard").click()
+    expect(held).to_have_count(1)
     held.get_by_role("button", name="Send").click()
     expect(held).to_have_count(0)
     expect(runs(page, "running")).to_have_count(1)
