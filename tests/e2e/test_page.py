@@ -1243,6 +1243,7 @@ def test_reader_at_the_live_edge_follows_until_scrolling_away(site, meet):
     ann = meet(site, viewport={"width": 390, "height": 560})
     page = ann.open(ann.thread("ticking"))
     say(page, "2000 50")
+    expect(answers(page)).to_have_count(1)
     wait_until(lambda: in_view(page)["below"] > 100, "an answer that is taller than the view")
     page.locator("#scroller").focus()
     page.keyboard.press("End")
