@@ -40,13 +40,6 @@ class Server:
             return client.pubsub_channels(pattern)
 
 
-@pytest.fixture
-def redis(tmp_path):
-    server = Server(tmp_path)
-    yield server
-    server.site.stop()
-
-
 @pytest.fixture(params=[FAST, PLAIN], ids=["fast", "plain"])
 def redis_version(request):
     return request.param

@@ -31,7 +31,7 @@ UPLOAD = ("POST", "/api/attachments")
 MAX_UPLOAD = MAX_SIZE + 1024 * KIB  # bytes, with the multipart headers around a file; as in deploy/nginx.conf
 MIN_BYTES_PER_SECOND = 16 * KIB  # NETRA_BODY_SECONDS are extended by a second for each of them
 # A connection that is closed with unread bytes is reset, which may take the answer from a client that still sends.
-# A refused client has NETRA_BODY_SECONDS, like any other, to send the rest of its body: a busy one took more than 5 s.
+# A refused client has NETRA_BODY_SECONDS, like any other, to send the rest of its body.
 LINGER_SIZE = 256 * KIB  # bytes of the body that are read and dropped meanwhile
 LINGER_UNREAD_SECONDS = 1.0  # for the client to read the answer where more bytes than that follow
 MAX_USER_BODIES, MAX_ADDRESS_BODIES = 100, 500  # uploads of a user, bodies from an address: at a time in a process

@@ -1,4 +1,6 @@
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,7 @@ from chat import runs
 from chat.models import User
 from tests import turns
 from tests.factories import message
+from tests.redis_layers import Server
 
 
 @pytest.fixture
@@ -13,3 +16,11 @@ def thread(alice: User) -> uuid.UUID:
     """Return the thread of Alice's only run, which is queued for `tests.turns.execute`."""
     turns.DONE.clear()
     return runs.start(alice.id, message("begin")).thread_id
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Server]:
+    """Start a Redis of the test's own."""
+    server = Server(tmp_path)
+    yield server
+    server.site.stop()

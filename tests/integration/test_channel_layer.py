@@ -10,9 +10,9 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 
 from chat.realtime.channel_layer import PubSubChannelLayer, get_layer
-from tests.redis_layers import FAST, PREFIX, redis, redis_version, run, until
+from tests.redis_layers import FAST, PREFIX, redis_version, run, until
 
-__all__ = ["redis", "redis_version"]
+__all__ = ["redis_version"]
 
 MESSAGE = {"type": "test.message", "text": "Ahoy-hoy!"}
 

@@ -8,10 +8,10 @@ import pytest
 
 from chat.db.access import from_database, in_database
 from chat.realtime import redis_connections
-from tests.redis_layers import PREFIX, redis, redis_version, run, until
+from tests.redis_layers import PREFIX, redis_version, run, until
 from tests.site import WAIT_TIMEOUT
 
-__all__ = ["redis", "redis_version"]
+__all__ = ["redis_version"]
 
 QUICK = {"loopback_seconds": 0.1}
 

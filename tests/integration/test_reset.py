@@ -1,9 +1,7 @@
 """A new password by e-mail. The mail goes to Django's own outbox for tests; all else is real."""
 
 import re
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from chat.accounts import authentication, sessions
 from chat.limits.rates import PASSWORD_RESETS
 from chat.models import User
 from tests.conftest import PASSWORD
-from tests.redis_layers import Server
 from tests.site import wait_until
 
 NEW = "staple battery horse"
@@ -128,13 +125,6 @@ def test_reset_link_of_a_site_under_a_path_is_below_it(client, alice, set_up, se
     client.post("/reset", {"email": alice.email})
     wait_until(lambda: mail.outbox, "the mail")
     assert "/netra/reset/" in str(mail.outbox[0].body)
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    server.site.stop()
 
 
 def test_asking_again_and_again_is_refused(client, alice, set_up, redis, limited_by):
