@@ -132,7 +132,7 @@ class RunEvents:
 
     def mark_committed(self, entry: RunBatch, seq: int) -> None:
         """Resume the callers that wait for this entry. `seq` is the number of its last event, 0 without events."""
-        if self._written == 0 < len(entry.events) and not self.live.published_at:
+        if self._written == 0 < len(entry.events) and not self.live.due_at:
             count_first_event(self.run)
         self._written += len(entry.events)
         self.live.seq = seq or self.live.seq

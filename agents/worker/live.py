@@ -36,7 +36,7 @@ class LiveText:
         self.run = run
         self.lease_until = lease_until  # seconds of the monotonic clock
         self.seq = run.seq  # of the run's last event that is known to be committed
-        self.published_at = 0.0  # seconds of the monotonic clock
+        self.due_at = 0.0  # seconds of the monotonic clock: its next frame may be published then
         self._parts: list[list[Any]] = []  # speaker, id of the thought or "", offset, text
         self._size = 0
         self._is_skipping = False  # there was too much; the rest is left to the event log, too
@@ -55,15 +55,19 @@ class LiveText:
         else:
             self._parts.append([speaker, thought_id, offset, text])
 
-    def take(self, now: float) -> list[str]:
-        """Remove and return the frames of the text; none if the run's lease is not confirmed at `now`."""
+    def take(self, now: float, interval: float = LIVE_SECONDS) -> list[str]:
+        """Remove and return the frames of the text; none if the run's lease is not confirmed at `now`.
+
+        The next is due an interval after this one was due, not after `now`: otherwise one frame that is late by chance
+        makes all later ones as late, where an agent speaks as often as frames are published. At `now` if that is past.
+        """
         parts, self._parts, self._size, self._is_skipping = self._parts, [], 0, False
         if not parts or now >= self.lease_until:
             return []
         run = self.run
-        if not self.published_at:
+        if not self.due_at:
             count_first_event(run)
-        self.published_at = now
+        self.due_at = max(self.due_at + interval, now)
         return [
             protocol.live(
                 thread_id=run.thread_id,
@@ -99,7 +103,7 @@ class LivePublisher:
         """Publish this run's text as soon as it may be."""
         if text not in self._waiting:
             self._waiting[text] = None
-            self._schedule(text.published_at + self._interval)
+            self._schedule(text.due_at)
 
     @property
     def _interval(self) -> float:
@@ -116,14 +120,14 @@ class LivePublisher:
     def _publish(self) -> None:
         self._timer = None
         now = time.monotonic()
-        latest = now - self._interval
+        interval = self._interval
         by_user: dict[int, list[list[Any]]] = {}
-        for text in [text for text in self._waiting if text.published_at <= latest]:
+        for text in [text for text in self._waiting if text.due_at <= now]:
             del self._waiting[text]
             run = text.run
-            for frame in text.take(now):
+            for frame in text.take(now, interval):
                 by_user.setdefault(run.user_id, []).append([run.thread_id, text.seq, run.run_id, frame])
         for user_id, deltas in by_user.items():
             runs.publish_live(user_id, deltas)
         if self._waiting:
-            self._schedule(min(text.published_at for text in self._waiting) + self._interval)
+            self._schedule(min(text.due_at for text in self._waiting))

@@ -277,6 +277,16 @@ def test_take_keeps_text_and_thoughts_apart(text):
     ]
 
 
+def test_take_that_was_late_delays_no_later_frame(text):
+    due = []
+    for now in (10.0, 11.5, 12.0, 13.0, 20.0):  # one a second; the second is half a second late
+        text.add(("echo", None), 0, "x")
+        assert text.due_at <= now
+        text.take(now, interval=1.0)
+        due.append(text.due_at)
+    assert due == [10.0, 11.5, 12.5, 13.5, 20.0]
+
+
 def test_take_after_the_lease_returns_nothing(text):
     text.add(A, 0, "one")
     assert taken(text, now=100.0) == []

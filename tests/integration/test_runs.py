@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
     def say(self, run, text):
         """The agent of this claim says a delta."""
         events = self.speaking[run.run_id, run.fencing_token]
-        events.live.published_at = math.inf  # `publish` does it, not the event writer
+        events.live.due_at = math.inf  # `publish` does it, not the event writer
 
         async def say():
             with suppress(asyncio.CancelledError):  # the worker knows that the claim is no longer its own
