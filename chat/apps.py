@@ -11,7 +11,7 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what the app has to register, and make this process's objects."""
-        from chat import checks  # noqa: F401
+        from chat import catalogue, checks  # noqa: F401
         from chat.accounts import audit, signals  # noqa: F401
         from chat.db import search  # noqa: F401
 

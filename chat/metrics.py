@@ -111,15 +111,17 @@ def count_input(kind: str, status: str, via: str, seconds: float) -> None:
 
 
 def count_usage(usage: Mapping[str, Any]) -> None:
-    """Count the tokens and the cost of a run. An agent may report anything: values of a wrong type do not count."""
-    model = usage.get("model")
-    if not isinstance(model, str):
-        return
-    for kind in ("input", "output"):
-        if (tokens := _amount(usage.get(f"{kind}_tokens"))) is not None:
-            TOKENS.labels(model[:100], kind).inc(tokens)
-    if (cost := _amount(usage.get("cost_usd"))) is not None:
-        COST.labels(model[:100]).inc(cost)
+    """Count the tokens and the cost of a run by model. An agent may report anything: wrong types do not count."""
+    models = usage.get("models")
+    for each in models if isinstance(models, list) else [usage]:
+        model = each.get("model") if isinstance(each, dict) else None
+        if not isinstance(model, str):
+            continue
+        for kind in ("input", "output"):
+            if (tokens := _amount(each.get(f"{kind}_tokens"))) is not None:
+                TOKENS.labels(model[:100], kind).inc(tokens)
+        if (cost := _amount(each.get("cost_usd"))) is not None:
+            COST.labels(model[:100]).inc(cost)
 
 
 def total(usages: Iterable[Mapping[str, Any]], name: str) -> float:

@@ -17,6 +17,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import parse_url
 
+from netra import model_catalogue
 from netra.env import flag, names, number, seconds, text
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -115,13 +116,8 @@ NETRA_AUTHENTICATE_SECONDS = seconds("NETRA_AUTHENTICATE_SECONDS", 10, 0.1)
 NETRA_BODY_SECONDS = seconds("NETRA_BODY_SECONDS", 30, 0.1)
 
 # ---- The model and its tools -----------------------------------------------------------------------------
-NETRA_MODEL = text("NETRA_MODEL", "")
-if NETRA_MODEL and not re.fullmatch(r"(openai|anthropic|ollama):\S+", NETRA_MODEL):
-    raise ImproperlyConfigured(f"NETRA_MODEL is {NETRA_MODEL!r}; it must be openai:, anthropic: or ollama: and a name.")
-_provider = NETRA_MODEL.partition(":")[0].upper()
-# For OpenAI and Ollama the URL ends in /v1 as a rule, for Anthropic it does not.
-NETRA_MODEL_URL = text("NETRA_MODEL_URL", environ.get(f"{_provider}_BASE_URL", ""))
-NETRA_MODEL_KEY = text("NETRA_MODEL_KEY", environ.get(f"{_provider}_API_KEY", ""))
+NETRA_MODELS = model_catalogue.catalogue()
+NETRA_TITLE_MODEL = model_catalogue.title_model(NETRA_MODELS)
 NETRA_MODEL_TIMEOUT = seconds("NETRA_MODEL_TIMEOUT", 60, 0.1)
 NETRA_MODEL_STEPS = number("NETRA_MODEL_STEPS", 15, 1)
 NETRA_MODEL_TOOL_CALLS = number("NETRA_MODEL_TOOL_CALLS", 30, 0)

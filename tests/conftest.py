@@ -206,9 +206,8 @@ def model_settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Settings of a model whose provider the test gives, with no server of tools and none known from another test."""
     # A port that another test's server had would be taken for that server.
     monkeypatch.setattr(apps.get_app_config("agents"), "mcp_servers", Servers())
-    settings.NETRA_MODEL = "openai:gpt-4o"
-    settings.NETRA_MODEL_URL = "http://127.0.0.1:9/v1"
-    settings.NETRA_MODEL_KEY = KEY
+    default = {"model": "openai:gpt-4o", "url": "http://127.0.0.1:9/v1", "key": KEY, "options": {}}
+    settings.NETRA_MODELS = {"default": default}
     settings.NETRA_MODEL_TIMEOUT = 60.0
     settings.NETRA_MODEL_STEPS = 10
     settings.NETRA_MODEL_TOOL_CALLS = 20
@@ -231,7 +230,7 @@ def play(model_settings: Any) -> Callable[..., tuple[Turn, RecordingSink, Provid
 
         async def answer() -> None:
             async with beside or nullcontext(), provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
-                model_settings.NETRA_MODEL_URL = url
+                model_settings.NETRA_MODELS["default"]["url"] = url
                 await assistant(turn)
 
         play.last = turn, sink, provider  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Quantity, named_model
 from agents.advisor.language.phrases import read
 from agents.advisor.request import Query, Workload, numbers_of, said
+from agents.llm.catalogue import entry
 from agents.llm.models import add, configured, model_settings
 from agents.sdk import AgentError
 from agents.usage.asked import NAMED
@@ -58,10 +59,10 @@ async def choose(data: dict[str, Any], usage: dict[str, Any]) -> Workload | Quer
     told = [one for text in [*data["earlier"], data["newest"]] for one in read(text).quantities]
     tools: Any = [ToolOutput(kind, name=kind.__name__.lower()) for kind in (Workload, Query, Nothing)]
     agent: Agent[None, Any] = Agent(
-        configured(),
+        configured(entry()),
         output_type=tools,
         instructions=UNDERSTAND,
-        model_settings=model_settings(),
+        model_settings=model_settings(entry()),
         retries=_RETRIES,
     )
 
@@ -162,7 +163,10 @@ async def explain(question: str, figures: Figures, facts: list[str], usage: dict
     """Return sentences about the figures, with their values in place of the placeholders."""
     shown = {one.id: one.label for one in list(figures.values())[:60]}
     data = {"question": question, "figures": shown, "facts": [_without_numbers(fact) for fact in facts]}
-    agent = Agent(configured(), output_type=str, instructions=EXPLAIN, model_settings=model_settings(), retries=0)
+    model = entry()
+    agent = Agent(
+        configured(model), output_type=str, instructions=EXPLAIN, model_settings=model_settings(model), retries=0
+    )
     prose = await _run(agent, data, usage)
     return filled_in(str(prose)[:4_000], figures)[:MAX_SENTENCES]
 
@@ -183,7 +187,8 @@ async def _run(agent: Agent[None, Any], data: dict[str, Any], usage: dict[str, A
             raise AgentError("The model's answer could not be understood.", code="model_garbled")
         return run.result.output
     finally:
-        add(usage, spent)
+        model = entry()
+        add(usage, spent, model.model, model.options.get("price"))
 
 
 _PLACEHOLDER = re.compile(r"\{([\w.-]{1,80})\}")

@@ -14,11 +14,11 @@ from agents.advisor.language.phrases import read
 from agents.advisor.question import followed, understand_question
 from agents.advisor.reading import Reading, fill
 from agents.advisor.request import Understood, Workload, form, said, typed
-from agents.llm import unavailable
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import Query
 from agents.usage.figures import Figure, Figures, escaped
 from agents.usage.files import UsageFiles
+from chat.catalogue import unavailable
 from chat.protocol import ProtocolError
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import asyncio
 from importlib import import_module
 
-from agents.llm import unavailable
 from agents.sdk import AgentError, Turn
+from chat.catalogue import unavailable
 
 
 async def assistant(turn: Turn) -> str | None:

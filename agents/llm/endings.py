@@ -25,10 +25,11 @@ _NOTE = re.compile(r"\s*\*The answer (?:was cut|may be incomplete): [^\n*]*\*\Z"
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.M)
 
 
-def truncated_by(response: ModelResponse) -> AgentError | None:
+def truncated_by(response: ModelResponse, is_marked: bool = True) -> AgentError | None:
     """Return the reason why the response is truncated; None if it is complete.
 
-    The finish reason of the provider decides: the library reports `stop` for a stream that ended without one.
+    The finish reason of the provider decides: the library reports `stop` for a stream that ended without one. Without
+    one the response is truncated, unless the model's streams have no such mark.
     """
     word = str((response.provider_details or {}).get("finish_reason") or "").lower()
     said = any(isinstance(part, TextPart) and part.content for part in response.parts)
@@ -42,6 +43,8 @@ def truncated_by(response: ModelResponse) -> AgentError | None:
         return None
     if word in _CALLS:
         return AgentError("The model announced a tool call, but the call is missing.", code="model_cut")
+    if not word and not is_marked:
+        return None
     if not word:
         return AgentError("The stream ended without the model's end marker.", code="model_unended")
     return AgentError(f"The provider ended it with “{_name(word)}”.", code="model_cut", retryable=word in _FAILED)

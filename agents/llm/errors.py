@@ -7,12 +7,10 @@ from pydantic_ai import exceptions as failures
 from agents.sdk import AgentError
 
 _MESSAGES = {
-    "model_key": "The model's provider did not accept the key. An administrator has to look at NETRA_MODEL_KEY.",
-    "model_unknown": "The provider does not know the model. An administrator has to look at NETRA_MODEL and "
-    "NETRA_MODEL_URL.",
-    "model_moved": "The provider's address leads to another one. An administrator has to look at NETRA_MODEL_URL.",
-    "model_tools": "The model cannot call tools, which the assistant needs. An administrator has to choose another in "
-    "NETRA_MODEL.",
+    "model_key": "The model's provider did not accept the key. An administrator has to look at it.",
+    "model_unknown": "The provider does not know the model. An administrator has to look at its name and its URL.",
+    "model_moved": "The provider's address leads to another one. An administrator has to look at the model's URL.",
+    "model_tools": "The model cannot call tools, which the assistant needs. An administrator has to choose another.",
     "too_long": "This conversation has grown too long for the model. Start a new thread.",
     "model_quota": "The account at the model's provider has no credit left.",
     "model_busy": "The model's provider takes no more requests at the moment. Try again in a while.",

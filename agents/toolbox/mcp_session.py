@@ -16,7 +16,7 @@ from django.conf import settings
 from mcp import MCPError, types
 from pydantic_ai.mcp import MCPToolset
 
-from agents.llm.wire import json_object, tls_context
+from agents.llm.streams.wire import json_object, tls_context
 from agents.sdk import Turn
 from agents.toolbox.mcp_values import safe_result
 

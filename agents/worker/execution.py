@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models.fields.files import FieldFile
 from structlog.contextvars import bind_contextvars
 
-from agents.llm import titles, unavailable
+from agents.llm import titles
 from agents.sdk import AgentError, Call, Message, Turn, tools
 from agents.worker import retry
 from agents.worker.event_writer import EventWriter, RunEvents
@@ -141,7 +141,7 @@ class Executor:
 
     async def _titling(self, run: ClaimedRun, journal: RunJournal, usage: dict[str, Any]) -> titles.Titling | None:
         """Return the titling of the run's thread; None without a model, or if the thread has a title."""
-        if unavailable() is not None or not await _read(runs.needs_title, run):
+        if not titles.is_possible() or not await _read(runs.needs_title, run):
             return None
         return titles.Titling(journal, run.text, usage)
 

@@ -117,11 +117,35 @@ def test_usage_and_cost_are_counted_over_all_requests(play: Any) -> None:
         "cached_tokens": 0,
         "output_tokens": 30,
         "cost_usd": pytest.approx(300 * 2.5e-6 + 30 * 10e-6),
+        "models": [
+            {
+                "model": "openai:gpt-4o",
+                "requests": 2,
+                "input_tokens": 300,
+                "cached_tokens": 0,
+                "output_tokens": 30,
+                "cost_usd": pytest.approx(300 * 2.5e-6 + 30 * 10e-6),
+            }
+        ],
     }
 
 
+def test_a_price_of_the_options_counts_in_place_of_the_list_price(play: Any, model_settings: Any) -> None:
+    model_settings.NETRA_MODELS["default"]["options"] = {"price": {"input": 2, "output": 30.5}}
+    turn, _, _ = play(says("Hi", tokens=(1000, 100)))
+    assert turn.usage["cost_usd"] == pytest.approx((1000 * 2 + 100 * 30.5) / 1e6)
+
+
+def test_options_of_the_model_reach_the_provider(play: Any, model_settings: Any) -> None:
+    model_settings.NETRA_MODELS["default"] |= {"model": "openai:gpt-5-mini"}
+    model_settings.NETRA_MODELS["default"]["options"] = {"max_output": 123, "reasoning": "low"}
+    _, _, provider = play(says("Hi"))
+    request = provider.asked[0].request
+    assert (request["max_completion_tokens"], request["reasoning_effort"]) == (123, "low")
+
+
 def test_a_model_without_a_price_has_no_cost(play: Any, model_settings: Any) -> None:
-    model_settings.NETRA_MODEL = "ollama:some-local-model"
+    model_settings.NETRA_MODELS["default"]["model"] = "ollama:some-local-model"
 
     async def local(exchange: Exchange) -> None:
         await exchange.begin()
@@ -158,7 +182,7 @@ def test_what_earlier_attempts_used_up_is_added_to(play: Any) -> None:
 
 
 def test_anthropic_speaks_too(play: Any, model_settings: Any) -> None:
-    model_settings.NETRA_MODEL = "anthropic:claude-opus-4-8"
+    model_settings.NETRA_MODELS["default"]["model"] = "anthropic:claude-opus-4-8"
 
     async def claude(exchange: Exchange) -> None:
         await exchange.begin()
@@ -718,7 +742,7 @@ def test_a_refusal_is_said_in_plain_words_and_without_the_key(
 
 
 def test_a_provider_that_is_not_there(model_settings: Any) -> None:
-    model_settings.NETRA_MODEL_URL = "http://127.0.0.1:9/v1"
+    model_settings.NETRA_MODELS["default"]["url"] = "http://127.0.0.1:9/v1"
     with pytest.raises(AgentError) as caught:
         asyncio.run(assistant(Turn(text="Hello")))
     assert caught.value.code == "model_unreachable"
@@ -773,7 +797,7 @@ def test_cancelling_closes_the_providers_stream(model_settings: Any) -> None:
     async def scene() -> None:
         provider, sink = Provider(says_and_hangs), RecordingSink()
         async with provider.running() as url:
-            model_settings.NETRA_MODEL_URL = url
+            model_settings.NETRA_MODELS["default"]["url"] = url
             turn = Turn(text="Hello", sink=sink)
             answering = asyncio.create_task(assistant(turn))
             while "agent_delta" not in types(sink):  # noqa: ASYNC110 a list has no event
@@ -792,7 +816,7 @@ def test_cancelling_closes_the_providers_stream(model_settings: Any) -> None:
 
 
 def test_without_a_model_it_says_why(model_settings: Any) -> None:
-    model_settings.NETRA_MODEL = ""
+    model_settings.NETRA_MODELS = {}
     assert "NETRA_MODEL" in str(unavailable())
     with pytest.raises(AgentError, match="NETRA_MODEL") as caught:
         asyncio.run(assistant(Turn(text="Hello")))
@@ -800,9 +824,9 @@ def test_without_a_model_it_says_why(model_settings: Any) -> None:
 
 
 def test_without_a_key_it_says_why(model_settings: Any) -> None:
-    model_settings.NETRA_MODEL_KEY = ""
+    model_settings.NETRA_MODELS["default"]["key"] = ""
     assert unavailable() is None  # a server of one's own may need none
-    model_settings.NETRA_MODEL_URL = ""
+    model_settings.NETRA_MODELS["default"]["url"] = ""
     assert "NETRA_MODEL_KEY" in str(unavailable())
-    model_settings.NETRA_MODEL = "ollama:qwen3"
+    model_settings.NETRA_MODELS["default"]["model"] = "ollama:qwen3"
     assert unavailable() is None

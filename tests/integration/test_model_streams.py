@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agents.assistant import assistant
-from agents.llm.thoughts import Thoughts
-from agents.llm.wire import client
+from agents.llm.streams.thoughts import Thoughts
+from agents.llm.streams.wire import client
 from agents.sdk import AgentError, Message, RecordingSink, Turn
 from tests.model_provider import KEY, Exchange, Provider, Reply, of
 from tests.model_streams import BROKE, LENGTH, ROWS, SUM, UNENDED, Row, two
@@ -47,13 +47,13 @@ def seen(model_settings: Any, monkeypatch: Any) -> Callable[..., Seen]:
 
         async def answer() -> str:
             async with provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
-                model_settings.NETRA_MODEL_URL = url
+                model_settings.NETRA_MODELS["default"]["url"] = url
                 if wire == "anthropic":
-                    model_settings.NETRA_MODEL = "anthropic:claude-opus-4-8"
+                    model_settings.NETRA_MODELS["default"]["model"] = "anthropic:claude-opus-4-8"
                 if wire == "ollama":
-                    model_settings.NETRA_MODEL = "ollama:qwen3"
+                    model_settings.NETRA_MODELS["default"]["model"] = "ollama:qwen3"
                 if wire == "responses":  # only where the provider is OpenAI itself
-                    model_settings.NETRA_MODEL_URL = ""
+                    model_settings.NETRA_MODELS["default"]["url"] = ""
                     monkeypatch.setenv("OPENAI_BASE_URL", url)
                 whole = await assistant(turn)
                 return turn.said if whole is None else whole
@@ -96,7 +96,7 @@ def test_a_stream_cut_at_any_byte_is_never_read_as_whole(model_settings: Any, st
 
     async def answers() -> None:
         async with provider.running() as url:
-            model_settings.NETRA_MODEL_URL = url
+            model_settings.NETRA_MODELS["default"]["url"] = url
             for body, at in cuts:
                 provider.replies[:] = [sends(body[:at], cut=bool(at % 2))] * 3
                 turn = Turn(text="Hello", attempt=3)

@@ -28,8 +28,8 @@ WORKLOAD = {
 
 @pytest.fixture(autouse=True)
 def configuration(settings: Any) -> Any:
-    settings.NETRA_MODEL = "openai:gpt-4o"
-    settings.NETRA_MODEL_KEY = "sk-this-key-must-never-be-seen"
+    key = "sk-this-key-must-never-be-seen"
+    settings.NETRA_MODELS = {"default": {"model": "openai:gpt-4o", "url": "", "key": key, "options": {}}}
     settings.NETRA_MODEL_TIMEOUT = 60.0
     settings.NETRA_MODEL_TOKENS = 100_000
     return settings
@@ -47,7 +47,7 @@ def ask(configuration: Any) -> Any:
 
         async def run() -> Any:
             async with provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
-                configuration.NETRA_MODEL_URL = url
+                configuration.NETRA_MODELS["default"]["url"] = url
                 try:
                     return await advisor(turn)
                 except Waiting as waits:
@@ -201,7 +201,7 @@ def test_a_model_that_fails_changes_nothing_and_is_not_asked_again(ask: Any, con
     text = "I pay $5,000 a month for GPT-4 calls, get it down by 30 %"
     configuration.NETRA_MODEL_TIMEOUT = 1.0
     turn, sink, _, result = ask(text, replies=(reply,) * 12)
-    configuration.NETRA_MODEL = ""
+    configuration.NETRA_MODELS = {}
     said, _, without = ask_without(text)
     assert (turn.said, result) == (said, without)
     assert str(sink).count("I go on without it.") == 1

@@ -15,7 +15,7 @@ from chat.pages import views as pages
 ROOT = Path(__file__).resolve().parents[2]
 PURE = ["chat/protocol", "chat/usage", "agents/sdk"]
 PURE += ["chat/realtime/flow_control.py", "chat/realtime/subscriptions.py", "chat/runs/slots.py", "chat/runs/titles.py"]
-PURE += ["agents/llm/thoughts.py", "agents/toolbox/schemas.py"]
+PURE += ["agents/llm/streams/thoughts.py", "agents/toolbox/schemas.py"]
 DECLARATIVE = {"pydantic", "pydantic_core"}  # of chat/protocol: it declares frames and does nothing by itself
 RECORD = "chat/runs/"
 MAX_MODULES, MAX_LINES = 12, 450

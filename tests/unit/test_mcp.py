@@ -179,7 +179,7 @@ def conversation(model_settings: Any) -> Callable[..., Any]:
         async def message(*replies: Reply, **given: Any) -> tuple[RecordingSink, Provider]:
             provider, sink = Provider(*replies), RecordingSink()
             async with provider.running() as url:
-                model_settings.NETRA_MODEL_URL = url
+                model_settings.NETRA_MODELS["default"]["url"] = url
                 await assistant(Turn(**{"text": "Hello", "sink": sink, "agent_name": "assistant", **given}))
             return sink, provider
 
@@ -902,7 +902,7 @@ def test_mcp_redirect_elsewhere_takes_no_token_along(ask: Any, model_settings: A
             model_settings.NETRA_MCP_SERVERS = {"s": {"url": here, "token": "t0ken"}}
             provider = Provider(says("Hi"))
             async with provider.running() as url:
-                model_settings.NETRA_MODEL_URL = url
+                model_settings.NETRA_MODELS["default"]["url"] = url
                 await assistant(Turn(text="Hello"))
             assert not offered_by(provider.asked[0], "s")
 

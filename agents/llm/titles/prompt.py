@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
+from django.conf import settings
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RunUsage
 
+from agents.llm.catalogue import entry
 from agents.llm.models import add, configured
 from chat.protocol import visible
 from chat.runs.titles import shortened
@@ -28,9 +30,9 @@ async def title_of(message: str, answer: str, usage: dict[str, Any]) -> str:
 
     Raises the exceptions of a request to the model.
     """
-    spent = RunUsage()
+    spent, model = RunUsage(), entry(settings.NETRA_TITLE_MODEL)
     agent = Agent(
-        configured(),
+        configured(model),
         instructions=_INSTRUCTIONS,
         model_settings=ModelSettings(timeout=_TIMEOUT, max_retries=0, max_tokens=_MAX_TOKENS),
         retries=0,
@@ -46,7 +48,7 @@ async def title_of(message: str, answer: str, usage: dict[str, Any]) -> str:
         ):
             said = await result.get_output()
     finally:
-        add(usage, spent)
+        add(usage, spent, model.model, model.options.get("price"))
     return _title_in(said)
 
 

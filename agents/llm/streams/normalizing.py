@@ -33,7 +33,7 @@ from pydantic_ai.profiles import DEFAULT_THINKING_TAGS
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
-from agents.llm.thoughts import Piece, Thoughts
+from agents.llm.streams.thoughts import Piece, Thoughts
 from agents.sdk.tools import DeltaCleaner
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from agents.llm import unavailable
+from agents.llm.catalogue import entry
 from agents.sdk import tools
 from agents.sdk.records import Sink
+from chat.catalogue import unavailable
 
 log = logging.getLogger("netra.title")
 
@@ -18,11 +19,16 @@ TITLE_TIMEOUT = 2.0  # seconds that a finished answer waits for its title
 MIN_ANSWER = 300  # characters of the answer before the model is asked
 
 
+def is_possible() -> bool:
+    """Return whether a model is configured that can make titles."""
+    return unavailable(settings.NETRA_TITLE_MODEL) is None
+
+
 async def load() -> None:
     """Load the model's libraries if a model is configured: the import takes longer than the first title may."""
-    if unavailable() is None:
-        kind = settings.NETRA_MODEL.partition(":")[0]
-        for module in ("agents.llm.title_prompt", f"pydantic_ai.models.{kind}", f"pydantic_ai.providers.{kind}"):
+    if is_possible():
+        kind = entry(settings.NETRA_TITLE_MODEL).provider
+        for module in ("agents.llm.titles.prompt", f"pydantic_ai.models.{kind}", f"pydantic_ai.providers.{kind}"):
             await asyncio.to_thread(import_module, module)
 
 
@@ -76,7 +82,7 @@ class Titling:
 
     async def _asked(self, answer: str) -> str:
         try:
-            model = await asyncio.to_thread(import_module, "agents.llm.title_prompt")
+            model = await asyncio.to_thread(import_module, "agents.llm.titles.prompt")
             title: str = await model.title_of(self._message, answer, self._usage)
         except Exception as error:  # a title must not fail the run
             log.warning("no title: %s", type(error).__name__)

@@ -1,0 +1,1 @@
+"""The streams of model providers, from HTTP to parts of a response."""
