@@ -88,7 +88,7 @@ class LiveText:
 
 
 class LivePublisher:
-    """Publishes the live text of all runs of a worker: each run at most every LIVE_SECONDS, a user's runs together.
+    """Publishes the live text of all runs of a worker: each run every LIVE_SECONDS on average, a user's runs together.
 
     `count_runs` returns the number of runs under way. With many, each is published less often.
     """
