@@ -6,6 +6,7 @@ from django.urls.converters import UUIDConverter
 from chat import protocol
 from chat.api import (
     agents,
+    asyncapi,
     attachments,
     auth,
     discovery,
@@ -82,6 +83,7 @@ urlpatterns = [
     path("api/health", health.Ready.as_view(), name="ready"),
     path("api/discovery/services", discovery.Services.as_view(), name="services"),
     path("api/schema", schema.Schema.as_view(), name="schema"),
+    path("api/asyncapi", asyncapi.AsyncApi.as_view(), name="asyncapi"),
     path("api/docs", schema.Docs.as_view(), name="docs"),
     path("metrics", reading(prometheus.prometheus), name="prometheus"),
     path("health", health.Alive.as_view(), name="alive"),

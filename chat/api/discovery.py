@@ -10,7 +10,7 @@ from chat.api.base import Open, origin_of
 from chat.api.schema import described
 from chat.api.serializers import ServicesSerializer, SocketConfigSerializer
 
-ROUTES = {"health": "ready", "schema": "schema", "docs": "docs"}  # of services
+ROUTES = {"health": "ready", "schema": "schema", "asyncapi": "asyncapi", "docs": "docs"}  # of services
 
 
 class Services(Open):

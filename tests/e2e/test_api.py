@@ -124,7 +124,7 @@ ROUTES = [
     ("POST", "/api/agents/execute"),
     ("GET", "/api/metrics"),
 ]
-OPEN = ["/health", "/api/health", "/api/discovery/services", "/ws/config", "/api/schema", "/api/docs"]
+OPEN = ["/health", "/api/health", "/api/discovery/services", "/ws/config", "/api/schema", "/api/asyncapi", "/api/docs"]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -1110,7 +1110,7 @@ def test_services(client, settings):
     assert secure["websocket"]["url"] == "wss://testserver/ws"
 
 
-@pytest.mark.parametrize("path", ["/api/discovery/services", "/ws/config", "/api/schema"])
+@pytest.mark.parametrize("path", ["/api/discovery/services", "/ws/config", "/api/schema", "/api/asyncapi"])
 def test_no_address_is_made_of_the_host_that_was_sent(client, path):
     text = client.get(path, headers={"Host": "testserver:6666", "X-Forwarded-Host": "evil.example"}).content.decode()
     assert "6666" not in text

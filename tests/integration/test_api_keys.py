@@ -176,7 +176,8 @@ def filled(route, answered):
 READING = [
     route
     for route in (str(entry.pattern) for entry in urlpatterns)
-    if route.startswith("api/") and route not in ("api/health", "api/discovery/services", "api/schema", "api/docs")
+    if route.startswith("api/")
+    and route not in ("api/health", "api/discovery/services", "api/schema", "api/asyncapi", "api/docs")
 ]
 WRITING = [
     ("POST", "/api/threads", {}),

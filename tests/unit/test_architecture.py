@@ -23,7 +23,7 @@ MAX_MODULES, MAX_LINES = 12, 450
 MANY_MODULES = {"chat/api"}
 NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "health", "api/health", "metrics", "api/schema",
-    "api/docs", "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
+    "api/asyncapi", "api/docs", "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
 }  # fmt: skip
 PAGES = {"", "login", "signup", "settings", "inputs", "c/<slug:thread_id>"}  # shells without a word of a user in them
 FIXED = {"favicon.ico", "robots.txt"}
