@@ -1,6 +1,6 @@
 # Netra's words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
 .DEFAULT_GOAL := help
-.PHONY: run test test-e2e check types test-slow bench scale chaos help install install-dev lock
+.PHONY: run test test-e2e check types test-slow test-alone bench scale chaos help install install-dev lock
 
 # Where the machine has no npm of its own, the one in .venv is found after everything else.
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -19,7 +19,10 @@ test-e2e: install-dev ## Run the other end-to-end tests: page, wire, limits, fau
 	$(PYTEST) -m "e2e and not slow" $(ARGS)
 
 test-slow: install-dev ## Run the tests that take too long for both
-	.venv/bin/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m "slow and not alone" $(ARGS)
+
+test-alone: install-dev ## Run the tests that need the machine for themselves, one after the other
+	.venv/bin/python -m pytest -m alone $(ARGS)
 
 # Production's settings: nothing is served or signed with them, but they must load and pass Django's deployment checks.
 check: export SECRET_KEY = only-for-make-check-which-signs-nothing-with-this-long-key

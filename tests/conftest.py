@@ -48,8 +48,10 @@ BRISK = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the end-to-end tests that `make test` leaves to `make test-e2e`."""
+    """Mark the end-to-end tests that `make test` leaves to `make test-e2e`. Tests that run alone are slow ones."""
     for item in items:
+        if item.get_closest_marker("alone") is not None:
+            item.add_marker("slow")
         if item.path.parent.name == "e2e" and item.get_closest_marker("essential") is None:
             item.add_marker("e2e")
 

@@ -515,7 +515,7 @@ def test_pings_of_others_are_answered_while_bodies_are_posted(served):
     assert memory_more < 50 * 1024 * KIB
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("server", SERVERS)
 def test_hundred_bodies_of_every_kind_delay_no_other_socket(tmp_path, server):
     with sites.running(tmp_path, workers=0, server=server, **SHORT) as site:

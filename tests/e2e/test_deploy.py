@@ -263,7 +263,7 @@ def test_index_operations_outside_a_transaction_add_and_remove_the_index() -> No
     assert INDEX.name not in indexes()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @needs_nginx
 def test_nothing_is_lost_when_every_process_is_restarted_under_load(tmp_path: Path) -> None:
     times = {"NETRA_SHUTDOWN_SECONDS": "1", "NETRA_ACCESS_TOKEN_SECONDS": "86400", "NETRA_TRUSTED_PROXIES": "1"}

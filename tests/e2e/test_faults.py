@@ -151,7 +151,7 @@ def test_a_connection_that_died_without_a_word_is_dropped(own_site):
     assert dead.ended()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_abuse_costs_no_memory_and_nobody_else(own_site):
     """Garbage, floods and readers that do not read: afterwards the web process is as large as it was."""
     site = own_site()

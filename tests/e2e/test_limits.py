@@ -562,7 +562,7 @@ def burst(site, requests, at_once=300):
     return Counter(answer.status_code for answer in answers), time.monotonic() - began
 
 
-@pytest.mark.parametrize("uploads", [300, pytest.param(900, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("uploads", [300, pytest.param(900, marks=pytest.mark.alone)])
 def test_uploads_burst_stores_what_is_allowed(site, uploads):
     user = site.register("burst")
     request = {
@@ -593,7 +593,7 @@ def test_sign_ins_burst_tries_ten_passwords(own_site):
     assert codes == {401: 10, 429: 30}
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_sign_ins_burst_of_many_accounts_is_limited_by_address(own_site):
     site = own_site(workers=0)
     site.register("other")

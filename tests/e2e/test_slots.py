@@ -76,7 +76,7 @@ def test_worker_with_one_slot_executes_every_run(own_site, share):
         assert {socket.answer(one["run_id"])["type"] for one in accepted} == {"agent_completed"}
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_three_hundred_runs_of_half_a_minute_delay_nobody(own_site, workers):
     site = own_site(workers=workers)

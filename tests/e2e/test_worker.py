@@ -66,7 +66,7 @@ def test_tools_that_hang_hold_up_no_other_tool(alice):
         assert alice.answer(run_id)["type"] == "agent_cancelled"
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_flood_of_one_run_leaves_the_others_their_turn(own_site):
     alice = own_site(workers=1).register("alice").connect()
     flood = alice.ask("3000", agent="brooding")

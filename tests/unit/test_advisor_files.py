@@ -593,7 +593,7 @@ def test_an_example_file_is_answered() -> None:
 # Large files
 
 
-@pytest.mark.parametrize("times", [pytest.param(50, marks=pytest.mark.slow), 1], ids=["a million rows", "20,000 rows"])
+@pytest.mark.parametrize("times", [pytest.param(50, marks=pytest.mark.alone), 1], ids=["a million rows", "20,000 rows"])
 def test_the_whole_agent_on_many_rows_is_right(times: int) -> None:
     header, _, body = usage_files.csv_of(BLOCK).partition(b"\n")
     file = File(header + b"\n" + body * times)

@@ -114,7 +114,7 @@ def test_every_figure_of_20000_rows_is_the_truth(load: Any, kind: str) -> None:
             assert found.latency(share, model) == close(percentile(of_model, share))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_every_figure_of_a_million_rows_is_the_truth(load: Any) -> None:
     header, _, body = usage_files.csv_of(BLOCK).partition(b"\n")
     check_totals(load(header + b"\n" + body * 50), BLOCK, times=50)
@@ -1127,7 +1127,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_megabytes_of_anything_after_a_good_row_cost_little(load: Any, kind: str) -> None:
     found = load(table().encode() + HOSTILE[kind])
@@ -1138,7 +1138,7 @@ def test_megabytes_of_anything_after_a_good_row_cost_little(load: Any, kind: str
     assert len(json.dumps(query.answer(found, Query(by="model")).as_json())) < 60_000
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("piece", ["[" * 25_000_000, "[[]," * 6_000_000, '{"a":1},' * 300_000, "1," * 500_000])
 def test_megabytes_of_json_of_any_shape_cost_little(piece: str) -> None:
     good = json.dumps([LITELLM_LOG])[:-1]
