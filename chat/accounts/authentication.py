@@ -37,6 +37,7 @@ from chat.protocol import (
     is_key,
     negotiate,
 )
+from chat.runs.inputs.deciders import DECIDABLE
 
 READING = Resume, Ping, Ack, AgentStatus  # frames that need no scope write
 _MAX_ID = 2**63 - 1
@@ -220,16 +221,13 @@ def _identify(raw: str) -> tuple[User, Identity]:
     return user, Identity(user.pk, user.email, session_id, int(token["exp"]))
 
 
-# The count is that of `chat.runs.inputs.deciders.decidable_by`. It does not depend on the row, so it is made once.
-_THREADS = """
+# The count does not depend on the row, so it is made once.
+_THREADS = f"""
     SELECT u.email, u.is_active, u.password,
-        (SELECT count(r.id) FROM chat_user_groups m JOIN auth_group g ON g.id = m.group_id
-            LEFT JOIN (chat_inputrequest r JOIN chat_thread a ON a.id = r.thread_id AND a.deleted_at IS NULL)
-            ON r.status = 'open' AND r.decided_by = 'group:' || g.name AND r.user_id <> m.user_id
-            WHERE m.user_id = %s HAVING count(*) > 0),
-        t.id, t.last_seq FROM chat_user u {credential}
+        (SELECT count(r.id) FROM {DECIDABLE} WHERE m.user_id = %s HAVING count(*) > 0),
+        t.id, t.last_seq FROM chat_user u {{credential}}
     LEFT JOIN chat_thread t ON t.user_id = u.id AND t.deleted_at IS NULL
-    WHERE u.id = %s"""
+    WHERE u.id = %s"""  # noqa: S608 no text of a user's
 _LIVE_THREADS = _THREADS.format(
     credential="JOIN chat_session s ON s.user_id = u.id AND s.id = %s AND s.ended_at IS NULL"
 )

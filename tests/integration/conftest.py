@@ -1,6 +1,7 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,12 @@ def thread(alice: User) -> uuid.UUID:
     """Return the thread of Alice's only run, which is queued for `tests.turns.execute`."""
     turns.DONE.clear()
     return runs.start(alice.id, message("begin")).thread_id
+
+
+@pytest.fixture
+def on_commit(django_capture_on_commit_callbacks: Any) -> Any:
+    """Return the context that holds what a test's transaction does on commit, and with `execute=True` does it."""
+    return django_capture_on_commit_callbacks
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import Error, connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from chat import runs
 from chat.models import AuditRecord, Grant, InputRequest, InputStep, Run, User
@@ -240,6 +241,46 @@ def test_an_overdue_request_is_expired_by_who_comes_first(alice, run):
     found = runs.read_inputs(again)[str(request_id)]
     assert (found.status, found.content) == ("expired", {"value": "default"})
     assert frames(run.thread_id)[-2]["via"] == "expiry"
+
+
+def overdue(user, number):
+    """Let so many runs of the user, each in its thread, wait for an answer whose time is over."""
+    for _ in range(number):
+        runs.start(user.id, message())
+        waiting(claim_one(), "approval", decided_by="group:finance")
+    InputRequest.objects.filter(status="open").update(expires_at=Now() - timedelta(seconds=1))
+
+
+def test_many_requests_are_expired_by_as_many_queries_as_few(alice, bob, on_commit):
+    Group.objects.create(name="finance").user_set.add(bob)
+    counts = []
+    for number in (2, 40):
+        overdue(alice, number)
+        with CaptureQueriesContext(connection) as queries, on_commit(execute=True):
+            assert runs.expire_inputs() == number
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.QUEUED}
+    assert AuditRecord.objects.filter(kind="input_resolved").count() == 42
+
+
+def test_overdue_requests_of_runs_of_one_thread_are_expired_one_run_after_the_other(alice, bob, run):
+    first = waiting(run)
+    runs.start(alice.id, message("two", thread_id=uuid.UUID(run.thread_id)))
+    beside = claim_one()
+    second, third = ask(beside), waiting(beside)
+    Group.objects.create(name="finance").user_set.add(bob)
+    overdue(alice, 1)
+    for ago, request_id in enumerate((third, second, first), start=2):
+        InputRequest.objects.filter(pk=request_id).update(expires_at=Now() - timedelta(seconds=ago))
+    assert [runs.expire_inputs() for _ in range(3)] == [2, 2, 0]
+    told = [frame for frame in frames(run.thread_id) if frame["type"] == "input_resolved"]
+    assert [(frame["run_id"], frame["request_id"]) for frame in told] == [
+        (run.run_id, str(first)),
+        (beside.run_id, str(second)),
+        (beside.run_id, str(third)),
+    ]
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.QUEUED}
 
 
 def test_edited_parameters_are_checked_and_kept_beside_the_proposed(alice, run):

@@ -45,12 +45,6 @@ pytestmark = pytest.mark.usefixtures("media_folder")
 OLD = timedelta(days=100)
 
 
-@pytest.fixture
-def on_commit(django_capture_on_commit_callbacks):
-    """Files go once it is certain that their rows have gone."""
-    return django_capture_on_commit_callbacks
-
-
 def answered(user, content="hello", **fields):
     accepted = runs.start(user.id, message(content, **fields))
     run = claim_one()

@@ -11,12 +11,13 @@ from django.db.models.functions import Now
 from chat import metrics, protocol
 from chat.models import AuditRecord, Event, Grant, InputRequest, Run
 from chat.protocol import MAX_INPUT_REASON, AnswerInput, ProtocolError, forms
+from chat.runs import event_log
 from chat.runs.inputs.deciders import deciders, visible_to
 from chat.runs.inputs.parameters import check_parameters
-from chat.runs.inputs.requests import may_remember, person, requeue, resolve
+from chat.runs.inputs.requests import close, continue_runs, may_remember, person, requeue, resolve
 from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
 
-MAX_EXPIRED_INPUTS = 10  # requests that one call expires: each is a transaction, and a worker's writes wait for all
+MAX_EXPIRED_INPUTS = 50  # requests that one transaction expires: a worker's writes wait for it, some 20 ms
 MAX_SWEPT_RUNS = 100  # runs that one call queues or returns
 GRANT_HOURS = 24
 
@@ -183,10 +184,27 @@ def cancel_input(request_id: uuid.UUID, decider: Decider, reason: str) -> bool:
 
 
 def expire_inputs() -> int:
-    """Expire the MAX_EXPIRED_INPUTS most overdue requests. Return the number of changes: with 0, none is overdue."""
-    overdue = InputRequest.objects.filter(status=InputRequest.OPEN, expires_at__lte=Now()).order_by("expires_at")
-    rows = overdue.values_list("pk", "run_id")[:MAX_EXPIRED_INPUTS]
-    return sum(_expire(request_id, run_id) for request_id, run_id in rows)
+    """Expire the MAX_EXPIRED_INPUTS most overdue requests, in one transaction. Return their number.
+
+    Of several runs of one thread only those of the first are expired. With 0, none is overdue, or another worker
+    expires them.
+    """
+    overdue = InputRequest.objects.filter(status=InputRequest.OPEN, expires_at__lte=Now()).order_by("expires_at", "pk")
+    found = list(overdue.values_list("pk", "run_id", "thread_id")[:MAX_EXPIRED_INPUTS])
+    if not found:
+        return 0
+    run_of = {thread_id: run_id for _, run_id, thread_id in reversed(found)}  # one append has one run of a thread
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().filter(pk__in=run_of.values()).order_by("pk")
+        runs = {run.pk: run for run in locked}
+        ids = [request_id for request_id, run_id, _ in found if run_id in runs]
+        still = InputRequest.objects.select_for_update().filter(pk__in=ids, status=InputRequest.OPEN)
+        rows = sorted(still.order_by("pk"), key=lambda row: ids.index(row.pk))
+        for row in rows:
+            row.run = runs[row.run_id]
+        event_log.append({str(row.thread_id): row.user_id for row in rows}, close(rows, InputRequest.EXPIRED, "expiry"))
+        continue_runs([run for run in runs.values() if any(row.run is run for row in rows)])
+    return len(rows)
 
 
 def requeue_idle_runs() -> int:
@@ -197,22 +215,11 @@ def requeue_idle_runs() -> int:
 
 
 @transaction.atomic
-def _expire(request_id: uuid.UUID, run_id: uuid.UUID) -> bool:
-    run = Run.objects.select_for_update().filter(pk=run_id).first()
-    rows = InputRequest.objects.select_for_update()
-    row = rows.filter(pk=request_id, status=InputRequest.OPEN, expires_at__lte=Now()).first()
-    if run is None or row is None:
-        return False
-    resolve(run, row, Resolution(InputRequest.EXPIRED, "expiry"))
-    return True
-
-
-@transaction.atomic
 def _requeue_idle(run_id: uuid.UUID) -> bool:
     run = Run.objects.select_for_update().filter(pk=run_id, status=Run.WAITING).first()
     if run is None or InputRequest.objects.filter(run=run_id, status=InputRequest.OPEN).exists():
         return False
-    requeue(run)
+    requeue([run])
     return True
 
 

@@ -29,6 +29,7 @@ def insert_inputs(run_ids: Collection[str], asked: Sequence[tuple[str, NewInput]
     The caller has appended their `input_requested`; this appends `input_resolved`.
     """
     runs = {str(run.pk): run for run in Run.objects.filter(id__in=run_ids)}
+    open_rows = []
     for run_id, new in asked:
         run = runs[run_id]
         row = InputRequest.objects.create(
@@ -56,7 +57,8 @@ def insert_inputs(run_ids: Collection[str], asked: Sequence[tuple[str, NewInput]
         if resolution is not None:
             resolve(run, row, resolution)
         else:
-            announce(row)
+            open_rows.append(row)
+    announce(open_rows)
 
 
 def _resolution_by_policy(run: Run, row: InputRequest) -> Resolution | None:
@@ -105,20 +107,42 @@ def resolve(run: Run, row: InputRequest, resolution: Resolution) -> int:
     for name, value in changes.items():
         setattr(row, name, value)
     ((seq, _),) = event_log.append({str(row.thread_id): row.user_id}, [resolved_event(run, row)])
-    _audit(row)
-    if run.status == Run.WAITING:
-        requeue(run)
-    message = {"type": "input", "run": str(row.run_id)}
-    transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, message))
-    transaction.on_commit(partial(_count, row), robust=True)
-    announce(row)
+    _after_resolution([row])
+    continue_runs([run])
     return seq
 
 
-def requeue(run: Run) -> None:
-    """Queue a locked waiting run again: the next claim continues its attempt."""
-    Run.objects.filter(pk=run.pk).update(status=Run.QUEUED)
-    run.status = Run.QUEUED
+def close(rows: Sequence[InputRequest], status: str, via: str) -> list[Body]:
+    """Resolve these open requests, with their runs, without a person. Return the `input_resolved` of each.
+
+    The caller holds the locks of the runs and of the requests, and appends the events.
+    """
+    InputRequest.objects.filter(pk__in=[row.pk for row in rows]).update(status=status, via=via, resolved_at=Now())
+    for row in rows:
+        row.status, row.via = status, via
+    _after_resolution(rows)
+    return [resolved_event(row.run, row) for row in rows]
+
+
+def continue_runs(runs: Collection[Run]) -> None:
+    """Queue those of the locked runs that wait, and tell the workers of those that are running, on commit.
+
+    The caller has resolved a request of each.
+    """
+    requeue([run for run in runs if run.status == Run.WAITING])
+    for run in runs:
+        if run.status == Run.RUNNING:
+            message = {"type": "input", "run": str(run.pk)}
+            transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, message))
+
+
+def requeue(runs: Collection[Run]) -> None:
+    """Queue locked waiting runs again: the next claim continues the attempt."""
+    if not runs:
+        return
+    Run.objects.filter(pk__in=[run.pk for run in runs]).update(status=Run.QUEUED)
+    for run in runs:
+        run.status = Run.QUEUED
     transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, {"type": "run"}))
 
 
@@ -164,25 +188,28 @@ def cancel_open(run_ids: Iterable[uuid.UUID | str]) -> dict[str, list[Body]]:
         return {}
     open_ids = [uuid.UUID(format_id(id)) for (id,) in found]
     rows = list(InputRequest.objects.select_for_update().filter(id__in=open_ids).select_related("run").order_by("id"))
-    InputRequest.objects.filter(id__in=open_ids).update(status=InputRequest.CANCELLED, via="stop", resolved_at=Now())
+    rows.sort(key=lambda row: row.created_at)
     events: dict[str, list[Body]] = {}
-    for row in sorted(rows, key=lambda row: row.created_at):
-        row.status, row.via = InputRequest.CANCELLED, "stop"
-        events.setdefault(str(row.run_id), []).append(resolved_event(row.run, row))
-        _audit(row)
-        announce(row)
-        transaction.on_commit(partial(_count, row), robust=True)
+    for row, event in zip(rows, close(rows, InputRequest.CANCELLED, "stop"), strict=True):
+        events.setdefault(str(row.run_id), []).append(event)
     return events
 
 
-def _audit(row: InputRequest) -> None:
-    """Record the decision in the audit log, which has no content: a hash stands for the parameters."""
+def _after_resolution(rows: Sequence[InputRequest]) -> None:
+    """Record the decisions in the audit log; on commit, count them and tell the other deciders."""
+    AuditRecord.objects.bulk_create(map(_audit_record, rows))
+    transaction.on_commit(partial(_count, [row.pk for row in rows]), robust=True)
+    announce(rows)
+
+
+def _audit_record(row: InputRequest) -> AuditRecord:
+    """Return the decision as the audit log has it, without content: a hash stands for the parameters."""
     proposed = _hash(row.parameters)
     approved = _hash(row.edited_parameters) if row.edited_parameters is not None else proposed
     edited = " edited" if row.edited_parameters is not None else ""
     what = row.tool_name[:80] or row.kind
     detail = f"{what} {row.status}{edited} {row.pk} {proposed}→{approved}"
-    AuditRecord.objects.create(
+    return AuditRecord(
         kind="input_resolved",
         user_id=row.user_id,
         by_id=row.resolved_by_id,
@@ -191,11 +218,12 @@ def _audit(row: InputRequest) -> None:
     )
 
 
-def _count(row: InputRequest) -> None:
-    """Count a resolved request; its duration is read after the commit, from the database's times."""
-    found = InputRequest.objects.filter(pk=row.pk).values_list("created_at", "resolved_at").first()
-    if found is not None and found[1] is not None:
-        metrics.count_input(row.kind, row.status, row.via, (found[1] - found[0]).total_seconds())
+def _count(ids: Sequence[uuid.UUID]) -> None:
+    """Count resolved requests; how long each was open is read after the commit, from the database's times."""
+    rows = InputRequest.objects.filter(pk__in=ids)
+    for kind, status, via, created, resolved in rows.values_list("kind", "status", "via", "created_at", "resolved_at"):
+        if resolved is not None:
+            metrics.count_input(kind, status, via, (resolved - created).total_seconds())
 
 
 def _hash(parameters: Any) -> str:
