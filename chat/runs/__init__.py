@@ -4,8 +4,8 @@ The names here are its interface for `chat.api`, `chat.realtime`, `chat.admin` a
 event loop calls them through chat.db.access. A function that writes does so in one transaction of its own, unless its
 docstring names the transaction of the caller. A mistake of the user raises ProtocolError, a failure of the database
 Django's OperationalError. Wake-ups and events are published on commit, never before. Locks are taken in one order
-everywhere: Run, then Thread, each by id. All times are the database's. The statements of the hot path are raw SQL for
-both databases.
+everywhere: Run, then InputRequest, then Thread, each by id. All times are the database's. The statements of the hot
+path are raw SQL for both databases.
 """
 
 from chat.runs.cancel import cancel, cancel_one, expire_runs, fail_unserved, log

@@ -99,9 +99,15 @@ def _lock(thread_id: uuid.UUID) -> None:
     Thread.objects.select_for_update().filter(id=thread_id).values_list("id").first()
 
 
+def _lock_runs(runs: QuerySet[Run]) -> None:
+    """Lock the runs, which are deleted after what belongs to them: an answer locks its run before its request."""
+    list(runs.select_for_update().order_by("id").values_list("id"))
+
+
 @transaction.atomic
 def _empty(thread_id: uuid.UUID) -> None:
     """Delete the contents of a deleted thread. Its row stays, so that its id stays taken."""
+    _lock_runs(Run.objects.filter(thread=thread_id))
     for attachment in Attachment.objects.filter(messages__thread=thread_id).distinct():
         if not attachment.messages.exclude(thread=thread_id).exists():
             attachment.delete()
@@ -133,5 +139,9 @@ def erase(user: User) -> None:
     for thread_id in Thread.objects.filter(user=user).values_list("id", flat=True):
         while _prune(thread_id, timedelta()):
             pass
-    user.delete()
+    with transaction.atomic():
+        _lock_runs(Run.objects.filter(user=user))
+        asked = InputRequest.objects.filter(Q(user=user) | Q(resolved_by=user))
+        list(asked.select_for_update().order_by("id").values_list("id"))  # two users who decided each other's
+        user.delete()
     search.purge()

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from chat import runs
-from chat.models import AuditRecord, Grant, InputRequest, InputStep, Run, User
+from chat.models import AuditRecord, Grant, InputRequest, InputStep, Run, Thread, User
 from chat.protocol import ProtocolError
-from chat.runs import RunBatch, RunOutcome
+from chat.runs import RunBatch, RunOutcome, retention
 from chat.runs.retention import prune
 from tests.factories import (
     AGENTS,
@@ -32,6 +32,7 @@ from tests.factories import (
     types,
     waiting,
 )
+from tests.site import wait_until
 
 
 @pytest.fixture
@@ -281,6 +282,41 @@ def test_overdue_requests_of_runs_of_one_thread_are_expired_one_run_after_the_ot
         (beside.run_id, str(third)),
     ]
     assert set(Run.objects.values_list("status", flat=True)) == {Run.QUEUED}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer")
+@pytest.mark.parametrize("what", ["user", "thread"])
+def test_an_answer_that_is_repeated_beside_an_erasure_waits_for_nothing_that_waits_for_it(alice, run, what):
+    request_id = waiting(run)
+    accept(alice, request_id)
+    runs.record([completed(claim_one())])
+    if what == "thread":
+        runs.delete(alice.id, uuid.UUID(run.thread_id))
+        Thread.objects.update(deleted_at=Now() - timedelta(days=2))
+
+    def remove():
+        try:
+            if what == "user":
+                retention.erase(alice)
+            else:
+                list(prune(timedelta(days=1)))
+        finally:
+            connection.close()
+
+    def is_waiting():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()")
+            return cursor.fetchone()[0]
+
+    removing = threading.Thread(target=remove)
+    with transaction.atomic():
+        Run.objects.select_for_update().get()  # an answer locks its run first, and then its request
+        removing.start()
+        wait_until(is_waiting, "the erasure waits for the run")
+        assert InputRequest.objects.select_for_update(nowait=True).filter(pk=request_id).exists()
+    removing.join()
+    assert not InputRequest.objects.exists()
 
 
 def test_edited_parameters_are_checked_and_kept_beside_the_proposed(alice, run):
