@@ -363,6 +363,28 @@ def test_a_schema_of_a_tool_costs_bounded_time(alice, run, checks, amount, messa
     assert error.field in ("parameters", "parameters.amount")
 
 
+ADDRESS = {
+    "$id": "https://example.com/schemas/address",
+    "type": "object",
+    "required": ["street"],
+    "properties": {"street": {"$ref": "#/definitions/text"}, "state": {"$ref": "#state"}},
+    "definitions": {
+        "text": {"type": "string"},
+        "state": {"$anchor": "state", "properties": {"code": {"enum": ["CA", "NY"]}}},
+    },
+}
+CUSTOMER = {
+    "$id": "https://example.com/schemas/customer",
+    "properties": {"shipping": {"$ref": "/schemas/address"}},
+    "$defs": {"address": ADDRESS},
+    "definitions": {"text": {"type": "integer"}},
+}
+TREE = {
+    "$id": "urn:example:tree",
+    "properties": {"kids": {"items": {"$ref": "urn:example:tree"}}, "n": {"type": "integer"}},
+}
+
+
 @pytest.mark.parametrize(
     ("schema", "parameters", "field"),
     [
@@ -392,6 +414,18 @@ def test_a_schema_of_a_tool_costs_bounded_time(alice, run, checks, amount, messa
         ({"properties": {"a": {"if": {"pattern": "^x"}, "then": False}}}, {"a": "y"}, None),
         ({"properties": {"a": {"oneOf": [{"minimum": 2}, {"maximum": 5}]}}}, {"a": 3}, "parameters.a"),
         ({"properties": {"a": {"oneOf": [{"pattern": "^x"}], "allOf": 5}}}, {"a": "x"}, "parameters"),
+        # From the book "Understanding JSON Schema": a part with an address of its own, and references to it and in it.
+        (CUSTOMER, {"shipping": {"street": "x", "state": {"code": "CA"}}}, None),
+        (CUSTOMER, {"shipping": {"street": 1}}, "parameters.shipping.street"),
+        (CUSTOMER, {"shipping": {"street": "x", "state": {"code": "ca"}}}, "parameters.shipping.state.code"),
+        (CUSTOMER, {"shipping": {}}, "parameters.shipping"),
+        ({"properties": {"a": ADDRESS}, "definitions": {"text": {"type": "integer"}}}, {"a": {"street": "x"}}, None),
+        # An anchor of draft 7, a tree by its URN, an address that is none, and a reference to elsewhere.
+        ({"properties": {"a": {"$ref": "#n"}}, "definitions": {"n": {"$id": "#n", "type": "number"}}}, {"a": 1}, None),
+        (TREE, {"kids": [{"kids": [{"n": 1}]}]}, None),
+        (TREE, {"kids": [{"kids": [{"n": "x"}]}]}, "parameters.kids[0].kids[0].n"),
+        ({"$id": 5, "properties": {"a": {"$id": ["x"], "type": "integer"}}}, {"a": "x"}, "parameters.a"),
+        ({"$id": "https://a.example/b", "properties": {"a": {"$ref": "c"}, "d": {"type": "null"}}}, {"a": 1}, None),
     ],
 )
 def test_edited_parameters_are_checked_by_any_schema_of_a_tool(alice, run, schema, parameters, field):

@@ -3,16 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urldefrag, urljoin
 
 from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 from jsonschema.validators import extend  # type: ignore[import-untyped]
+from referencing import Registry
 
 from chat import protocol
 from chat.protocol import MAX_SHOWN_PARAMETERS, ProtocolError
 
 # A regular expression may take exponential time; `format` is only an annotation.
 _LEFT_OUT = {"pattern", "patternProperties", "propertyNames", "$dynamicRef"}
-_IGNORED = {"$schema", "$id"}
+_IGNORED = {"$schema"}
 # Beside something that is left out, they would refuse what the whole schema accepts.
 _NEGATIVE = {"not", "if", "then", "else", "maxContains", "unevaluatedProperties", "unevaluatedItems"}
 _BY_NAME = {"properties", "$defs", "definitions", "dependentSchemas"}  # their keys are names and no keywords
@@ -41,7 +43,8 @@ def _validator(schema: Any) -> Any:
             raise OverflowError("too many references")
         yield from follow(*given) or ()
 
-    return extend(Draft202012Validator, {"$ref": reference, "uniqueItems": _unique})(schema)
+    bounded = extend(Draft202012Validator, {"$ref": reference, "uniqueItems": _unique})
+    return bounded(schema, registry=Registry())  # which retrieves nothing
 
 
 def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
@@ -54,7 +57,7 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
         return
     try:
         left_out: list[str] = []
-        bounded = _bounded(schema, left_out)
+        bounded = _bounded(schema, left_out, {"", *_addresses(schema)})
         validator = _validator(_relaxed(bounded) if left_out else bounded)
         error = next(validator.iter_errors(parameters), None)
     except Exception as broken:  # a foreign tool's schema may be anything
@@ -64,25 +67,53 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
         raise _invalid(f"parameters{place}"[:200], error.message[:300])
 
 
-def _bounded(schema: Any, left_out: list[str], level: int = 0) -> Any:
-    """Return the schema without what takes unbounded time, and add the keywords that this leaves out."""
+def _base(schema: Mapping[str, Any], base: str) -> str:
+    """Return the address that references in the schema are relative to. Drafts before 2019 name anchors by `$id`."""
+    id = schema.get("$id")
+    return urljoin(base, id.rstrip("#")) if isinstance(id, str) and not id.startswith("#") else base
+
+
+def _addresses(schema: Any, base: str = "", level: int = 0) -> Iterator[str]:
+    """Yield the addresses of the subschemas with an `$id`, which other parts of the schema may refer to."""
     if isinstance(schema, list):
-        return [_bounded(item, left_out, level + 1) for item in schema]
+        for item in schema:
+            yield from _addresses(item, base, level + 1)
+    elif isinstance(schema, Mapping) and level <= MAX_LEVELS:
+        yield (base := _base(schema, base))
+        for key, value in schema.items():
+            if key in _BY_NAME and isinstance(value, Mapping):
+                for named in value.values():
+                    yield from _addresses(named, base, level + 2)
+            elif key not in _VALUES:
+                yield from _addresses(value, base, level + 1)
+
+
+def _bounded(schema: Any, left_out: list[str], addresses: set[str], base: str = "", level: int = 0) -> Any:
+    """Return the schema without what takes unbounded time, and add the keywords that this leaves out.
+
+    References stay that lead to one of the `addresses`; the schema itself has `base`.
+    """
+    if isinstance(schema, list):
+        return [_bounded(item, left_out, addresses, base, level + 1) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
     if level > MAX_LEVELS:
         left_out.append("")
         return {}
+    base = _base(schema, base)
     kept: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _LEFT_OUT or (key == "$ref" and not str(value).startswith("#")):
+        if key in _LEFT_OUT or (key == "$ref" and urldefrag(urljoin(base, str(value))).url not in addresses):
             left_out.append(key)
+        elif key == "$id":
+            if isinstance(value, str):
+                kept |= {"$anchor": value[1:]} if value.startswith("#") else {"$id": value}
         elif key in _VALUES:
             kept[key] = value
         elif key in _BY_NAME and isinstance(value, Mapping):
-            kept[key] = {name: _bounded(named, left_out, level + 2) for name, named in value.items()}
+            kept[key] = {name: _bounded(one, left_out, addresses, base, level + 2) for name, one in value.items()}
         elif key not in _IGNORED and not (key == "additionalProperties" and "patternProperties" in schema):
-            kept[key] = _bounded(value, left_out, level + 1)
+            kept[key] = _bounded(value, left_out, addresses, base, level + 1)
     return kept
 
 
