@@ -287,6 +287,7 @@ ISSUE: dict[str, Any] = {
         "locked": {"type": "boolean"},
     },
 }
+MANY_DIGITS = 2**53 + 1
 LETTER = "Dear Bob,\n\n" + "This is to confirm what we agreed on the phone. " * 8 + "\n\nYours, Ann"
 CURRENCY: dict[str, Any] = {
     "type": "object",
@@ -313,6 +314,11 @@ async def curious(turn: Turn) -> None:
             case ["issue"]:
                 proposed = {"title": "One", "labels": [], "state": "reopened", "milestone": "12"}
                 answer = json.dumps((await turn.approve("Update it?", parameters=proposed, schema=ISSUE)).parameters)
+            case ["digits"]:
+                number = {"type": "integer", "default": MANY_DIGITS}
+                asked = await turn.ask("Which one?", {"type": "object", "properties": {"id": number, "of": number}})
+                approved = await turn.approve("That one?", parameters=asked)
+                answer = json.dumps(approved.parameters)
             case ["close"]:
                 answer = await turn.call(close_account, number=7)
             case _:

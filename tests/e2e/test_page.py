@@ -2919,6 +2919,21 @@ def test_short_answers_of_a_form_stand_side_by_side_where_there_is_room(site, me
     }""")
 
 
+def test_number_of_more_digits_than_a_browser_keeps_is_what_was_proposed(site, meet):
+    page = ask(meet(site), "digits")
+    field = requests(page).get_by_label("id")
+    expect(field).to_have_value("")
+    expect(field).to_have_accessible_description(re.compile("Leave it empty for the default"))
+    requests(page).get_by_label("of").fill("3")
+    pressed(page, "Answer")
+    table = page.get_by_role("table", name="Parameters")
+    expect(table.get_by_role("row").first).to_have_text("id9007199254740993")
+    pressed(page, "Approve")
+    expect(answers(page)).to_have_text('Before. Result: {"id": 9007199254740993, "of": 3}')
+    page.locator("details.request summary").first.click()
+    expect(page.get_by_role("table", name="Answer").get_by_role("row").first).to_contain_text("rounded")
+
+
 def test_link_is_shown_in_full_and_done(site, meet):
     page = ask(meet(site), "link")
     address = "https://example.org/sign-in?state=1"
@@ -3066,6 +3081,7 @@ def test_group_decides_for_others_and_nobody_else_sees_it(site, meet):
     expect(there.get_by_role("heading", name="Nothing waits for you.")).to_be_visible()
     page = ann.open(question(ann, "close"))
     expect(requests(page)).to_contain_text("Another person than you must decide this.")
+    expect(page.locator(".run .what")).to_have_text("is waiting for an answer")
     expect(requests(page).get_by_role("button", name="Approve", exact=True)).to_have_count(0)
     expect(page.locator("#inputs-badge")).to_be_empty()
     card = there.get_by_role("group", name="Close the account?")

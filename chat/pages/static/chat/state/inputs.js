@@ -99,7 +99,7 @@ export const forgetResolved = (state) => filterInputs(state, ({ resolution }) =>
 export const forgetInputsOf = (state, thread_id) => filterInputs(state, (input) => input.thread_id !== thread_id);
 
 /**
- * @param {Input} input
+ * @param {Pick<Input, "own" | "four_eyes" | "decided_by">} input
  * @returns {boolean} it waits for the user, and not for somebody else who decides what the user's run asks
  */
 export const isMine = ({ own, four_eyes, decided_by }) => !own || (!four_eyes && decided_by === "owner");

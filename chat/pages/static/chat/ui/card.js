@@ -1,5 +1,6 @@
 /** One run as a card: who works now, what was thought, which tools were called with what, nested by sub-agent. */
 
+import { isMine } from "../state/inputs.js";
 import { unfinished } from "../state/model.js";
 import { asks } from "../state/requests.js";
 import { waited } from "../state/thread.js";
@@ -84,6 +85,12 @@ const running = (run) =>
     ({ status }) => status === "running",
   );
 
+/** @param {Run} run that asks */
+function waits(run) {
+  const mine = run.requests.some((request) => request.resolution === null && isMine({ ...request, own: true }));
+  return `is waiting for ${mine ? "your" : "an"} answer`;
+}
+
 /** @param {Run} run */
 function headline(run) {
   switch (run.status) {
@@ -97,10 +104,10 @@ function headline(run) {
       return run.agent ? "failed" : "Failed";
     case "waiting":
       if (run.stopping) return "Cancelling…";
-      return asks(run) ? "is waiting for your answer" : "was answered, and continues soon";
+      return asks(run) ? waits(run) : "was answered, and continues soon";
     case "running": {
       if (run.stopping) return "Cancelling…";
-      if (asks(run)) return "is waiting for your answer";
+      if (asks(run)) return waits(run);
       if (running(run)) return "uses";
       return run.text ? "is writing the answer" : "is thinking";
     }

@@ -3,7 +3,7 @@
 import { check, choices } from "../state/forms.js";
 import { changes } from "./difference.js";
 import { element, setAttribute, setText } from "./element.js";
-import { brief } from "./values.js";
+import { brief, isRounded } from "./values.js";
 
 /**
  * @typedef {import("../state/forms.js").Property} Property
@@ -269,7 +269,7 @@ function controlOf(property, value, required, id, compares) {
   }
   if (property.type === "array") return checkboxes(property, start, required, id);
   if (property.type === "string" && choices(property)) return select(property, start, required);
-  return property.type === "string" ? text(property, start) : number(start);
+  return property.type === "string" ? text(property, start) : number(property, value);
 }
 
 /**
@@ -362,23 +362,28 @@ function instant(value) {
 }
 
 /**
- * @param {unknown} start
+ * @param {Property} property
+ * @param {unknown} value to begin with
  * @returns {Control}
  */
-function number(start) {
+function number(property, value) {
   const node = element("input", { type: "text", inputmode: "decimal", autocomplete: "off" });
+  // The server has all digits of the default, which it takes where there is no value.
+  const isHidden = value === undefined && isRounded(property.default);
+  const start = value === undefined && !isHidden ? property.default : value;
   node.value = typeof start === "number" ? String(start) : "";
   return {
     node,
     focus: node,
+    ...(isHidden && { note: "Leave it empty for the default, which has more digits than a browser can show." }),
     read() {
       const given = node.value.trim();
       if (!NUMBER.test(given)) return given || undefined;
-      const value = Number(given);
-      if (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?[0-9]+$/.test(given)) {
+      const read = Number(given);
+      if (Number.isInteger(read) && !Number.isSafeInteger(read) && /^-?[0-9]+$/.test(given)) {
         throw new Unreadable("has more digits than a browser can send");
       }
-      return value;
+      return read;
     },
   };
 }

@@ -48,6 +48,16 @@ export const isObject = (value) => typeof value === "object" && value !== null &
 
 /**
  * @param {unknown} value
+ * @returns {boolean} it has a whole number of more digits than JavaScript keeps: what it has of it is rounded
+ */
+export function isRounded(value) {
+  if (typeof value === "object" && value !== null) return Object.values(value).some(isRounded);
+  if (typeof value !== "number" || Number.isSafeInteger(value)) return false;
+  return Number.isInteger(value) || !Number.isFinite(value);
+}
+
+/**
+ * @param {unknown} value
  * @returns {string} on one line
  */
 export function brief(value) {
@@ -96,7 +106,9 @@ export function valuesTable(values, caption, schema) {
 function cell(value) {
   if (value === "") return element("span", { class: "dim" }, "empty text");
   if (typeof value === "string") return element("span", { class: "string", dir: "auto" }, exact(value));
-  return element("code", { dir: "ltr" }, exact(json(value, 2)));
+  const shown = element("code", { dir: "ltr" }, exact(json(value, 2)));
+  if (!isRounded(value)) return shown;
+  return element("span", {}, shown, element("span", { class: "dim" }, " (rounded: too many digits for a browser)"));
 }
 
 /**
