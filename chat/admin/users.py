@@ -1,12 +1,13 @@
 """The admin of users."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from tempfile import TemporaryFile
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest
@@ -18,6 +19,20 @@ from chat.admin.records import refusing
 from chat.api.exports import everything
 from chat.models import User
 from chat.runs import retention
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+def may_reach(request: HttpRequest, users: Iterable[User]) -> bool:
+    """Return whether the signed-in staff may act on these users: only a superuser on superusers."""
+    staff: Any = request.user
+    return staff.is_superuser or not any(user.is_superuser for user in users)
+
+
+def check_reach(request: HttpRequest, users: Iterable[User]) -> None:
+    """Raise ValidationError for users on whom the signed-in staff may not act."""
+    if not may_reach(request, users):
+        raise ValidationError("Only a superuser can do this to a superuser.", code="superuser")
 
 
 class UserCreationForm(BaseUserCreationForm):  # type: ignore[type-arg]
@@ -48,9 +63,24 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     paginator = Counting
     show_full_result_count = False
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Return the fields that are only shown: staff who are no superusers give no rights, to themselves least."""
+        staff: Any = request.user
+        shown = super().get_readonly_fields(request, obj)
+        return shown if staff.is_superuser else (*shown, *RIGHTS)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether the signed-in staff may change users, or this one, including the password."""
+        return super().has_change_permission(request, obj) and may_reach(request, [obj] if obj else [])
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether the signed-in staff may delete users, or this one."""
+        return super().has_delete_permission(request, obj) and may_reach(request, [obj] if obj else [])
+
     @admin.action(description="Sign out everywhere", permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """End all sessions of the chosen users."""
+        check_reach(request, queryset)
         for user in queryset:
             record_of(request, "admin_acted", user.pk, "sign out everywhere")
             sessions.end_sessions(user)
@@ -60,6 +90,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Deactivate the chosen users, but not the last administrator."""
         users = list(queryset)
+        check_reach(request, users)
         with transaction.atomic():
             User.objects.keep_administrator({user.pk: 0 for user in users})
             for user in users:
@@ -75,6 +106,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
             self.message_user(request, "Choose one user.", messages.ERROR)
             return None
         user = queryset.get()
+        check_reach(request, [user])
         record_of(request, "admin_read", user.pk, "export")
         file = TemporaryFile()  # noqa: SIM115 the answer closes it
         everything(user, file)
@@ -99,8 +131,9 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Return what a deletion shows: the users alone, since all their data goes with them.
 
-        Raises ValidationError if the last administrator is among them.
+        Raises ValidationError if the last administrator is among them, or one on whom the staff may not act.
         """
+        check_reach(request, objs)
         User.objects.keep_administrator({user.pk: 0 for user in objs})
         return [str(user) for user in objs], {str(self.opts.verbose_name_plural): len(objs)}, set(), []
 

@@ -403,6 +403,44 @@ def test_last_administrator_is_kept_by_the_model_too(admin, alice, bob):
     assert not User.objects.exists()
 
 
+@pytest.fixture
+def clerk(db, client):
+    """Return the client of staff with all permissions on users who are no superuser, and that user."""
+    user = User.objects.create_user("clerk@example.com", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="chat", content_type__model="user"))
+    client.force_login(user)
+    return client, user
+
+
+def test_staff_who_are_no_superusers_give_no_rights(clerk, alice):
+    client, user = clerk
+    for changed in (user, alice):
+        rights_before = rights(changed)
+        page = saved(client, changed, is_staff=True, is_superuser=True, user_permissions=["1"], name="Changed")
+        assert "was changed successfully" in page
+        changed.refresh_from_db()
+        assert (rights(changed), changed.name) == (rights_before, "Changed")
+    assert alice.user_permissions.count() == 0
+
+
+@pytest.mark.parametrize("way", ["change", "password", "delete", "deactivate", "delete_selected", "sign_out", "export"])
+def test_staff_who_are_no_superusers_do_nothing_to_a_superuser(clerk, admin, alice, way):
+    client, _ = clerk
+    if way in ("change", "password", "delete"):
+        path = f"/admin/chat/user/{admin.pk}/{way}/"
+        form = {"post": "yes", "password1": "another battery", "password2": "another battery", "email": admin.email}
+        assert client.post(path, form).status_code == 403
+    else:
+        chosen = [str(admin.pk)] if way == "export" else [str(alice.pk), str(admin.pk)]
+        form = {"action": way, "_selected_action": chosen, "post": "yes"}
+        page = client.post("/admin/chat/user/", form, follow=True).content.decode()
+        assert "Only a superuser can do this to a superuser." in page
+    admin.refresh_from_db()
+    assert admin.check_password("correct horse battery")
+    assert User.objects.filter(is_active=True).count() == 3
+    assert not AuditRecord.objects.filter(kind__in=("admin_acted", "admin_deleted", "deactivated")).exists()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_administrators_who_demote_each_other_at_once_one_stays():
     both = [User.objects.create_superuser(f"{name}@example.com", "correct horse battery") for name in ("one", "two")]
