@@ -86,11 +86,13 @@ AGENTS = {  # name to dotted path; those of NETRA_AGENTS come last
 NETRA_AGENTS: dict[str, str] = {}
 for entry in names("NETRA_AGENTS", ""):
     agent, _, path = entry.partition("=")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)+", path):
-        raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; an entry is name=dotted.path.to.function.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", agent) or not re.fullmatch(r"\w+(\.\w+)*[.:]\w+", path):
+        raise ImproperlyConfigured(
+            f"NETRA_AGENTS has {entry!r}; an entry is name=dotted.path.to.function or name=dotted.path:agent."
+        )
     if agent in AGENTS:
         raise ImproperlyConfigured(f"NETRA_AGENTS has {entry!r}; there is an agent {agent!r} already: {AGENTS[agent]}.")
-    AGENTS[agent] = NETRA_AGENTS[agent] = path
+    AGENTS[agent] = NETRA_AGENTS[agent] = path.replace(":", ".")
 
 NETRA_LEASE_SECONDS = seconds("NETRA_LEASE_SECONDS", 30, 0.2)
 NETRA_MAX_ATTEMPTS = number("NETRA_MAX_ATTEMPTS", 3, 1, 100)

@@ -90,7 +90,15 @@ _KINDS: list[tuple[type[Exception], str]] = [
     (failures.OutputTokenLimitExceeded, "model_length"),
     (failures.AgentRunError, "model_garbled"),
 ]
-_STATUS = {408: "model_timeout", 409: "model_busy", 413: "too_long", 425: "model_busy", 498: "model_busy"}
+_STATUS = {
+    401: "model_key",
+    429: "model_busy",
+    408: "model_timeout",
+    409: "model_busy",
+    413: "too_long",
+    425: "model_busy",
+    498: "model_busy",
+}
 _TEMPORARY = {"model_busy", "model_down", "model_timeout"}
 _MAX_SEARCHED = 4000  # characters of a provider's error: the patterns must not search a whole page
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_ai.messages import (
@@ -92,7 +92,7 @@ def _without_results(message: ModelMessage) -> ModelMessage:
     if not isinstance(message, ModelRequest):
         return message
     parts = [
-        replace(part, content=_LEFT_OUT)
+        replace(cast(Any, part), content=_LEFT_OUT)
         if type(part) is ToolReturnPart and len(str(part.content)) > len(_LEFT_OUT)
         else part
         for part in message.parts

@@ -2,6 +2,7 @@
 
 from agents.sdk.approval import needs_approval
 from agents.sdk.asking import Approval
+from agents.sdk.current import current_turn
 from agents.sdk.errors import AgentError
 from agents.sdk.journal import Answer, Declined, Expired, Request, Waiting
 from agents.sdk.records import Attachment, Call, Message, Sink
@@ -26,6 +27,7 @@ __all__ = [
     "Turn",
     "Waiting",
     "accept",
+    "current_turn",
     "decline",
     "expire",
     "needs_approval",

@@ -14,6 +14,13 @@ from agents.sdk import Turn
 
 Agent = Callable[[Turn], Awaitable[Any]]
 
+# Class -> module and name of what makes an agent of its objects, from the object and the module that has it.
+_ADAPTERS = {
+    "langgraph.Pregel": ("agents.llm.langgraph_agent", "served"),
+    "langgraph.StateGraph": ("agents.llm.langgraph_agent", "served"),
+    "pydantic_ai.AbstractAgent": ("agents.llm.pydantic_agent", "served"),
+}
+
 
 def load() -> dict[str, Agent]:
     """Return name -> agent in the order of the settings. Raises ValueError with the agent's name and the fault."""
@@ -33,8 +40,10 @@ def described(agents: dict[str, Agent]) -> dict[str, dict[str, Any]]:
 
 
 def unavailable(agent: Agent) -> str | None:
-    """Return the reason of the module's `unavailable()` why the agent cannot answer; None if it can."""
-    ask: Callable[[], str | None] | None = getattr(inspect.getmodule(agent), "unavailable", None)
+    """Return the reason of the agent's or its module's `unavailable()` why it cannot answer; None if it can."""
+    ask: Callable[[], str | None] | None = getattr(
+        agent, "unavailable", getattr(inspect.getmodule(agent), "unavailable", None)
+    )
     return ask() if ask else None
 
 
@@ -60,6 +69,11 @@ def _load(name: str, path: str) -> Agent:
         near = get_close_matches(attribute, [known for known in vars(found) if not known.startswith("_")], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"{_source(name)}: {path} cannot be found: {found.__file__} has no {attribute!r}{hint}")
+    if (adapter := _adapter_of(agent)) is not None:
+        try:
+            return getattr(import_module(adapter[0]), adapter[1])(agent, found)  # type: ignore[no-any-return]
+        except TypeError as error:
+            raise ValueError(f"{_source(name)}: {path} cannot be served: {error}") from None
     if not inspect.iscoroutinefunction(agent):
         kind = "an async generator: say each part with turn.say" if inspect.isasyncgenfunction(agent) else _kind(agent)
         raise ValueError(f"{_source(name)}: {path} must be an async function; it is {kind}.")
@@ -69,6 +83,15 @@ def _load(name: str, path: str) -> Agent:
         takes = inspect.signature(agent)
         raise ValueError(f"{_source(name)}: {path} must take one argument, the turn; it takes {takes}.") from None
     return agent  # type: ignore[no-any-return]
+
+
+def _adapter_of(value: object) -> tuple[str, str] | None:
+    """Return module and name of the adapter for an object of a library; None without one.
+
+    Objects are recognised by the names of their classes: a library is imported only by agents that use it.
+    """
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(value).__mro__}
+    return next((adapter for kind, adapter in _ADAPTERS.items() if kind in names), None)
 
 
 def _source(name: str) -> str:

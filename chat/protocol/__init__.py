@@ -41,6 +41,7 @@ from chat.protocol.errors import (
     CLOSE_TOO_SLOW,
     CLOSE_UNAUTHORIZED,
     STATUS,
+    TOOL_VERDICTS,
     ProtocolError,
     Ref,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "STATUS",
     "TERMINAL",
     "THE_FIVE",
+    "TOOL_VERDICTS",
     "UPGRADE_REQUIRED",
     "Ack",
     "AgentStatus",

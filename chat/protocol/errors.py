@@ -4,6 +4,9 @@ from typing import Any, TypeAlias
 
 from chat.protocol.encoding import control
 
+# Codes of failures that a tool told the model of its agent: results like any other, which another attempt gets again.
+TOOL_VERDICTS = frozenset({"tool_failed", "tool_retry"})
+
 # Error codes with their HTTP status. A client can recover from every one but `unauthorized`.
 STATUS: dict[str, int] = {
     "invalid_json": 400,

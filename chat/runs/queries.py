@@ -74,7 +74,10 @@ def read_tool_calls(run: ClaimedRun) -> dict[str, ToolCall]:
     for kind, frame, full in rows.values_list("type", "frame", "result"):
         event = json.loads(frame)
         if kind == "run_restarted":  # another attempt makes the calls that failed again
-            found = {call_id: replace(call, error=None, code=None) for call_id, call in found.items()}
+            found = {
+                call_id: call if call.code in protocol.TOOL_VERDICTS else replace(call, error=None, code=None)
+                for call_id, call in found.items()
+            }
             continue
         call_id = event["tool_call_id"]
         call = found.get(call_id, ToolCall())

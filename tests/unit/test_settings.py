@@ -182,6 +182,11 @@ def test_an_agent_whose_module_breaks_is_named_with_the_line(settings, tmp_path,
     assert words.format(tmp_path / f"{name}.py") in str(caught.value)
 
 
+def test_an_agent_is_named_with_a_colon_or_a_dot(read):
+    found = read(NETRA_AGENTS="one=tests.agents:slow,two=tests.agents.slow")
+    assert found["AGENTS"]["one"] == found["AGENTS"]["two"] == "tests.agents.slow"
+
+
 @pytest.mark.parametrize("entry", ["echo=tests.agents.slow", "mine=tests.agents.slow,mine=tests.agents.loud"])
 def test_two_agents_of_one_name_are_refused(entry):
     done = start("manage.py", "check", NETRA_AGENTS=entry)
