@@ -32,6 +32,8 @@ GAPS_RECONCILED = Counter(
     "Threads of sockets that were completed from the event log, as a published event had been lost.",
 )
 
+SIGN_INS = Counter("netra_sign_ins", "Sign-ins by a password or by a provider, by its id.", ["by"])
+
 # ---- Runs: who starts, claims or ends them ----------------------------------------------------------------
 
 RUNS_STARTED = Counter("netra_runs_started", "Runs that were queued for a message.", ["agent"])
@@ -77,6 +79,11 @@ def count_events(types: Iterable[str]) -> None:
     """Count committed events by type."""
     for name, n in Sum(types).items():
         _EVENTS[name].inc(n)
+
+
+def count_sign_in(by: str) -> None:
+    """Count a sign-in that began a session, by `password` or by the id of a provider."""
+    SIGN_INS.labels(by).inc()
 
 
 def count_start(agent: str) -> None:

@@ -19,9 +19,11 @@ from chat.api import (
     prometheus,
     runs,
     schema,
+    sso,
     threads,
 )
 from chat.api.exceptions import reading, upgrade_required
+from chat.oidc import views as oidc
 from chat.pages import views
 
 
@@ -57,6 +59,14 @@ urlpatterns = [
     path("auth/keys/<id:key_id>", keys.OneApiKey.as_view(), name="api_key"),
     path("auth/verify", auth.Verify.as_view(), name="verify"),
     path("auth/me", auth.Me.as_view(), name="me"),
+    path("auth/providers", sso.Providers.as_view(), name="sso_providers"),
+    path("auth/sso/accounts", sso.Connections.as_view(), name="sso_accounts"),
+    path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
+    path("auth/sso/<slug:provider_id>/connect", sso.Connect.as_view(), name="sso_connect"),
+    path("auth/sso/<slug:provider_id>/login", oidc.login, name="oidc_login"),
+    path("auth/sso/<slug:provider_id>/callback", oidc.callback, name="oidc_callback"),
+    path("auth/sso/<slug:provider_id>/logout", oidc.back_channel, name="oidc_logout"),
+    path("login/done", reading(views.sso_done), name="sso_done"),
     path("auth/notifications", auth.Notifications.as_view(), name="notifications"),
     path("api/threads", threads.Threads.as_view(), name="threads"),
     path("api/threads/<id:thread_id>", threads.OneThread.as_view(), name="thread"),

@@ -17,7 +17,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import parse_url
 
-from netra import model_catalogue
+from netra import model_catalogue, sso
 from netra.env import flag, names, number, seconds, text
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -147,6 +147,11 @@ NETRA_RATE_LIMITS = flag("NETRA_RATE_LIMITS", True)
 NETRA_TRUSTED_PROXIES = number("NETRA_TRUSTED_PROXIES", 1 if NETRA_HTTPS else 0, 0, 10)
 NETRA_ACCESS_TOKEN_SECONDS = seconds("NETRA_ACCESS_TOKEN_SECONDS", 900, 1)
 NETRA_REFRESH_TOKEN_SECONDS = seconds("NETRA_REFRESH_TOKEN_SECONDS", 1_209_600, 1)
+NETRA_SSO = sso.providers()
+NETRA_SSO_ONLY = flag("NETRA_SSO_ONLY", False)
+if NETRA_SSO_ONLY and not NETRA_SSO:
+    raise ImproperlyConfigured("NETRA_SSO_ONLY is on, but NETRA_SSO names no provider: nobody could sign in.")
+NETRA_SSO_SESSION_SECONDS = seconds("NETRA_SSO_SESSION_SECONDS", 43_200, 60)
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
     "SIGNING_KEY": SECRET_KEY,
@@ -188,6 +193,16 @@ AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "n
 AXES_DISABLE_ACCESS_LOG = True  # chat/accounts/audit.py records sign-ins
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+
+# allauth speaks with the providers; its own pages are not mounted, and it makes no account (chat/oidc).
+ACCOUNT_ADAPTER = "chat.oidc.adapters.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False  # chat/limits has them
+SOCIALACCOUNT_ADAPTER = "chat.oidc.adapters.SocialAccountAdapter"
+SOCIALACCOUNT_STORE_TOKENS = SOCIALACCOUNT_LOGIN_ON_GET = False
 
 # Mail for people who forgot their password, and about requests. Without this URL the page offers no reset.
 NETRA_EMAIL_URL = text("NETRA_EMAIL_URL", "")
@@ -238,6 +253,14 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     }
 else:
     raise ImproperlyConfigured("DATABASE_URL must name SQLite (sqlite:///path) or PostgreSQL (postgres://…).")
+# Tokens that count once: in the database, since each process would count for itself, and Redis may be away.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "netra_cache",
+        "OPTIONS": {"MAX_ENTRIES": 1_000_000},  # beyond, it forgets also what has not expired
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = text("REDIS_URL")
@@ -262,6 +285,10 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
     "axes",
     "channels",
     "csp",
@@ -272,6 +299,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "servestatic",
     "chat",
+    "chat.oidc",
     "agents",
 ]
 MIDDLEWARE = [
@@ -282,6 +310,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "chat.oidc.views.bound_sessions",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",

@@ -6,9 +6,11 @@ The reason of a refusal goes to the log only: the client gets the same answer fo
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -21,7 +23,7 @@ from chat import limits
 from chat.accounts import api_keys
 from chat.api import client_ip
 from chat.db.access import from_database
-from chat.db.sql import execute, format_id, id_parameter
+from chat.db.sql import execute, format_id, id_parameter, sql
 from chat.limits.rates import BAD_KEYS
 from chat.models import ApiKey, User
 from chat.protocol import (
@@ -192,7 +194,7 @@ class TokenAuthentication(BaseAuthentication):
         return "Bearer"
 
 
-def token_of(request: Request) -> str | None:
+def token_of(request: Request | HttpRequest) -> str | None:
     """Return the token or API key of a request, unverified; None if it has none. Raises Unauthorized."""
     header = request.headers.get("Authorization", "").encode("latin-1", "replace")
     return read_token([(b"authorization", header)])
@@ -217,7 +219,7 @@ def _identify_key(raw: str, address: str) -> tuple[User, Identity]:
 
 
 def _identify(raw: str) -> tuple[User, Identity]:
-    token, user, session_id = find_owner(AccessToken, raw)
+    token, user, session_id, _ = find_owner(AccessToken, raw)
     return user, Identity(user.pk, user.email, session_id, int(token["exp"]))
 
 
@@ -228,24 +230,26 @@ _THREADS = f"""
         t.id, t.last_seq FROM chat_user u {{credential}}
     LEFT JOIN chat_thread t ON t.user_id = u.id AND t.deleted_at IS NULL
     WHERE u.id = %s"""  # noqa: S608 no text of a user's
-_LIVE_THREADS = _THREADS.format(
-    credential="JOIN chat_session s ON s.user_id = u.id AND s.id = %s AND s.ended_at IS NULL"
-)
+_LIVE_SESSION = sql("s.id = %s AND s.ended_at IS NULL AND (s.expires_at IS NULL OR s.expires_at > {statement_now})")
+_LIVE_THREADS = _THREADS.format(credential=f"JOIN chat_session s ON s.user_id = u.id AND {_LIVE_SESSION}")
 _ENDED = "no such session of this user, or it has ended"
 # Written out: every request asks it, and building it costs more than running it.
-_LIVE = """
-    SELECT u.* FROM chat_user u JOIN chat_session s ON s.user_id = u.id
-    WHERE s.id = %s AND u.id = %s AND s.ended_at IS NULL"""
+_LIVE = f"""
+    SELECT u.*, s.expires_at AS session_expires_at FROM chat_user u JOIN chat_session s ON s.user_id = u.id
+    WHERE {_LIVE_SESSION} AND u.id = %s"""  # noqa: S608 no text of a user's
 
 
-def find_owner(kind: type[_Token], raw: str) -> tuple[_Token, User, UUID]:
-    """Return the verified token with its user and the id of the live session. Raises Unauthorized."""
+def find_owner(kind: type[_Token], raw: str) -> tuple[_Token, User, UUID, datetime | None]:
+    """Return the verified token with its user, and the id and the end of the live session. Raises Unauthorized."""
     token, user_id, session_id = verify(kind, raw)
     user = next(iter(User.objects.raw(_LIVE, [id_parameter(session_id), user_id])), None)
     if user is None:
         raise Unauthorized(_ENDED)
     _check(token, user.is_active, user.password)
-    return token, user, session_id
+    expires_at: datetime | None = user.session_expires_at  # type: ignore[attr-defined]
+    if expires_at is not None and expires_at.tzinfo is None:  # SQLite's, which stores UTC
+        expires_at = expires_at.replace(tzinfo=UTC)
+    return token, user, session_id, expires_at
 
 
 def _check(token: Token, is_active: bool, password: str) -> None:

@@ -1,13 +1,17 @@
 """Sign in and out, change passwords, list and end sessions."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken
 
@@ -18,9 +22,24 @@ from chat.models import Session, User
 from chat.runs import event_log
 
 
-def sign_in(user: User, user_agent: str) -> Tokens:
-    """Begin a session of a user whose password was just checked."""
-    return pair(user, Session.objects.create(user=user, user_agent=user_agent.replace("\0", "")[:300]).pk)
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """A provider that has just signed in a user, its id of the user, and of its own session ("" if it says none)."""
+
+    provider: str
+    subject: str
+    sid: str
+
+
+def sign_in(user: User, user_agent: str, provided: Provided | None = None) -> Tokens:
+    """Begin a session of a user whose password was just checked, or whom a provider has just signed in."""
+    session = Session(user=user, user_agent=user_agent.replace("\0", "")[:300])
+    if provided is not None:
+        session.provider, session.provider_sub = provided.provider, provided.subject
+        session.provider_sid = provided.sid
+        session.expires_at = timezone.now() + timedelta(seconds=settings.NETRA_SSO_SESSION_SECONDS)
+    session.save(force_insert=True)
+    return pair(user, session.pk, expires_at=session.expires_at)
 
 
 def session_of(raw: str) -> Session:
@@ -67,17 +86,20 @@ def change_password(user: User, current: str, new: str, session_id: UUID, keys: 
             event_log.publish_session_ended(user.pk, other)
         if keys:
             api_keys.revoke(api_keys.live_keys(user))
-        user = User.objects.get(pk=user.pk)
-    return pair(user, session_id)
+        session = Session.objects.select_related("user").get(pk=session_id)
+    return pair(session.user, session_id, expires_at=session.expires_at)
 
 
 def live_sessions(user: User) -> QuerySet[Session]:
     """Return the user's sessions that have not ended and whose refresh token has not expired."""
     since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
-    return Session.objects.for_user(user).filter(ended_at=None, used_at__gt=since)
+    return Session.objects.for_user(user).filter(_UNENDED, used_at__gt=since)
+
+
+_UNENDED = Q(ended_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
 
 
 def alive(ids: Iterable[UUID]) -> set[UUID]:
     """Return the ids of those sessions that have not ended and whose users are active, in one query."""
-    live = Session.objects.filter(pk__in=set(ids), ended_at=None, user__is_active=True)
+    live = Session.objects.filter(_UNENDED, pk__in=set(ids), user__is_active=True)
     return set(live.values_list("pk", flat=True))

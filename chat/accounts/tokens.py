@@ -2,9 +2,11 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
@@ -41,6 +43,7 @@ class Tokens:
     access: str = field(repr=False)
     refresh: str = field(repr=False)
     expires_in: int
+    session_id: UUID
 
 
 def bearer(headers: Headers) -> int:
@@ -81,7 +84,7 @@ def refresh(raw: str, key: str = "", request: HttpRequest | Request | None = Non
     with the `key` of the first request, as long as the session has spent no other token since. Any other reuse of a
     spent token ends the session: two clients have its tokens.
     """
-    token, user, session_id = find_owner(_Spendable, raw)
+    token, user, session_id, expires_at = find_owner(_Spendable, raw)
     # The new token's id follows from the spent one's and the key: however often it is made, it is spent once.
     successor = hashlib.sha256(f"{token['jti']} {key}".encode()).hexdigest() if key else uuid4().hex
     with transaction.atomic():
@@ -100,7 +103,7 @@ def refresh(raw: str, key: str = "", request: HttpRequest | Request | None = Non
             _end_reused(session_id, user, request)
     if not good:
         raise Unauthorized("the refresh token is spent")
-    return pair(user, session_id, successor)
+    return pair(user, session_id, successor, expires_at)
 
 
 def session_to_end(raw: str, request: HttpRequest | Request) -> Session:
@@ -108,7 +111,7 @@ def session_to_end(raw: str, request: HttpRequest | Request) -> Session:
 
     Raises Unauthorized.
     """
-    token, user, session_id = find_owner(_Spendable, raw)
+    token, user, session_id, _ = find_owner(_Spendable, raw)
     if BlacklistedToken.objects.filter(token__jti=token["jti"]).exists():
         with transaction.atomic():
             _end_reused(session_id, user, request)
@@ -139,13 +142,21 @@ def _keep_the_last_administrator(instance: User, origin: User | QuerySet[User], 
     User.objects.keep_administrator(dict.fromkeys(going, 0))
 
 
-def pair(user: User, session_id: UUID, jti: str | None = None) -> Tokens:
-    """Return a new access token and a new refresh token, with the id `jti` if given."""
+def pair(user: User, session_id: UUID, jti: str | None = None, expires_at: datetime | None = None) -> Tokens:
+    """Return a new access token and a new refresh token, with the id `jti` if given.
+
+    None of them lives on after `expires_at`, the end of the session.
+    """
     # Not RefreshToken.for_user: that keeps the token itself in the database, where it is as good as a password.
     token = RefreshToken()
     token[api_settings.JTI_CLAIM] = jti or token[api_settings.JTI_CLAIM]
     token[api_settings.USER_ID_CLAIM] = str(user.pk)
     token[api_settings.REVOKE_TOKEN_CLAIM] = get_md5_hash_password(user.password)
     token["sid"] = str(session_id)
-    lifetime = int(api_settings.ACCESS_TOKEN_LIFETIME.total_seconds())
-    return Tokens(user, str(token.access_token), str(token), lifetime)
+    access, lifetime = token.access_token, int(api_settings.ACCESS_TOKEN_LIFETIME.total_seconds())
+    if expires_at is not None:
+        end = int(expires_at.timestamp())
+        for one in (token, access):
+            one["exp"] = min(one["exp"], end)
+        lifetime = max(0, access["exp"] - int(time.time()))
+    return Tokens(user, str(access), str(token), lifetime, session_id)

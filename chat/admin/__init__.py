@@ -1,5 +1,5 @@
 """The admin of users and, read-only, of their threads, messages, runs, events, input requests and API keys."""
 
-from chat.admin import inputs, keys, records, users
+from chat.admin import inputs, keys, providers, records, users
 
-__all__ = ["inputs", "keys", "records", "users"]
+__all__ = ["inputs", "keys", "providers", "records", "users"]

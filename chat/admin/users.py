@@ -18,6 +18,7 @@ from chat.admin.filters import Counting
 from chat.admin.records import refusing
 from chat.api.exports import everything
 from chat.models import User
+from chat.oidc import connections
 from chat.runs import retention
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -52,9 +53,9 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_active", "is_staff")
     search_fields = ("email__contains_folded", "name__contains_folded")
     ordering = ("-id",)
-    readonly_fields = ("created_at", "last_login")
+    readonly_fields = ("created_at", "last_login", "ways_in")
     fieldsets = (
-        (None, {"fields": ("email", "name", "input_mail", "password")}),
+        (None, {"fields": ("email", "name", "input_mail", "password", "ways_in")}),
         ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         ("Dates", {"fields": ("created_at", "last_login")}),
     )
@@ -76,6 +77,12 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return whether the signed-in staff may delete users, or this one."""
         return super().has_delete_permission(request, obj) and may_reach(request, [obj] if obj else [])
+
+    @admin.display(description="Ways in")
+    def ways_in(self, user: User) -> str:
+        """Return how the user signs in: the password, and the providers with when they were last used."""
+        providers = [f"{one.provider} (last {one.last_login:%Y-%m-%d})" for one in connections.every(user)]
+        return ", ".join([*(["password"] if user.has_usable_password() else []), *providers]) or "none"
 
     @admin.action(description="Sign out everywhere", permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

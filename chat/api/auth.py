@@ -12,10 +12,11 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import limits, protocol
+from chat import limits, metrics, protocol
 from chat.accounts import authentication, sessions, tokens
 from chat.api import client_ip
 from chat.api.base import ListView, Open, View, identity_of, owner
@@ -57,6 +58,12 @@ def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) ->
     if not in_cookie:
         return Response({**data, "refresh_token": fresh.refresh}, status=status)
     response = Response(data, status=status)
+    set_refresh_cookie(response, fresh)
+    return response
+
+
+def set_refresh_cookie(response: HttpResponseBase, fresh: tokens.Tokens) -> None:
+    """Set the cookie with the refresh token, which only `/auth` gets."""
     response.set_cookie(
         REFRESH_COOKIE,
         fresh.refresh,
@@ -66,12 +73,12 @@ def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) ->
         httponly=True,
         samesite="Strict",
     )
-    return response
 
 
 def start_session(request: Request, user: User, in_cookie: bool, status: int = 200) -> Response:
     """Start a session for a user whose password was right."""
     user_logged_in.send(User, request=request, user=user)
+    metrics.count_sign_in("password")
     return tokens_response(sessions.sign_in(user, request.headers.get("User-Agent", "")), in_cookie, status)
 
 
@@ -85,6 +92,12 @@ def read_refresh_token(request: Request, given: Mapping[str, Any]) -> tuple[str,
     if not protocol.origin_allowed([(b"origin", origin)], settings.ALLOWED_ORIGINS):
         raise ProtocolError("forbidden", "The session cookie is only accepted from a page of this site.")
     return request.COOKIES[REFRESH_COOKIE], True
+
+
+def demand_passwords() -> None:
+    """Raise ProtocolError forbidden where only providers sign in."""
+    if settings.NETRA_SSO_ONLY:
+        raise ProtocolError("forbidden", "Passwords are not used here: sign in with your company's account.")
 
 
 class Account(View):
@@ -114,6 +127,7 @@ def session_id_of(request: Request) -> UUID:
 class Register(Entrance):
     @described("register", {201: TokensSerializer}, RegisterSerializer)
     def post(self, request: Request) -> Response:
+        demand_passwords()
         if not settings.NETRA_OPEN_REGISTRATION:
             raise ProtocolError("forbidden", "Registration is closed.")
         given = fields(RegisterSerializer, request)
@@ -133,6 +147,7 @@ class Register(Entrance):
 class Login(Entrance):
     @described("login", {200: TokensSerializer}, LoginSerializer)
     def post(self, request: Request) -> Response:
+        demand_passwords()
         given = fields(LoginSerializer, request)
         limits.rate_limiter().acquire(SIGN_INS, client_ip.address_of(request))
         with tokens.attempt(request, given["email"]):
@@ -190,6 +205,7 @@ class Password(Account):
 
         This session goes on with the tokens of the answer: the old ones end with the old password.
         """
+        demand_passwords()
         given = fields(PasswordSerializer, request)
         user, session_id, in_cookie = owner(request), session_id_of(request), self.in_cookie(request)
         keys = given.get("keys", False)

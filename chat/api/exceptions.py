@@ -142,11 +142,15 @@ def reading(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
     def only(request: HttpRequest, **parts: Any) -> HttpResponseBase:
         if request.method in ("GET", "HEAD"):
             return view(request, **parts)
-        answer = refusal(ProtocolError("method_not_allowed", "A page supports GET and HEAD only."))
-        answer["Allow"] = "GET, HEAD"
-        return answer
+        return method_not_allowed("GET, HEAD")
 
     return only
+
+
+def method_not_allowed(allowed: str) -> JsonResponse:
+    answer = refusal(ProtocolError("method_not_allowed", f"Allowed here: {allowed}."))
+    answer["Allow"] = allowed
+    return answer
 
 
 @csrf_exempt

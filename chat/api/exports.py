@@ -18,6 +18,7 @@ from chat.api.schema import described
 from chat.api.serializers import ApiKeySerializer, ExportSerializer, GrantSerializer, ProfileSerializer
 from chat.api.threads import thread_of, threads_of
 from chat.models import ApiKey, Attachment, Grant, InputRequest, Message, Session, Thread, User
+from chat.oidc import connections
 from chat.protocol import ProtocolError
 
 FORMATS = {"md": "text/markdown", "json": "application/json"}
@@ -60,6 +61,8 @@ def everything(user: User, file: IO[bytes]) -> None:
         keys = ApiKeySerializer(ApiKey.objects.for_user(user).order_by("created_at", "pk"), many=True).data
         profile = {**ProfileSerializer(user).data, "input_mail": user.input_mail, "sessions": list(sessions)}
         profile["api_keys"] = keys
+        accounts = connections.every(user).values("provider", "uid", "extra_data", "date_joined", "last_login")
+        profile["providers"] = list(accounts)
         found.writestr("profile.json", JSONRenderer().render(profile))
         found.writestr("inputs.json", JSONRenderer().render(inputs_for(user)))
         for thread in threads_of(user).order_by("created_at", "id").iterator():

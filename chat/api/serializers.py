@@ -47,6 +47,35 @@ class VerifiedSerializer(serializers.Serializer[Any]):
     exp = serializers.IntegerField(allow_null=True, help_text="seconds since the epoch")
 
 
+class ProviderSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class ProvidersSerializer(serializers.Serializer[Any]):
+    providers = ProviderSerializer(many=True)
+    password = serializers.BooleanField(help_text="false: only providers sign in")
+    signup = serializers.BooleanField(help_text="whether anybody may register with a password")
+
+
+class ConnectionSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    provider = serializers.CharField()
+    name = serializers.CharField(help_text="of the provider")
+    email = serializers.CharField(help_text="the provider's address of the user, empty if it says none")
+    connected_at = Timestamp()
+    used_at = Timestamp()
+
+
+class ConnectionsSerializer(serializers.Serializer[Any]):
+    accounts = ConnectionSerializer(many=True)
+    password = serializers.BooleanField(help_text="whether the account has one")
+
+
+class ConnectSerializer(serializers.Serializer[Any]):
+    url = serializers.URLField()
+
+
 class SessionSerializer(serializers.Serializer[Session]):
     id = serializers.UUIDField()
     current = serializers.BooleanField(help_text="true for the session of this request")
@@ -272,6 +301,12 @@ class PasswordSerializer(serializers.Serializer[Any]):
     current = Text(max_length=1024, trim_whitespace=False)
     new = Text(max_length=1024, trim_whitespace=False)
     keys = Flag(required=False, help_text="revoke all API keys, too")
+
+
+class ProofSerializer(serializers.Serializer[Any]):
+    current = Text(
+        max_length=1024, trim_whitespace=False, required=False, help_text="the password, of an account that has one"
+    )
 
 
 class NewApiKeySerializer(serializers.Serializer[Any]):

@@ -1,6 +1,6 @@
 """Tables. Code reaches rows through `for_user(user)`, which finds only rows of that user."""
 
-from chat.models.accounts import ApiKey, AuditRecord, OwnedQuerySet, Session, User, UserManager
+from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet, Session, User, UserManager
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
@@ -10,6 +10,7 @@ __all__ = [
     "AuditRecord",
     "Event",
     "Grant",
+    "GroupPolicy",
     "InputRequest",
     "InputStep",
     "Message",

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, Group, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models.functions import Now
@@ -121,10 +121,45 @@ class Session(models.Model):
     newest = models.CharField(
         max_length=64, blank=True, db_default="", editable=False, help_text="Id of the refresh token issued last."
     )
+    provider = models.CharField(max_length=32, blank=True, db_default="", editable=False, help_text="Who began it.")
+    provider_sub = models.CharField(
+        max_length=191, blank=True, db_default="", editable=False, help_text="The provider's id of the user."
+    )
+    provider_sid = models.CharField(
+        max_length=255, blank=True, db_default="", editable=False, help_text="The provider's id of its own session."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Its end, however often it is refreshed.")
     objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["provider", "provider_sub"], name="session_provider_sub", condition=~models.Q(provider="")
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class GroupPolicy(models.Model):
+    """Rules for the members of a group."""
+
+    group = models.OneToOneField(Group, models.CASCADE, related_name="policy")
+    claims = models.JSONField(
+        default=list, blank=True, help_text="Values of a provider's claim: whoever has one joins at the sign-in."
+    )
+
+    class Meta:
+        verbose_name_plural = "group policies"
+
+    def __str__(self) -> str:
+        return str(self.group)
+
+    def clean(self) -> None:
+        """Raise ValidationError for claims that are no list of texts."""
+        if not isinstance(self.claims, list) or not all(isinstance(claim, str) and claim for claim in self.claims):
+            raise ValidationError({"claims": 'Write a list of texts, such as ["engineers"].'})
 
 
 class ApiKey(models.Model):
@@ -176,6 +211,11 @@ class AuditRecord(models.Model):
         "key_made",
         "key_first_used",
         "key_revoked",
+        "provider_connected",
+        "provider_disconnected",
+        "address_changed",
+        "signed_out_by_provider",
+        "group_changed",
     )
     at = models.DateTimeField(db_default=Now(), editable=False)
     kind = models.CharField(max_length=32, choices=[(kind, kind) for kind in KINDS])

@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.urls import reverse, reverse_lazy, set_script_prefix
+from django.utils.cache import add_never_cache_headers
 from django.utils.functional import lazy
 from django.views.decorators.cache import never_cache
 
@@ -26,6 +27,8 @@ from chat.api.base import origin_of
 from chat.api.exceptions import refusal
 from chat.limits.rates import PASSWORD_RESETS
 from chat.models import User
+from chat.oidc import accounts, discovery, flow
+from chat.oidc import config as providers
 from chat.protocol import ProtocolError
 
 Page = Callable[..., HttpResponse]
@@ -33,8 +36,22 @@ Page = Callable[..., HttpResponse]
 
 def trusted_types(page: Page) -> Page:
     """Forbid scripts to run strings, but for the one policy that cleans the HTML of an answer."""
-    policy = {"require-trusted-types-for": ["'script'"], "trusted-types": ["dompurify"]}
-    return cast(Page, csp_update(policy)(page))
+    return cast(Page, csp_update(TRUSTED_TYPES)(page))
+
+
+TRUSTED_TYPES = {"require-trusted-types-for": ["'script'"], "trusted-types": ["dompurify"]}
+
+
+def to_providers(page: Page) -> Page:
+    """Add to `trusted_types` that the page's forms may lead to the providers, as Chromium asks of each redirect."""
+
+    @wraps(page)
+    def shown(request: HttpRequest, **parts: Any) -> HttpResponse:
+        found = providers.configured()
+        more = {"form-action": discovery.authorization_origins(found)} if found else {}
+        return cast(HttpResponse, csp_update({**TRUSTED_TYPES, **more})(page)(request, **parts))
+
+    return shown
 
 
 # Modules of the first view, by folder: the page names all at once, so that the browser loads them in parallel.
@@ -77,10 +94,33 @@ def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
 
 
 @never_cache
-@trusted_types
+@to_providers
 def settings(request: HttpRequest) -> HttpResponse:
-    """Show the forms of name, theme, mail, password and sessions."""
-    return render(request, "chat/settings.html", {"mails": bool(configured.NETRA_EMAIL_URL)})
+    """Show the forms of name, theme, mail, password, providers and sessions."""
+    context = {"mails": bool(configured.NETRA_EMAIL_URL), **ways_in(request)}
+    return render(request, "chat/settings.html", context)
+
+
+def ways_in(request: HttpRequest) -> dict[str, Any]:
+    """Return what the pages show of providers and passwords."""
+    return {
+        "providers": providers.configured(),
+        "passwords": not configured.NETRA_SSO_ONLY,
+        "signup": configured.NETRA_OPEN_REGISTRATION and not configured.NETRA_SSO_ONLY,
+        "next": flow.local_path(request.GET.get("next", "")),
+        "failure": FAILURES.get(request.GET.get("error", "")),
+    }
+
+
+FAILURES = {
+    "sso_failed": "The sign-in failed. Try again; if it fails again, ask your administrator, who finds why in the log.",
+    "sso_denied": "The sign-in was cancelled. Try again when you are ready.",
+    "email_unverified": "Your provider has not verified your email address. Verify it there, then try again.",
+    "account_exists": "An account has this already. Sign in the way you did before, then connect it in Settings.",
+    "domain": "This address is not of your organisation. Sign in with the account of your organisation.",
+    "closed": "There is no account for you here. Ask your administrator for one.",
+    "inactive": "This account is deactivated. Ask your administrator.",
+}
 
 
 REASONS = {
@@ -89,16 +129,32 @@ REASONS = {
 }
 
 
-@trusted_types
+@to_providers
 def login(request: HttpRequest) -> HttpResponse:
-    """Show the form of sign-in. The parameter `why`, a key of REASONS, names the reason."""
+    """Show the form of sign-in and the providers.
+
+    The parameter `why`, a key of REASONS, names the reason; `error`, a key of FAILURES, says what a provider refused.
+    """
     reason = REASONS.get(request.GET.get("why", ""), "Welcome to your conversations.")
-    return render(request, "chat/login.html", {"resets": bool(configured.NETRA_EMAIL_URL), "reason": reason})
+    context = {"resets": bool(configured.NETRA_EMAIL_URL), "reason": reason, **ways_in(request)}
+    page = render(request, "chat/login.html", context)
+    if context["providers"]:
+        add_never_cache_headers(page)  # it has the CSRF token of this browser
+    return page
+
+
+@never_cache
+@trusted_types
+def sso_done(request: HttpRequest) -> HttpResponse:
+    """Show the page after a provider's sign-in, whose script goes on to `next`."""
+    return render(request, "chat/done.html", {"next": flow.local_path(request.GET.get("next", ""))})
 
 
 @trusted_types
 def signup(request: HttpRequest) -> HttpResponse:
-    """Show the form of sign-up."""
+    """Show the form of sign-up; where only providers sign in, they make the accounts."""
+    if configured.NETRA_SSO_ONLY:
+        return redirect("chat:login")
     return render(request, "chat/signup.html")
 
 
@@ -137,10 +193,16 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     """The form that sets the new password."""
 
     def save(self, commit: bool = True) -> User:
-        """Set the password and revoke the user's API keys: the mailbox is all that the user is sure of."""
+        """Set the password and revoke the user's API keys: the mailbox is all that the user is sure of.
+
+        The first proof that the mailbox is the user's ends connections with providers, too.
+        """
         with transaction.atomic():
             user: User = super().save(commit)
             api_keys.revoke(api_keys.live_keys(user))
+            if not accounts.is_verified(user):  # somebody else may have made the account, and connected their own
+                accounts.disconnect_all(user)
+                accounts.set_verified(user)
         return user
 
 
@@ -151,7 +213,7 @@ def resetting(view: Callable[..., HttpResponseBase]) -> Page:
     @trusted_types
     @wraps(view)
     def step(request: HttpRequest, **parts: Any) -> HttpResponse:
-        if not configured.NETRA_EMAIL_URL:
+        if not configured.NETRA_EMAIL_URL or configured.NETRA_SSO_ONLY:
             raise Http404
         try:
             if request.method == "POST":

@@ -22,10 +22,13 @@ MAX_MODULES, MAX_LINES = 12, 450
 # One module a resource.
 MANY_MODULES = {"chat/api"}
 NO_USER = {
-    "auth/register", "auth/login", "auth/refresh", "auth/logout", "health", "api/health", "metrics", "api/schema",
-    "api/asyncapi", "api/docs", "api/discovery/services", "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
+    "auth/register", "auth/login", "auth/refresh", "auth/logout", "auth/providers",
+    "auth/sso/<slug:provider_id>/login", "auth/sso/<slug:provider_id>/callback", "auth/sso/<slug:provider_id>/logout",
+    "health", "api/health", "metrics", "api/schema", "api/asyncapi", "api/docs", "api/discovery/services",
+    "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
 }  # fmt: skip
-PAGES = {"", "login", "signup", "settings", "inputs", "c/<slug:thread_id>"}  # shells without a word of a user in them
+# Shells without a word of a user in them.
+PAGES = {"", "login", "login/done", "signup", "settings", "inputs", "c/<slug:thread_id>"}
 FIXED = {"favicon.ico", "robots.txt"}
 
 
@@ -233,7 +236,7 @@ def test_every_test_that_a_document_names_exists():
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
     *(f"chat/{name}" for name in ("accounts", "admin", "api", "db", "devserver", "limits", "management", "models")),
-    *(f"chat/{name}" for name in ("pages", "protocol", "realtime", "runs", "usage")),
+    *(f"chat/{name}" for name in ("oidc", "pages", "protocol", "realtime", "runs", "usage")),
     "netra",
     "tests",
     "tools",

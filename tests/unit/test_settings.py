@@ -62,6 +62,12 @@ WRONG = [
     ("NETRA_METRICS_TOKEN", "too short"),
     ("NETRA_METRICS_TOKEN", "long enough but with spaces"),
     ("NETRA_LOG_FORMAT", "xml"),
+    *(
+        ("NETRA_SSO", value)
+        for value in ("corp", "corp=saml", "Corp=oidc", "co-rp=oidc", "a" * 33 + "=oidc", "1a=oidc")
+    ),
+    ("NETRA_SSO_ONLY", "on"),
+    ("NETRA_SSO_SESSION_SECONDS", "forever"),
     ("NETRA_AGENTS", "nameless"),
     ("NETRA_AGENTS", "a=b c"),
 ]

@@ -10,6 +10,7 @@ import { ApiError, parsed, unreachable } from "./http.js";
  * @typedef {{id: string, thread_id: string, tool_name: string, expires_at: string}} Grant
  * @typedef {{id: string, name: string, prefix: string, scopes: string[], agents: string[], last_used_at: string | null,
  *   expires_at: string | null}} ApiKey
+ * @typedef {{id: number, provider: string, name: string, email: string, connected_at: string, used_at: string}} Connection
  * @typedef {import("../state/model.js").ListedThread} ListedThread
  */
 
@@ -235,6 +236,28 @@ export class Api {
   /** @param {string} id */
   revokeKey(id) {
     return this.#session.call("DELETE", `/auth/keys/${id}`);
+  }
+
+  /** @returns {Promise<{accounts: Connection[], password: boolean}>} the user's connections with providers */
+  connections() {
+    return this.#session.call("GET", "/auth/sso/accounts");
+  }
+
+  /**
+   * @param {string} provider
+   * @param {string} current the password; empty if the account has none
+   * @returns {Promise<{url: string}>} where the browser goes to connect
+   */
+  connect(provider, current) {
+    return this.#session.call("POST", `/auth/sso/${provider}/connect`, current ? { current } : {});
+  }
+
+  /**
+   * @param {number} id
+   * @param {string} current
+   */
+  disconnect(id, current) {
+    return this.#session.call("DELETE", `/auth/sso/accounts/${id}`, current ? { current } : {});
   }
 
   /** @param {string} id */

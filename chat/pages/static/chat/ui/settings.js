@@ -6,6 +6,7 @@ import { ApiError, SignedOut } from "../net/http.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { chooseTheme, theme } from "./appearance.js";
 import { leaveKeysToInputMethod } from "./browser.js";
+import { showConnections } from "./connections.js";
 import { element, found, setText } from "./element.js";
 import { makeKey, showKeys } from "./keys.js";
 import { exact } from "./values.js";
@@ -170,12 +171,15 @@ onSubmit("#key-form", async (data, form) => {
   form.reset();
   await showKeys(api, attempt, done);
 });
-onSubmit("#password-form", async (data, form) => {
-  await api.changePassword(String(data.get("current")), String(data.get("new")));
-  form.reset();
-  await showSessions();
-  done("Password changed");
-});
+// Where only providers sign in, there is no form for a password.
+if (document.querySelector("#password-form")) {
+  onSubmit("#password-form", async (data, form) => {
+    await api.changePassword(String(data.get("current")), String(data.get("new")));
+    form.reset();
+    await showSessions();
+    done("Password changed");
+  });
+}
 found("#everywhere", HTMLElement).addEventListener("click", () => {
   void attempt(async () => {
     await session.logout(true);
@@ -208,8 +212,14 @@ if (signedInAs() !== null) {
     const { name, email } = await api.me();
     found("#name", HTMLInputElement).value = name;
     found("#email", HTMLInputElement).value = email;
-    found("#username", HTMLInputElement).value = email;
-    await Promise.all([showSessions(), showMail(), showGrants(), showKeys(api, attempt, done)]);
+    for (const username of document.querySelectorAll("#username")) username.setAttribute("value", email);
+    await Promise.all([
+      showSessions(),
+      showMail(),
+      showGrants(),
+      showKeys(api, attempt, done),
+      showConnections(api, attempt, done),
+    ]);
   });
 } else {
   toSignIn();

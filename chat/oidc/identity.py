@@ -1,0 +1,118 @@
+"""The person whom a provider names, read from its answers. Pure but for the check of an address."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
+from chat.oidc.config import BadAnswer, Config
+
+MAX_EMAIL, MAX_NAME, MAX_SID = 254, 150, 255  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person as a provider names them: issuer and subject say who it is, the address does not.
+
+    `email` is lower-case, empty if there is none. `groups` is None where the provider did not say them.
+    """
+
+    provider: Config
+    issuer: str
+    subject: str
+    email: str
+    verified: bool
+    name: str
+    sid: str = ""
+    groups: frozenset[str] | None = frozenset()
+
+
+def of_claims(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> Identity:
+    """Return the person of a sign-in by OpenID Connect, whose two sources have the same subject.
+
+    What the id_token says counts, since it is signed; an address and the word on who verified it belong together.
+    """
+    source = id_token if id_token.get("email") else userinfo
+    verified = _is_verified(source)
+    if verified is None and userinfo.get("email") == source.get("email"):
+        verified = _is_verified(userinfo)
+    name = id_token.get("name") or userinfo.get("name")
+    sid = id_token.get("sid")
+    return Identity(
+        provider=provider,
+        issuer=str(id_token["iss"]),
+        subject=str(id_token["sub"]),
+        sid=sid if isinstance(sid, str) and len(sid) <= MAX_SID and "\0" not in sid else "",
+        groups=groups_of(provider, id_token, userinfo),
+        **_described(provider, source.get("email"), bool(verified), name),
+    )
+
+
+def of_github(provider: Config, profile: Mapping[str, Any], addresses: list[Mapping[str, Any]]) -> Identity:
+    """Return the person of a sign-in by GitHub. Only the primary address counts. Raises BadAnswer."""
+    id = profile.get("id")
+    if type(id) is not int or id <= 0:
+        raise BadAnswer("the provider names no user")
+    primary: Mapping[str, Any] = next((one for one in addresses if one.get("primary") is True), {})
+    name = profile.get("name") or profile.get("login")
+    described = _described(provider, primary.get("email"), primary.get("verified") is True, name)
+    return Identity(provider=provider, issuer=provider.url, subject=str(id), **described)
+
+
+def _described(provider: Config, email: object, verified: bool, name: object) -> dict[str, Any]:
+    address = _address(email)
+    return {
+        "email": address,
+        "verified": bool(address) and (verified or provider.trust == "always"),
+        "name": name.replace("\0", "").strip()[:MAX_NAME] if isinstance(name, str) else "",
+    }
+
+
+def _address(email: object) -> str:
+    """Return an address in lower case, empty for what is none.
+
+    Only ASCII: some other letters become those of another address in lower case.
+    """
+    if not isinstance(email, str) or not email.isascii() or len(email) > MAX_EMAIL:
+        return ""
+    address = email.lower()
+    try:
+        validate_email(address)
+    except ValidationError:
+        return ""
+    return address
+
+
+def _is_verified(claims: Mapping[str, Any]) -> bool | None:
+    """Return the provider's word on the address, None if it has none.
+
+    Entra says it in `xms_edov` and omits `email_verified`: the first counts only where the second is absent.
+    """
+    word = claims.get("email_verified")
+    if word is not None:
+        return word is True or word == "true"
+    word = claims.get("xms_edov")
+    return None if word is None else _is_true(word)
+
+
+def _is_true(word: object) -> bool:
+    return word in (1, "1", "true", "True")  # True is 1
+
+
+def groups_of(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the groups that the provider's claim names; None where it has too many to say (Entra)."""
+    name = provider.groups
+    if not name:
+        return None
+    for claims in (id_token, userinfo):
+        given = claims.get(name)
+        if isinstance(given, str):
+            return frozenset([given])
+        if isinstance(given, list):
+            return frozenset(value for value in given if isinstance(value, str))
+    overage = id_token.get("_claim_names")
+    if (isinstance(overage, dict) and name in overage) or _is_true(id_token.get("hasgroups")):
+        return None
+    return frozenset()

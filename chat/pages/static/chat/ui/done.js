@@ -1,0 +1,23 @@
+/**
+ * The page after a sign-in by a provider. The cookie with the refresh token is there; what this browser has to know of it
+ * is written here, and the page that was asked for is shown.
+ */
+
+import { BASE } from "../net/base.js";
+import { ApiError, SignedOut } from "../net/http.js";
+import { Session } from "../net/session.js";
+import { found } from "./element.js";
+
+const error = found("#error", HTMLElement);
+
+try {
+  await new Session().refresh();
+  location.replace(found("#done", HTMLElement).dataset.next ?? `${BASE}/`);
+} catch (reason) {
+  if (reason instanceof SignedOut) location.replace(`${BASE}/login?error=sso_failed`);
+  else if (!(reason instanceof ApiError)) throw reason;
+  else {
+    error.textContent = `${reason.message} Load this page again.`;
+    error.hidden = false;
+  }
+}

@@ -1,0 +1,151 @@
+"""An OpenID provider and a GitHub on loopback, which check what a real one checks. Tests make their answers wrong."""
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+CLIENT, SECRET = "netra-client", "a-secret-of-the-client"
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+RSA, OTHER, EC = (
+    rsa.generate_private_key(65537, 2048),
+    rsa.generate_private_key(65537, 2048),
+    ec.generate_private_key(ec.SECP256R1()),
+)
+
+
+def _public(key, kid, **fields):
+    kind = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
+    return {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", **fields}
+
+
+class OpenIdProvider:
+    """A provider whose user is `person`; tests change what it says.
+
+    `claims` are added to the id_token, `userinfo` to that answer (None removes one). `sign` makes a token of claims.
+    """
+
+    def __init__(self):
+        self.person = {"sub": "u-1", "email": "carol@corp.example", "email_verified": True, "name": "Carol"}
+        self.claims, self.userinfo, self.discovery = {}, {}, {}
+        self.key, self.kid, self.algorithm = RSA, "one", "RS256"
+        self.keys = [_public(RSA, "one", alg="RS256"), _public(EC, "two")]
+        self.error, self.without_id_token, self.broken = None, False, False
+        self.emails = [{"email": "carol@corp.example", "primary": True, "verified": True}]
+        self.codes, self.authorizations, self.requests, self.access_tokens = {}, [], [], set()
+        self.url = ""
+
+    def sign(self, claims, **header):
+        claims = {name: value for name, value in claims.items() if value is not None}
+        named = {} if self.kid is None else {"kid": self.kid}
+        return jwt.encode(claims, self.key, self.algorithm, headers={**named, **header})
+
+    def id_token(self, asked):
+        now = int(time.time())
+        claims = {"iss": self.url, "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": asked.get("nonce")}
+        return self.sign({**claims, **self.person, **self.claims})
+
+    def logout_token(self, **claims):
+        now = int(time.time())
+        given = {"iss": self.url, "aud": CLIENT, "iat": now, "exp": now + 120, "jti": secrets.token_hex(8)}
+        return self.sign({**given, "events": {LOGOUT_EVENT: {}}, **claims}, typ="logout+jwt")
+
+    # ---- Answers: status, headers, body --------------------------------------------------------------------
+
+    def get(self, path, query, token):
+        if path.endswith("/.well-known/openid-configuration"):
+            names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+            found = {"issuer": self.url, "userinfo_endpoint": f"{self.url}/userinfo"}
+            found |= {name: f"{self.url}/{end}" for name, end in names.items()}
+            return 200, {}, {**found, **self.discovery}
+        if path == "/keys":
+            return 200, {}, {"keys": self.keys}
+        if path in ("/authorize", "/login/oauth/authorize"):
+            return self.authorize(query)
+        if token not in self.access_tokens:
+            return 401, {}, {"error": "invalid_token"}
+        if path == "/userinfo":
+            return 200, {}, {k: v for k, v in {**self.person, **self.userinfo}.items() if v is not None}
+        if path == "/api/v3/user":
+            return 200, {}, {"id": 4711, "login": "carol", "name": "Carol", "email": None}
+        if path == "/api/v3/user/emails":
+            return 200, {}, self.emails
+        return 404, {}, {}
+
+    def authorize(self, query):
+        assert query["response_type"] == "code"
+        assert query["client_id"] == CLIENT
+        self.authorizations.append(query)
+        answer = {"state": query["state"]}
+        if self.error:
+            answer["error"] = self.error
+        else:
+            answer["code"] = secrets.token_urlsafe(16)
+            self.codes[answer["code"]] = query
+        return 302, {"Location": f"{query['redirect_uri']}?{urlencode(answer)}"}, {}
+
+    def token(self, form):
+        asked = self.codes.pop(form.get("code"), None)  # a code counts once
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
+        good = asked is not None and form.get("redirect_uri") == asked["redirect_uri"]
+        good = good and asked.get("code_challenge_method") == "S256"
+        good = good and asked.get("code_challenge") == challenge.decode().rstrip("=")
+        if not good or (form.get("client_id"), form.get("client_secret")) != (CLIENT, SECRET):
+            return 400, {}, {"error": "invalid_grant"}
+        self.access_tokens.add(access := secrets.token_urlsafe(16))
+        answer = {"access_token": access, "token_type": "Bearer", "expires_in": 300}
+        if not self.without_id_token:
+            answer["id_token"] = self.id_token(asked)
+        return 200, {}, answer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.answer(*self.server.provider.get(parts.path, query, token))
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.answer(*self.server.provider.token({name: values[0] for name, values in parse_qs(body).items()}))
+
+    def answer(self, status, headers, body):
+        self.server.provider.requests.append(urlsplit(self.path).path)
+        if self.server.provider.broken:
+            status, headers, body = 500, {}, "out of order"
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@contextmanager
+def openid_provider() -> Iterator[OpenIdProvider]:
+    """Run a provider."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.provider = OpenIdProvider()
+    server.provider.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server.provider
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
