@@ -256,10 +256,15 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
                 self.requests[-1].inbox.notify()
 
     def decode(self) -> None:
-        """Decode the body until the inbox is full or the input is used up."""
+        """Decode the body until the inbox is full or the input is used up.
+
+        After the body the connection is read on, so that a client that leaves is noticed.
+        """
         self.has_input = self.paused = False
         super().dataReceived(b"")
         self.paused = self.is_receiving
+        if not self.paused:
+            self.transport.resumeProducing()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802 theirs
         """Decode bytes of a body, no more than the inbox takes."""

@@ -1,0 +1,63 @@
+"""Requests under daphne whose application waits after their body."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from twisted.internet.testing import StringTransport
+
+from chat.realtime.daphne_reader import Channel, Request
+from tests.site import WAIT_TIMEOUT
+
+BODY = b'{"content":"' + b"x" * 5000 + b'"}'
+HEAD = b"POST /api/agents/execute HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+
+
+def connected():
+    """Return a connection, and the list that gets the request once its headers have come."""
+    requests = []
+
+    def create_application(request, scope):
+        requests.append(request)
+        return request.inbox
+
+    server = SimpleNamespace(
+        root_path="",
+        proxy_forwarded_address_header=None,
+        request_buffer_size=2048,
+        protocol_connected=lambda request: None,
+        protocol_disconnected=lambda request: None,
+        create_application=create_application,
+    )
+    channel = Channel()
+    channel.timeOut, channel.requestFactory, channel.factory = None, Request, SimpleNamespace(server=server)
+    channel.makeConnection(StringTransport())
+    return channel, requests
+
+
+@pytest.mark.parametrize("size", [1, len(HEAD), len(HEAD) + 3000, len(HEAD + BODY)])
+def test_connection_is_read_on_after_the_body_so_that_a_client_that_leaves_is_noticed(size):
+    async def play():
+        channel, requests = connected()
+        sent = HEAD + BODY
+        reading = asyncio.create_task(read(requests))
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            for start in range(0, len(sent), size):
+                channel.dataReceived(sent[start : start + size])
+                while channel.transport.producerState == "paused" and start + size < len(sent):
+                    await asyncio.sleep(0)
+            assert await reading == BODY
+        assert channel.transport.producerState == "producing"
+        requests[0].inbox.put_nowait({"type": "http.disconnect"})
+        assert await requests[0].inbox.get() == {"type": "http.disconnect"}
+
+    async def read(requests):
+        while not requests:
+            await asyncio.sleep(0)
+        body, more = b"", True
+        while more:
+            message = await requests[0].inbox.get()
+            body, more = body + message["body"], message["more_body"]
+        return body
+
+    asyncio.run(play())
