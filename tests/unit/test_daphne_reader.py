@@ -14,11 +14,11 @@ HEAD = b"POST /api/agents/execute HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length:
 
 
 def connected():
-    """Return a connection, and the list that gets the request once its headers have come."""
-    requests = []
+    """Return a connection, and a future of its request, whose headers come first."""
+    begun = asyncio.get_running_loop().create_future()
 
     def create_application(request, scope):
-        requests.append(request)
+        begun.set_result(request)
         return request.inbox
 
     server = SimpleNamespace(
@@ -32,31 +32,30 @@ def connected():
     channel = Channel()
     channel.timeOut, channel.requestFactory, channel.factory = None, Request, SimpleNamespace(server=server)
     channel.makeConnection(StringTransport())
-    return channel, requests
+    return channel, begun
 
 
 @pytest.mark.parametrize("size", [1, len(HEAD), len(HEAD) + 3000, len(HEAD + BODY)])
 def test_connection_is_read_on_after_the_body_so_that_a_client_that_leaves_is_noticed(size):
     async def play():
-        channel, requests = connected()
+        channel, begun = connected()
         sent = HEAD + BODY
-        reading = asyncio.create_task(read(requests))
+        reading = asyncio.create_task(read(begun))
         async with asyncio.timeout(WAIT_TIMEOUT):
             for start in range(0, len(sent), size):
                 channel.dataReceived(sent[start : start + size])
-                while channel.transport.producerState == "paused" and start + size < len(sent):
-                    await asyncio.sleep(0)
+                while channel.transport.producerState == "paused" and start + size < len(sent):  # noqa: ASYNC110
+                    await asyncio.sleep(0)  # the transport has no event
             assert await reading == BODY
         assert channel.transport.producerState == "producing"
-        requests[0].inbox.put_nowait({"type": "http.disconnect"})
-        assert await requests[0].inbox.get() == {"type": "http.disconnect"}
+        begun.result().inbox.put_nowait({"type": "http.disconnect"})
+        assert await begun.result().inbox.get() == {"type": "http.disconnect"}
 
-    async def read(requests):
-        while not requests:
-            await asyncio.sleep(0)
+    async def read(begun):
+        inbox = (await begun).inbox
         body, more = b"", True
         while more:
-            message = await requests[0].inbox.get()
+            message = await inbox.get()
             body, more = body + message["body"], message["more_body"]
         return body
 
