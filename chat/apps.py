@@ -2,10 +2,11 @@
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
 
 class ChatConfig(AppConfig):
-    """The app `chat`. `rate_limiter` and `connection_limiter` are read through chat.limits."""
+    """The app `chat`. The limiters are read through chat.limits, `assistants` through chat.assistants.listing."""
 
     name = "chat"
 
@@ -13,8 +14,12 @@ class ChatConfig(AppConfig):
         """Register what the app has to register, and make this process's objects."""
         from chat import catalogue, checks  # noqa: F401
         from chat.accounts import audit, signals  # noqa: F401
+        from chat.assistants import versions
+        from chat.assistants.listing import AssistantList
         from chat.db import search  # noqa: F401
 
+        post_migrate.connect(versions.make_first, sender=self, dispatch_uid="assistants")
+        self.assistants = AssistantList()
         self.make_limiters(settings.REDIS_URL)
 
     def make_limiters(self, redis_url: str) -> None:

@@ -80,9 +80,9 @@ NETRA_DATA_DIR = BASE_DIR / text("NETRA_DATA_DIR", "var")
 # ---- Agents and runs -------------------------------------------------------------------------------------
 AGENTS = {  # name to dotted path; those of NETRA_AGENTS come last
     "advisor": "agents.advisor.advisor",
-    "assistant": "agents.assistant.assistant",
     "echo": "agents.echo.echo",
 }
+ASSISTANT = "agents.assistant.answer"  # executes the agents that administrators define: chat/assistants
 NETRA_AGENTS: dict[str, str] = {}
 for entry in names("NETRA_AGENTS", ""):
     agent, _, path = entry.partition("=")
@@ -125,12 +125,16 @@ NETRA_MODEL_STEPS = number("NETRA_MODEL_STEPS", 15, 1)
 NETRA_MODEL_TOOL_CALLS = number("NETRA_MODEL_TOOL_CALLS", 30, 0)
 NETRA_MODEL_TOKENS = number("NETRA_MODEL_TOKENS", 300_000, 1)
 NETRA_WEB_FETCH = flag("NETRA_WEB_FETCH", False)
-NETRA_MCP_SERVERS: dict[str, dict[str, str]] = {}
+NETRA_MCP_SERVERS: dict[str, dict[str, Any]] = {}
 for entry in names("NETRA_MCP_SERVERS", ""):
     server, _, url = entry.partition("=")
     if not re.fullmatch(r"[a-z][a-z0-9]{0,31}", server) or urlsplit(url).scheme not in ("http", "https"):
         raise ImproperlyConfigured(f"NETRA_MCP_SERVERS has an entry that is not name=http(s)://…: {server!r}.")
-    NETRA_MCP_SERVERS[server] = {"url": url, "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", "")}
+    NETRA_MCP_SERVERS[server] = {
+        "url": url,
+        "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", ""),
+        "trusted": flag(f"NETRA_MCP_{server.upper()}_TRUSTED", False),
+    }
 NETRA_MCP_CONNECT_SECONDS = seconds("NETRA_MCP_CONNECT_SECONDS", 10, 0.1)
 NETRA_MCP_CALL_SECONDS = seconds("NETRA_MCP_CALL_SECONDS", 60, 0.1)
 NETRA_MCP_RETRY_SECONDS = seconds("NETRA_MCP_RETRY_SECONDS", 300, 0)

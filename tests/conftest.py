@@ -12,10 +12,12 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection, connections
 
-from agents.assistant import assistant
+from agents.assistant import answer
 from agents.sdk import RecordingSink, Turn
 from agents.toolbox.mcp import Servers
 from chat.apps import ChatConfig
+from chat.assistants import Definition
+from chat.assistants.listing import AssistantList
 from chat.db import access
 from chat.models import User
 from tests import site as sites
@@ -114,6 +116,13 @@ def fresh_limiters(request: pytest.FixtureRequest) -> None:
     """Give each test with a database limiters that have counted nothing. Pure tests use none."""
     if request.path.parent.name not in ("unit", "usage"):
         cast("ChatConfig", apps.get_app_config("chat")).make_limiters(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def fresh_assistants(request: pytest.FixtureRequest) -> None:
+    """Let each test with a database read its own assistants."""
+    if request.path.parent.name not in ("unit", "usage"):
+        cast("ChatConfig", apps.get_app_config("chat")).assistants = AssistantList()
 
 
 @pytest.fixture
@@ -222,21 +231,24 @@ def model_settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def play(model_settings: Any) -> Callable[..., tuple[Turn, RecordingSink, Provider]]:
-    """Let the assistant answer. The provider gives the replies in their order; `beside` is a context held meanwhile."""
+    """Let the assistant answer. The provider gives the replies in their order; `beside` is a context held meanwhile.
+
+    `policies`: those of tools by name.
+    """
 
     def play(
-        *replies: Reply, text: str = "Hello", beside: Any = None, **given: Any
+        *replies: Reply, text: str = "Hello", beside: Any = None, policies: Any = None, **given: Any
     ) -> tuple[Turn, RecordingSink, Provider]:
         provider, sink = Provider(*replies), RecordingSink()
         turn = Turn(text=text, sink=sink, agent_name="assistant", **given)
 
-        async def answer() -> None:
+        async def scene() -> None:
             async with beside or nullcontext(), provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
                 model_settings.NETRA_MODELS["default"]["url"] = url
-                await assistant(turn)
+                await answer(turn, Definition(policies={} if policies is None else policies))
 
         play.last = turn, sink, provider  # type: ignore[attr-defined]
-        asyncio.run(answer())
+        asyncio.run(scene())
         return turn, sink, provider
 
     return play

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from agents.sdk import Message, RecordingSink
+from chat.assistants import Policy
 from tests.site import WAIT_TIMEOUT
 
 KEY = "sk-this-key-must-never-be-seen"
@@ -165,9 +167,34 @@ def of(sink: RecordingSink, kind: str) -> list[dict[str, Any]]:
     return [event for event in sink if event["type"] == kind]
 
 
+_MARKED = re.compile(
+    r'<untrusted-content source="([a-z: ]+)" mark="(\w{16})">\n(.*)\n</untrusted-content mark="\2">', re.S
+)
+
+
 def told(exchange: Exchange) -> list[str]:
-    """Return the results of tools that the model was sent."""
-    return [str(message["content"]) for message in exchange.request["messages"] if message["role"] == "tool"]
+    """Return the results of tools that the model was sent, without the marks around untrusted content."""
+    return [words for _, words in marks(exchange)]
+
+
+def marks(exchange: Exchange) -> list[tuple[str, str]]:
+    """Return (source of the untrusted content, words) of each result that the model was sent; "" for trusted ones."""
+    results = [str(message["content"]) for message in exchange.request["messages"] if message["role"] == "tool"]
+    return [_unmarked(words) for words in results]
+
+
+def _unmarked(words: str) -> tuple[str, str]:
+    told = json.loads(words)["error"] if words.startswith('{"error":"<') else words
+    found = _MARKED.fullmatch(told)
+    return (found[1], found[3]) if found else ("", words)
+
+
+class _Free(dict[str, Policy]):
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name, Policy("never"))
+
+
+FREE = _Free()  # policies under which no tool needs approval by itself
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,15 @@ def noted(value: str) -> str:
 
 
 def execute(agent, then=None):
-    """Claim the next run and execute it until it waits, ends or is taken; its row. `then` is awaited meanwhile."""
+    """Claim the next run and execute it until it waits, ends or is taken; its row. `then` is awaited meanwhile.
+
+    `agent` is None for an assistant.
+    """
     run = claim_one()
 
     async def play():
         async with asyncio.timeout(WAIT_TIMEOUT):
-            worker = Worker({run.agent: agent}, 1)
+            worker = Worker({run.agent: agent} if agent else {}, 1)
             writer = asyncio.create_task(worker.event_writer.run())
             worker.start(run)
             (task,) = worker.running

@@ -37,6 +37,7 @@ class Request:
     """A question to a person. The fields are those of the wire's `input_requested`, and `expires` in seconds.
 
     `id`, `path` and `agent_name` are empty until it is put. `key` replaces all that is shown in its identity.
+    `remember`: an acceptance may be remembered for the thread.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Request:
     definition_hash: str = ""
     editable: bool = False
     reason: str = ""
+    remember: bool = True
     id: str = ""
     path: tuple[str, ...] = ()
     agent_name: str = ""
@@ -64,6 +66,7 @@ class Request:
             optional |= {"tool_call_id": self.tool_call_id, "tool_name": self.tool_name}
         if self.kind == "approval":
             optional |= {"parameters": self.parameters, "editable": self.editable}
+            optional["may_remember"] = None if self.remember else False
         return {
             "request_id": self.id,
             "kind": self.kind,

@@ -336,10 +336,12 @@ class Turn:
         decided_by: str = "owner",
         four_eyes: bool = False,
         reason: str = "",
+        remember: bool = True,
     ) -> Approval:
         """Ask a person to approve an action and return their consent. Raises Declined and Expired.
 
         For adapters: `tool` names a tool that `Approval.call` then runs, `description` and `schema` are its own.
+        With `remember=False` a grant for the thread neither gives this approval nor comes of it.
         """
         shown = tools.jsonable(dict(parameters or {}), "parameters", tool=tool)
         plain = None if schema is None else tools.jsonable(dict(schema), "schema", tool=tool)
@@ -359,6 +361,7 @@ class Turn:
             definition_hash=definition,
             editable=editable,
             reason=reason,
+            remember=remember,
         )
         with doing():
             return await asking.approve(self, asked, earlier, doing)

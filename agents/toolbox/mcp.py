@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.apps import apps
 from django.conf import settings
 from mcp import MCPError, types
-from pydantic_ai import RunContext, ToolFailed
+from pydantic_ai import RunContext, ToolDefinition, ToolFailed
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
@@ -91,10 +91,23 @@ class Servers:
     def __init__(self) -> None:
         self._servers: dict[tuple[str, str, str], _Server] = {}
 
-    def get(self, name: str, configured: Mapping[str, str]) -> _Server:
+    def get(self, name: str, configured: Mapping[str, Any]) -> _Server:
         """Return the server with this entry of NETRA_MCP_SERVERS; a changed entry is another server."""
         key = name, configured["url"], configured.get("token") or ""
         return self._servers.setdefault(key, _Server(*key))
+
+
+async def listed_tools(taken: frozenset[str]) -> dict[str, list[ToolDefinition]]:
+    """Return the definitions of the tools of each reachable server by the server's name, as `connected` offers them."""
+    servers = await _refreshed(taken)
+    return {server.name: [tool.definition for tool in server.tools] for server in servers if not server.unavailable}
+
+
+async def _refreshed(taken: frozenset[str]) -> list[_Server]:
+    known: Servers = cast("AgentsConfig", apps.get_app_config("agents")).mcp_servers
+    servers = [known.get(name, configured) for name, configured in settings.NETRA_MCP_SERVERS.items()]
+    await asyncio.gather(*(server.refresh(taken) for server in servers))
+    return servers
 
 
 @asynccontextmanager
@@ -104,9 +117,7 @@ async def connected(turn: Turn, taken: frozenset[str]) -> AsyncIterator[dict[str
     A tool is named `<server>_<tool>` if every provider accepts that, else by `safe_name`. `metadata["own_name"]` is
     its name at the server. A thought tells the user once which servers cannot be reached.
     """
-    known: Servers = cast("AgentsConfig", apps.get_app_config("agents")).mcp_servers
-    servers = [known.get(name, configured) for name, configured in settings.NETRA_MCP_SERVERS.items()]
-    await asyncio.gather(*(server.refresh(taken) for server in servers))
+    servers = await _refreshed(taken)
     if uninformed := [server for server in servers if server.unavailable and turn.user_id not in server.informed]:
         *others, last = [f"“{server.name}”" for server in uninformed]
         names = f"{', '.join(others)} and {last}" if others else last

@@ -71,7 +71,10 @@ def _safe_tool(server: str, entry: Any, taken: frozenset[str]) -> ServerTool | N
         name=safe_name(f"{server}_{entry['name']}", taken),
         description=description,
         parameters_json_schema=schema[0],
-        metadata={"annotations": {"readOnlyHint": hints.get("readOnlyHint") is True}, "own_name": entry["name"]},
+        metadata={
+            "annotations": {name: hints.get(name) is True for name in ("readOnlyHint", "destructiveHint")},
+            "own_name": entry["name"],
+        },
     )
     return ServerTool(entry["name"], definition, schema[1])
 

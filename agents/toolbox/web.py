@@ -1,17 +1,17 @@
-"""A tool that reads a web page whose address the user wrote.
+"""A tool that reads a public web page. Addresses that the user did not write need approval: agents/llm/tool_policy.py.
 
 The library resolves a name once, refuses loopback, private, link-local, metadata, multicast and reserved ranges (also
 IPv4 inside IPv6), connects to the address that it checked, repeats this for each redirect, and limits the size. This
-module adds a limit of the total time, accepts text only, and accepts only addresses in the user's own messages. All
-refusals read the same: a page that redirects must not learn the names and addresses of the internal network.
+module adds a limit of the total time and accepts text only. All refusals read the same: a page that redirects must not
+learn the names and addresses of the internal network.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 from pydantic_ai import BinaryContent, ModelRetry
@@ -31,21 +31,16 @@ _BRACKETS = "()[]{}"
 
 
 def web_fetch_for(turn: Turn) -> Callable[[str], Awaitable[WebFetchResult]]:
-    """Return the tool `web_fetch`, which reads only addresses in the user's messages of this turn."""
-    written = set().union(*(_addresses(message.content) for message in turn.history if message.role == "user"))
+    """Return the tool `web_fetch`, which reads public pages."""
     library = web_fetch_tool(max_content_length=_CHARACTERS, max_download_bytes=_BYTES, timeout=FETCH_TIMEOUT)
     read = cast(Callable[[str], Awaitable[WebFetchResult | BinaryContent]], library.function)
 
     async def web_fetch(url: str) -> WebFetchResult:
-        """Read a public web page as text. Only addresses that the user wrote can be read.
+        """Read a public web page as text. The user is asked about an address that they did not write.
 
         Args:
             url: The whole address, with http:// or https://.
         """
-        if _address(url) not in written:
-            raise AgentError(
-                "Only an address that the user wrote can be read. Ask the user for it.", code="not_asked_for"
-            )
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 page = await read(url)
@@ -58,6 +53,12 @@ def web_fetch_for(turn: Turn) -> Callable[[str], Awaitable[WebFetchResult]]:
         return page
 
     return web_fetch
+
+
+def written_addresses(turn: Turn) -> Callable[[str, Mapping[str, Any]], bool]:
+    """Return the rule that covers calls of `web_fetch` for addresses in the user's messages of this turn."""
+    written = set().union(*(_addresses(message.content) for message in turn.history if message.role == "user"))
+    return lambda name, parameters: _address(str(parameters.get("url", ""))) in written
 
 
 def _user_error(error: ModelRetry, run_id: str) -> AgentError:

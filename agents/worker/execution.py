@@ -18,8 +18,9 @@ from agents.sdk import AgentError, Call, Message, Turn, tools
 from agents.worker import retry
 from agents.worker.event_writer import EventWriter, RunEvents
 from agents.worker.journal import RunJournal
-from agents.worker.registry import Agent
+from agents.worker.registry import Agent, assistant
 from chat import runs
+from chat.assistants.versions import definition_of
 from chat.db.access import from_database, in_database
 from chat.models import Run
 from chat.protocol import MAX_ANSWER
@@ -97,6 +98,7 @@ class Executor:
         alone: History = ([("user", run.text)], [])
         history, attachments = alone if run.alone else await _read(runs.history, run)
         calls = await _read(runs.read_tool_calls, run) if run.restarted or run.continues else {}
+        agent = await self._agent_of(run)
         await journal.load()
         titling = await self._titling(run, journal, usage)
         turn = Turn(
@@ -114,7 +116,7 @@ class Executor:
             journal=journal,
         )
         async with titling or nullcontext():
-            returned = await self._agents[run.agent](turn)
+            returned = await agent(turn)
             await turn.end_text()
             answer = tools.clean(returned) if isinstance(returned, str) else turn.said
             if len(answer.encode()) > MAX_ANSWER:
@@ -138,6 +140,12 @@ class Executor:
             "duration_ms": int((time.monotonic() - began) * 1000),
         }
         return RunOutcome(Run.COMPLETED, answer, message_id, name, usage=usage), event
+
+    async def _agent_of(self, run: ClaimedRun) -> Agent:
+        """Return the agent of the settings, or the assistant in the version that the run keeps."""
+        if run.assistant_version is None:
+            return self._agents[run.agent]
+        return assistant(await _read(definition_of, run))
 
     async def _titling(self, run: ClaimedRun, journal: RunJournal, usage: dict[str, Any]) -> titles.Titling | None:
         """Return the titling of the run's thread; None without a model, or if the thread has a title."""

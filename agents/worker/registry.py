@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
 from agents.sdk import Turn
+from chat.assistants import Definition
 
 Agent = Callable[[Turn], Awaitable[Any]]
 
@@ -25,6 +26,13 @@ _ADAPTERS = {
 def load() -> dict[str, Agent]:
     """Return name -> agent in the order of the settings. Raises ValueError with the agent's name and the fault."""
     return {name: _load(name, path) for name, path in settings.AGENTS.items()}
+
+
+def assistant(definition: Definition) -> Agent:
+    """Return the agent that an administrator has defined so."""
+    module, _, name = settings.ASSISTANT.rpartition(".")
+    answer: Callable[[Turn, Definition], Awaitable[Any]] = getattr(import_module(module), name)
+    return lambda turn: answer(turn, definition)
 
 
 def described(agents: dict[str, Agent]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import Error
 
 from agents.llm import titles
-from agents.worker import retry
+from agents.worker import known_tools, retry
 from agents.worker.event_writer import EventWriter
 from agents.worker.execution import Executor
 from agents.worker.isolated import IsolatedProcesses
@@ -146,6 +146,7 @@ class Worker:
                 (CHECKPOINT_PERIOD, lambda: from_database(sql.checkpoint)),
                 (lease / 3, self._fail_unserved),
                 (COMPACT_PERIOD, self.compact),
+                (known_tools.PERIOD, self._store_tools),
             )
         ]
 
@@ -175,6 +176,10 @@ class Worker:
         # An isolated process offers no agent, and a worker that shuts down may be the last one that is silent.
         if self._only is None and not self._draining.is_set():
             await self.unserved.fail_overdue()
+
+    async def _store_tools(self) -> None:
+        if self._only is None:
+            await known_tools.store_tools()
 
     # Claims
 

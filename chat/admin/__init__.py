@@ -1,5 +1,5 @@
-"""The admin of users and, read-only, of their threads, messages, runs, events, input requests and API keys."""
+"""The admin of users and assistants and, read-only, of threads, messages, runs, events, input requests and API keys."""
 
-from chat.admin import inputs, keys, providers, records, users
+from chat.admin import assistants, inputs, keys, providers, records, users
 
-__all__ = ["inputs", "keys", "providers", "records", "users"]
+__all__ = ["assistants", "inputs", "keys", "providers", "records", "users"]

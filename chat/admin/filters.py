@@ -1,6 +1,6 @@
 """Lists and filters that stay fast on large tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from django.contrib import admin
@@ -52,14 +52,14 @@ class Found(ChangeList):
             self.result_list = self.paginator.get_page(self.page_num).object_list
 
 
-def chosen(name: str, values: Sequence[str]) -> type[admin.SimpleListFilter]:
+def chosen(name: str, values: Sequence[str] | Callable[[], Sequence[str]]) -> type[admin.SimpleListFilter]:
     """Return a filter by a field with known values: Django would look for the values in every row."""
 
     class Chosen(admin.SimpleListFilter):
         title = parameter_name = name
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            return [(value, value) for value in values]
+            return [(value, value) for value in (values() if callable(values) else values)]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
             return queryset.filter(**{name: self.value()}) if self.value() else queryset

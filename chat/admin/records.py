@@ -18,7 +18,7 @@ from chat.admin import activity
 from chat.admin.audit_trail import record_of
 from chat.admin.filters import EventType, chosen
 from chat.admin.readonly import ReadOnly
-from chat.models import Attachment, AuditRecord, Event, Message, Run, Session, Thread, Worker
+from chat.models import Assistant, Attachment, AuditRecord, Event, Message, Run, Session, Thread, Worker
 from chat.protocol import ProtocolError
 
 
@@ -66,6 +66,10 @@ class MessageAdmin(ReadOnly):
         return message.content[:80]
 
 
+def _agents() -> list[str]:
+    return [*settings.AGENTS, *Assistant.objects.values_list("name", flat=True)]
+
+
 @admin.register(Run)
 class RunAdmin(ReadOnly):
     """Runs, which staff may cancel and run again."""
@@ -73,7 +77,7 @@ class RunAdmin(ReadOnly):
     whose = "user_id"
     list_display = ("id", "agent", "status", "attempt", "error_code", "user", "worker", "created_at", "finished_at")
     list_select_related = ("user", "worker")
-    list_filter = ("status", chosen("agent", list(settings.AGENTS)))
+    list_filter = ("status", chosen("agent", _agents))
     ids = ("id", "thread_id", "message_id")
     search_fields = ("user__email__contains_folded",)
     ordering = ("-created_at",)

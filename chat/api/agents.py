@@ -25,33 +25,51 @@ from chat.api.serializers import (
     ExecutedSerializer,
     ExecutingSerializer,
 )
+from chat.assistants.listing import Listed
+from chat.catalogue import unavailable
 from chat.models import Event, Run
 from chat.protocol import TERMINAL, ProtocolError
 
+NO_WORKER = "No worker is running."
 
-def agents(allowed: Collection[str]) -> list[dict[str, Any]]:
-    """Return the registered agents, the default first, with the `reason` if one is unavailable.
 
-    Those of `allowed` only, if that is not empty.
+def agents(user_id: int, allowed: Collection[str]) -> list[dict[str, Any]]:
+    """Return the agents that exist for the user, the default first, with the `reason` if one is unavailable.
+
+    Those of `allowed` only, if that is not empty. Assistants have a `title` and `starters`, too.
     """
     offers = list(runs.live_workers().values_list("agents", flat=True))
-    shown = []
-    for name in runs.agents_among(allowed):
-        offered = sorted((of[name] for of in offers if name in of), key=lambda one: not one["available"])
-        best = offered[0] if offered else {"available": False}
-        agent = {"name": name, "description": best.get("description") or "", "available": best["available"]}
-        if not agent["available"]:
-            agent["reason"] = best.get("reason") or (
-                "No worker executes this agent." if offers else "No worker is running."
-            )
-        shown.append(agent)
-    return shown
+    return [
+        _assistant(listed, bool(offers)) if listed else _agent(name, offers)
+        for name, listed in runs.agents_for(user_id, allowed).items()
+    ]
+
+
+def _agent(name: str, offers: list[dict[str, Any]]) -> dict[str, Any]:
+    offered = sorted((of[name] for of in offers if name in of), key=lambda one: not one["available"])
+    best = offered[0] if offered else {"available": False}
+    agent = {"name": name, "description": best.get("description") or "", "available": best["available"]}
+    if not agent["available"]:
+        agent["reason"] = best.get("reason") or ("No worker executes this agent." if offers else NO_WORKER)
+    return agent
+
+
+def _assistant(listed: Listed, is_served: bool) -> dict[str, Any]:
+    reason = unavailable(listed.model) if is_served else NO_WORKER
+    return {
+        "name": listed.name,
+        "title": listed.title,
+        "description": listed.description,
+        "starters": list(listed.starters),
+        "available": reason is None,
+        **({"reason": reason} if reason else {}),
+    }
 
 
 class Agents(View):
     @described("agents", {200: AgentListSerializer})
     def get(self, request: Request) -> Response:
-        return Response({"agents": agents(identity_of(request).agents)})
+        return Response({"agents": agents(owner(request).pk, identity_of(request).agents)})
 
 
 class AgentsStatus(View):

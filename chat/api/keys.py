@@ -41,7 +41,8 @@ class ApiKeys(Account, ListView):
         if "expires_in" in body(request):
             lifetime = timedelta(seconds=given["expires_in"]) if "expires_in" in given else None
         agents = given.get("agents", [])
-        if unknown := [name for name in agents if name not in runs.agents_among([])]:
+        known = runs.agents_for(owner(request).pk)
+        if unknown := [name for name in agents if name not in known]:
             raise ProtocolError("unknown_agent", f"There is no agent called {unknown[0]!r}.", field="agents")
         scopes = given.get("scopes", ApiKey.SCOPES)
         row, key = api_keys.make(owner(request), given["name"], scopes, agents, lifetime, request)

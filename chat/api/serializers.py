@@ -225,6 +225,7 @@ class InputSerializer(serializers.Serializer[Any]):
     decided_by = serializers.CharField(help_text="owner, or group: and a name")
     four_eyes = serializers.BooleanField()
     reason = serializers.CharField(allow_null=True)
+    may_remember = serializers.BooleanField(help_text="whether an acceptance may be remembered for the thread")
     created_at = Timestamp()
     expires_at = Timestamp()
     resolved_at = Timestamp(allow_null=True)
@@ -252,7 +253,9 @@ class GrantSerializer(serializers.Serializer[Any]):
 
 class AgentSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
+    title = serializers.CharField(required=False, help_text="of an assistant")
     description = serializers.CharField()
+    starters = serializers.ListField(child=serializers.CharField(), required=False, help_text="of an assistant")
     available = serializers.BooleanField()
     reason = serializers.CharField(required=False)
 

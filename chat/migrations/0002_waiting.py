@@ -13,6 +13,7 @@ CASCADE, SET_NULL = django.db.models.deletion.CASCADE, django.db.models.deletion
 class Migration(migrations.Migration):
 
     dependencies = [
+        ('auth', '0012_alter_user_first_name_max_length'),
         ('chat', '0001_initial'),
     ]
 
@@ -43,6 +44,66 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(blank=True, help_text='Time of the suspension, until the claim.', null=True),
         ),
         migrations.CreateModel(
+            name='Assistant',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(help_text='Small letters, digits, - and _. Clients and API keys use it.', max_length=64, unique=True)),
+                ('title', models.CharField(blank=True, help_text='Shown instead of the name.', max_length=100)),
+                ('description', models.CharField(blank=True, max_length=300)),
+                ('instructions', models.TextField(help_text='What the model is told before each conversation.')),
+                ('model', models.CharField(blank=True, help_text='A name of the catalogue; empty: its first model.', max_length=64)),
+                ('options', models.JSONField(blank=True, default=dict, help_text='temperature, top_p, max_tokens')),
+                ('starters', models.JSONField(blank=True, default=list, help_text='Up to six messages that the page offers.')),
+                ('groups', models.ManyToManyField(blank=True, help_text='It exists for their members alone; without a group for everybody.', to='auth.group')),
+                ('enabled', models.BooleanField(default=True, help_text='Disabling it ends no run.')),
+                ('created_at', models.DateTimeField(db_default=Now(), editable=False)),
+            ],
+            options={'ordering': ('pk',)},
+        ),
+        migrations.CreateModel(
+            name='AssistantTool',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('assistant', models.ForeignKey(on_delete=CASCADE, related_name='tools', to='chat.assistant')),
+                ('tool', models.CharField(max_length=64)),
+                ('policy', models.CharField(choices=[('off', 'off'), ('never', 'never'), ('ask', 'ask'), ('always', 'always')], default='ask', max_length=8)),
+                ('decided_by', models.CharField(default='owner', help_text="owner, or group: and a group's name.", max_length=160)),
+                ('four_eyes', models.BooleanField(default=False, help_text="Somebody else than the run's user decides.")),
+                ('editable', models.BooleanField(default=True, help_text='The person may change the parameters.')),
+                ('definition_hash', models.CharField(blank=True, editable=False, max_length=64)),
+                ('definition', OrderedJSONField(blank=True, editable=False, null=True)),
+            ],
+            options={'constraints': [models.UniqueConstraint(fields=('assistant', 'tool'), name='assistant_tool')]},
+        ),
+        migrations.CreateModel(
+            name='AssistantVersion',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('assistant', models.ForeignKey(on_delete=CASCADE, related_name='versions', to='chat.assistant')),
+                ('number', models.IntegerField()),
+                ('content', OrderedJSONField()),
+                ('by', models.ForeignKey(null=True, on_delete=SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('at', models.DateTimeField(db_default=Now(), editable=False)),
+            ],
+            options={'constraints': [models.UniqueConstraint(fields=('assistant', 'number'), name='assistant_version_number')]},
+        ),
+        migrations.CreateModel(
+            name='ToolDefinition',
+            fields=[
+                ('tool', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('server', models.CharField(max_length=32)),
+                ('definition', OrderedJSONField(help_text='Its name, description and schema.')),
+                ('definition_hash', models.CharField(max_length=64)),
+                ('hints', models.JSONField(default=dict)),
+                ('seen_at', models.DateTimeField(db_default=Now())),
+            ],
+        ),
+        migrations.AddField(
+            model_name='run',
+            name='assistant_version',
+            field=models.ForeignKey(blank=True, db_index=False, help_text='Of an assistant: the version that the run keeps to its end.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='chat.assistantversion'),
+        ),
+        migrations.CreateModel(
             name='InputRequest',
             fields=[
                 ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
@@ -64,6 +125,7 @@ class Migration(migrations.Migration):
                 ('decided_by', models.CharField(default='owner', help_text="owner, or group: and a group's name.", max_length=160)),
                 ('four_eyes', models.BooleanField(default=False, help_text="Whether somebody else than the run's user decides.")),
                 ('reason', models.TextField(blank=True)),
+                ('remember', models.BooleanField(default=True, help_text='Whether an acceptance may be remembered for the thread.')),
                 ('created_at', models.DateTimeField(db_default=Now(), editable=False)),
                 ('expires_at', models.DateTimeField()),
                 ('resolved_at', models.DateTimeField(blank=True, null=True)),

@@ -1,11 +1,15 @@
 """Tables. Code reaches rows through `for_user(user)`, which finds only rows of that user."""
 
 from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet, Session, User, UserManager
+from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
 __all__ = [
     "ApiKey",
+    "Assistant",
+    "AssistantTool",
+    "AssistantVersion",
     "Attachment",
     "AuditRecord",
     "Event",
@@ -20,6 +24,7 @@ __all__ = [
     "RunState",
     "Session",
     "Thread",
+    "ToolDefinition",
     "User",
     "UserManager",
     "Worker",

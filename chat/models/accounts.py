@@ -208,6 +208,7 @@ class AuditRecord(models.Model):
         "input_resolved",
         "grant_added",
         "grant_removed",
+        "assistant_changed",
         "key_made",
         "key_first_used",
         "key_revoked",

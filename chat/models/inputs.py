@@ -41,6 +41,7 @@ class InputRequest(models.Model):
     decided_by = models.CharField(max_length=160, default="owner", help_text="owner, or group: and a group's name.")
     four_eyes = models.BooleanField(default=False, help_text="Whether somebody else than the run's user decides.")
     reason = models.TextField(blank=True)
+    remember = models.BooleanField(default=True, help_text="Whether an acceptance may be remembered for the thread.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True, blank=True)

@@ -127,6 +127,15 @@ class Run(models.Model):
     client_msg_id = models.CharField(max_length=200, null=True, blank=True)
     request_hash = models.CharField(max_length=64)
     agent = models.CharField(max_length=64)
+    assistant_version = models.ForeignKey(
+        "AssistantVersion",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="runs",
+        db_index=False,
+        help_text="Of an assistant: the version that the run keeps to its end.",
+    )
     status = models.CharField(
         max_length=16, default=QUEUED, choices=[(s, s) for s in (*ACTIVE, COMPLETED, FAILED, CANCELLED)]
     )

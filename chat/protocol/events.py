@@ -146,6 +146,7 @@ class InputRequested(AgentEvent):
     four_eyes: bool
     expires_at: Timestamp
     reason: str | None = None
+    may_remember: bool | None = Field(None, description="False: an acceptance cannot be remembered for the thread")
     reused: bool | None = None
 
 

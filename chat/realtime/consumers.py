@@ -141,7 +141,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         await self.sender.close(protocol.CLOSE_TOO_MANY)
         return False
 
-    async def identify(self, token: str) -> tuple[Identity, dict[str, int], int | None]:
+    async def identify(self, token: str) -> tuple[Identity, dict[str, int], int | None, list[str]]:
         """Return what `open` takes, for the owner of the token or API key. The caller holds the stream's lock.
 
         Raises Unauthorized. What is published from now on is kept until `open`.
@@ -149,7 +149,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         claims = await self._read_key(token) if protocol.is_key(token) else authentication.read_claims(token)
         # Subscribe first, then read the heads: an event in between is in both.
         await self._subscribe(channel_layer.user_group(claims.user_id))
-        return await from_database(authentication.admit, claims)
+        return await from_database(_admit, claims)
 
     async def _read_key(self, token: str) -> Claims | KeyClaims:
         try:
@@ -163,7 +163,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         self.group = group
         await channel_layer.get_layer().subscribe(group, self.receive)
 
-    async def open(self, identity: Identity, heads: dict[str, int], approvals: int | None) -> None:
+    async def open(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
         """Serve this user, whose threads end at `heads`, from now on. The caller holds the stream's lock."""
         self.identity = identity
         bind_contextvars(user_id=identity.user_id)
@@ -181,7 +181,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 connection_id=str(self.connection_id),
                 user_id=str(identity.user_id),
                 mode=self.mode,
-                agents=runs.agents_among(identity.agents),
+                agents=agents,
                 server_time=datetime.now(UTC),
             )
         )
@@ -438,3 +438,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if not self.sender.closed:
             await self.sender.send(protocol.control("session_revoked"))
             await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
+
+
+def _admit(claims: Claims | KeyClaims) -> tuple[Identity, dict[str, int], int | None, list[str]]:
+    """Return what `open` takes, in one use of the database's thread. Raises Unauthorized."""
+    identity, heads, approvals = authentication.admit(claims)
+    return identity, heads, approvals, list(runs.agents_for(identity.user_id, identity.agents))

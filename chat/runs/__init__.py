@@ -48,7 +48,7 @@ from chat.runs.queries import (
 )
 from chat.runs.record import after_commit, insert_messages, lock_runs, log_fields, needs_title, record, record_usage
 from chat.runs.start import R, regenerate, rerun, start, start_all
-from chat.runs.threads import agents_among, choose_agent, create_thread, delete, lock_thread, rename
+from chat.runs.threads import ChosenAgent, agents_for, choose_agent, create_thread, delete, lock_thread, rename
 from chat.runs.types import AnyId, ClaimedRun, History, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Answer",
     "AnsweredInput",
     "AnyId",
+    "ChosenAgent",
     "ClaimedRun",
     "Decider",
     "History",
@@ -71,7 +72,7 @@ __all__ = [
     "ToolCall",
     "active",
     "after_commit",
-    "agents_among",
+    "agents_for",
     "answer",
     "answer_of",
     "attachment_fields",

@@ -50,24 +50,26 @@ _ROW = """
             SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited},
         r.continues, r.interactive, EXISTS (
             SELECT 1 FROM chat_message b JOIN chat_runstate s ON s.run_id = b.run_id
-            WHERE b.id = m.parent_id AND b.role = 'assistant'), r.claimed_at, {suspended}
+            WHERE b.id = m.parent_id AND b.role = 'assistant'), r.assistant_version_id, r.claimed_at, {suspended}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
         {ids}) ORDER BY r.status = 'queued', r.scheduled_for, r.created_at"""
 _IS_DUE = """t.deleted_at IS NULL AND (r.available_at IS NULL OR r.available_at <= {now}) AND NOT EXISTS (
                 SELECT 1 FROM chat_run o WHERE o.thread_id = r.thread_id AND o.status IN ('queued', 'running')
                 AND (o.status = 'running'
                     OR (o.thread_seq, o.created_at, o.id) < (r.thread_seq, r.created_at, r.id)))"""
+# Every worker executes every assistant.
+_IS_SERVED = "(r.agent IN ({agents}) OR r.assistant_version_id IS NOT NULL)"
 # A claim reads so many queued runs at most, in their order and from an index: its cost does not grow with the queue.
 MAX_SCANNED_RUNS = 100
 _WAITING = """SELECT r.id, r.user_id, r.thread_id, r.available_at, r.thread_seq, r.created_at, r.scheduled_for
-            FROM chat_run r WHERE r.status = 'queued' AND r.agent IN ({agents})
-            ORDER BY r.scheduled_for, r.created_at LIMIT 100"""
+            FROM chat_run r WHERE r.status = 'queued' AND {is_served}
+            ORDER BY r.scheduled_for, r.created_at LIMIT 100""".replace("{is_served}", _IS_SERVED)
 _NEAREST = (
     _ROW.replace(
         "{ids}",
         """SELECT id FROM (
             SELECT r.id FROM chat_run r JOIN chat_thread t ON t.id = r.thread_id
-            WHERE t.deleted_at IS NULL AND r.status = 'running' AND r.agent IN ({agents})
+            WHERE t.deleted_at IS NULL AND r.status = 'running' AND {is_served}
                 AND r.lease_until < {statement_now} AND r.attempt < %s
             ORDER BY r.lease_until LIMIT %s) expired
         UNION ALL SELECT id FROM (
@@ -76,6 +78,7 @@ _NEAREST = (
             ORDER BY r.scheduled_for, r.created_at LIMIT %s) waiting""",
     )
     .replace("{waiting}", _WAITING)
+    .replace("{is_served}", _IS_SERVED)
     .replace("{is_due}", _IS_DUE)
 )
 _IS_MORE = "SELECT count(*) FROM ({waiting}) r".replace("{waiting}", _WAITING)
@@ -93,11 +96,12 @@ _HEADS = (
         SELECT ({first}), 1 UNION ALL SELECT ({next}), n + 1 FROM users WHERE users.id IS NOT NULL AND n < %s)
     SELECT users.id, CASE WHEN NOT users.id {any_of} THEN (
         SELECT r.id FROM chat_run r {by_user} JOIN chat_thread t ON t.id = r.thread_id
-        WHERE r.user_id = users.id AND {is_queued} AND r.agent IN ({agents}) AND NOT r.id {these} AND {is_due}
+        WHERE r.user_id = users.id AND {is_queued} AND {is_served} AND NOT r.id {these} AND {is_due}
         ORDER BY r.status, r.scheduled_for, r.created_at LIMIT 1) END
     FROM users WHERE users.id IS NOT NULL ORDER BY users.id""".replace("{first}", _USER.replace("{after}", "%s"))
     .replace("{next}", _USER.replace("{after}", "users.id"))
     .replace("{is_queued}", "r.status IN ('queued', 'running') AND r.status <> 'running'")
+    .replace("{is_served}", _IS_SERVED)
     .replace("{is_due}", _IS_DUE)
     .replace("{by_user}", _BY_USER)
     .replace("{order}", _ORDER)
@@ -135,7 +139,7 @@ _LEASE = sql(
 def claim(worker_id: uuid.UUID, agents: Sequence[str], limit: int, held: Iterable[int] = ()) -> list[ClaimedRun]:
     """Claim up to `limit` runs for this worker and write their `agent_started`, after `run_restarted` for a restart.
 
-    A run that waited continues its attempt, and gets `run_resumed` instead.
+    A run that waited continues its attempt, and gets `run_resumed` instead. Every worker executes every assistant.
 
     `held` names the user of each slot that is in use, once a slot. No user gets more slots than `Slots` allows. A run
     whose lease ran out is claimed whatever slots its user has, because its time limit counts.
@@ -247,6 +251,7 @@ def _make_claimed_run(
         continues=continues,
         interactive=bool(row[14]),
         has_previous=bool(row[15]),
+        assistant_version=row[16],
     )
     if continues:
         return run, "continued"

@@ -117,8 +117,13 @@ def live_workers() -> QuerySet[Worker]:
 
 
 def unserved_agents() -> set[str]:
-    """Return the agents that runs wait for and no live worker offers."""
-    waiting = Run.objects.filter(status=Run.QUEUED).order_by().values_list("agent", flat=True).distinct()
+    """Return the agents that runs wait for and no live worker offers. Every worker executes the assistants."""
+    waiting = (
+        Run.objects.filter(status=Run.QUEUED, assistant_version=None)
+        .order_by()
+        .values_list("agent", flat=True)
+        .distinct()
+    )
     return set(waiting).difference(*live_workers().values_list("agents", flat=True))
 
 

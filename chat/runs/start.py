@@ -22,7 +22,7 @@ from chat.realtime import channel_layer
 from chat.runs import event_log
 from chat.runs.queries import attachment_fields
 from chat.runs.record import after_commit, insert_messages, log_fields
-from chat.runs.threads import choose_agent, lock_thread
+from chat.runs.threads import ChosenAgent, choose_agent, lock_thread
 from chat.runs.titles import title_of
 from chat.runs.types import StartedRun, StartRequest
 
@@ -185,7 +185,7 @@ class _PreparedStart:
     is_new: bool
     parent_id: uuid.UUID | None
     attachments: list[Attachment]
-    agent: str
+    agent: ChosenAgent
     message_id: uuid.UUID
     run_id: uuid.UUID
     ahead: int = 0  # active runs of the user
@@ -197,7 +197,7 @@ def _prepare(
     message, user_id = asked.message, asked.user_id
     if thread is not None and (thread.user_id != user_id or thread.deleted_at is not None):
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
-    agent = choose_agent(message.agent, thread.agent if thread else None, asked.agents)
+    agent = choose_agent(user_id, message.agent, thread.agent if thread else None, asked.agents)
     found = Attachment.objects.for_user(user_id).in_bulk(message.attachment_ids) if message.attachment_ids else {}
     if len(found) < len(message.attachment_ids):
         raise ProtocolError("not_found", "There is no such attachment.", field="attachment_ids")
@@ -207,7 +207,7 @@ def _prepare(
         raise ProtocolError("not_found", "There is no such message in this thread.", field="parent_id")
     return _PreparedStart(
         asked,
-        thread or Thread(id=thread_id, user_id=user_id, agent=agent, title=title_of(message.content)),
+        thread or Thread(id=thread_id, user_id=user_id, agent=agent.name, title=title_of(message.content)),
         thread is None,
         parent_id,
         [found[id] for id in message.attachment_ids],
@@ -233,7 +233,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
             str(one.run_id),
             0,
             "message_created",
-            one.agent,
+            one.agent.name,
             message_id=str(one.message_id),
             role="user",
             content=one.asked.message.content,
@@ -291,7 +291,7 @@ def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> Star
         raise ProtocolError("not_found", "There is no such answer.", field="message_id")
     thread = lock_thread(user_id, answer.thread_id)
     ahead = _admit(_count_active({user_id}), user_id)
-    agent = choose_agent(frame.agent, thread.agent, agents)
+    agent = choose_agent(user_id, frame.agent, thread.agent, agents)
     return _start_rerun(thread, answer.parent.id, agent, asked, frame.client_msg_id, ahead)
 
 
@@ -304,12 +304,12 @@ def rerun(run_id: uuid.UUID) -> StartedRun:
         raise ProtocolError("conflict", "This run has not ended.", field="run_id")
     ahead = _count_active({run.user_id})[run.user_id]
     return _start_rerun(
-        thread, run.message_id, choose_agent(run.agent, None), _hash_request("again", run_id), None, ahead
+        thread, run.message_id, choose_agent(run.user_id, run.agent, None), _hash_request("again", run_id), None, ahead
     )
 
 
 def _start_rerun(
-    thread: Thread, message_id: uuid.UUID, agent: str, asked: str, client_msg_id: str | None, ahead: int
+    thread: Thread, message_id: uuid.UUID, agent: ChosenAgent, asked: str, client_msg_id: str | None, ahead: int
 ) -> StartedRun:
     """Insert a further run for a message of this locked thread."""
     run = _NewRun(
@@ -320,7 +320,7 @@ def _start_rerun(
 
 
 _RUN_COLUMNS = """id uuid, user_id bigint, thread_id uuid, message_id uuid, client_msg_id text, request_hash text,
-    agent text, thread_seq bigint, scheduled_for float, interactive boolean"""
+    agent text, assistant_version_id bigint, thread_seq bigint, scheduled_for float, interactive boolean"""
 _RUN_VALUES = {
     "scheduled_for": "{later}",
     "status": "'queued'",
@@ -341,7 +341,7 @@ class _NewRun:
     message_id: uuid.UUID
     client_msg_id: str | None
     request_hash: str
-    agent: str
+    agent: ChosenAgent
     thread_seq: int
     ahead: int
     interactive: bool = True
@@ -361,7 +361,8 @@ def _insert_runs(runs: Iterable[_NewRun]) -> None:
             id_parameter(run.message_id),
             run.client_msg_id,
             run.request_hash,
-            run.agent,
+            run.agent.name,
+            run.agent.version_id,
             run.thread_seq,
             run.ahead * settings.NETRA_RUN_TIMEOUT,
             run.interactive,
@@ -375,5 +376,5 @@ def _insert_runs(runs: Iterable[_NewRun]) -> None:
 
 def _count_queued(runs: Sequence[_NewRun]) -> None:
     for run in runs:
-        metrics.count_start(run.agent)
-        log.info("run queued", extra=log_fields(run.user_id, run.thread_id, run.id, run.agent))
+        metrics.count_start(run.agent.name)
+        log.info("run queued", extra=log_fields(run.user_id, run.thread_id, run.id, run.agent.name))

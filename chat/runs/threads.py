@@ -2,29 +2,50 @@
 
 import uuid
 from collections.abc import Collection
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from chat import protocol
+from chat.assistants.listing import Listed, assistants
 from chat.models import Run, Thread
 from chat.protocol import ProtocolError
 from chat.runs import event_log
 from chat.runs.cancel import cancel_one
 
 
-def agents_among(allowed: Collection[str]) -> list[str]:
-    """Return the names of the registered agents, the default first: those of `allowed` if it is not empty."""
-    return [name for name in settings.AGENTS if not allowed or name in allowed]
+class ChosenAgent(NamedTuple):
+    """An agent by its name, with the newest version if it is an assistant."""
+
+    name: str
+    version_id: int | None = None
 
 
-def choose_agent(asked: str | None, of_thread: str | None, allowed: Collection[str] = ()) -> str:
+def agents_for(user_id: int, allowed: Collection[str] = ()) -> dict[str, Listed | None]:
+    """Return name -> assistant of the agents that exist for the user, the default first; None for one of the settings.
+
+    Those of `allowed` only, if that is not empty.
+    """
+    default, *others = settings.AGENTS
+    listed = {one.name: one for one in assistants().visible_to(user_id)}
+    found: dict[str, Listed | None] = {default: None, **listed, **dict.fromkeys(others)}
+    return {name: one for name, one in found.items() if not allowed or name in allowed}
+
+
+def choose_agent(user_id: int, asked: str | None, of_thread: str | None, allowed: Collection[str] = ()) -> ChosenAgent:
     """Return the requested agent, else that of the thread, else the default. Raises unknown_agent.
 
     Agents that are not `allowed` do not exist here, unless that is empty.
     """
-    names = agents_among(allowed)
+    found = agents_for(user_id, allowed)
+    name = _choose_name(list(found), asked, of_thread)
+    listed = found[name]
+    return ChosenAgent(name, listed.version_id if listed else None)
+
+
+def _choose_name(names: list[str], asked: str | None, of_thread: str | None) -> str:
     if asked is not None and asked not in names:
         raise ProtocolError("unknown_agent", f"There is no agent called {asked!r}.", field="agent")
     if not names:
@@ -38,8 +59,8 @@ def create_thread(
     user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None, allowed: Collection[str] = ()
 ) -> Thread:
     """Create a thread. Raises unknown_agent, and conflict for an id that any user has taken."""
-    chosen = choose_agent(agent, None, allowed)
-    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=chosen)
+    chosen = choose_agent(user_id, agent, None, allowed)
+    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=chosen.name)
     try:
         with transaction.atomic():
             thread.save(force_insert=True)

@@ -50,6 +50,7 @@ class ClaimedRun:
     continues: bool = False  # the attempt goes on after it waited for a person
     interactive: bool = True  # a person is there to answer
     has_previous: bool = False  # the run of the answer before it has saved a state
+    assistant_version: int | None = None  # of an assistant
 
 
 @dataclass(frozen=True, slots=True)

@@ -892,10 +892,10 @@ def test_a_run_can_be_cancelled_once(ann):
     assert [event["type"] for event in events] == ["message_created", "agent_cancelled"]
 
 
-def test_agents_are_those_of_the_settings(ann, settings):
+def test_agents_are_those_of_the_settings_with_the_assistants_behind_the_first(ann, settings):
     settings.AGENTS = {"echo": "agents.echo.echo", "advisor": "agents.advisor.advisor"}
     listed = ann.get("/api/agents").json()["agents"]
-    assert [agent["name"] for agent in listed] == ["echo", "advisor"]
+    assert [agent["name"] for agent in listed] == ["echo", "assistant", "advisor"]
     for agent in listed:
         assert agent["available"] is False
         assert agent["reason"] == "No worker is running."
@@ -907,15 +907,17 @@ def test_an_agent_is_available_where_a_live_worker_offers_it(ann, worker, settin
     worker.agents["other"] = worker.agents["advisor"]
     worker.save()
     first = {"name": "advisor", "description": "I am advisor", "available": True}
-    assert ann.get("/api/agents").json() == {
-        "agents": [
-            first,
-            {"name": "echo", "description": "I am echo", "available": False, "reason": "No model is configured."},
-            {"name": "free", "description": "", "available": False, "reason": "No worker executes this agent."},
-        ]
-    }
+    assert agents_of_settings(ann) == [
+        first,
+        {"name": "echo", "description": "I am echo", "available": False, "reason": "No model is configured."},
+        {"name": "free", "description": "", "available": False, "reason": "No worker executes this agent."},
+    ]
     runs.register(uuid.uuid4(), "there", 2, {"echo": {"description": "I too", "available": True, "reason": None}})
-    assert ann.get("/api/agents").json()["agents"][1] == {"name": "echo", "description": "I too", "available": True}
+    assert agents_of_settings(ann)[1] == {"name": "echo", "description": "I too", "available": True}
+
+
+def agents_of_settings(ann):
+    return [agent for agent in ann.get("/api/agents").json()["agents"] if agent["name"] != "assistant"]
 
 
 @pytest.mark.parametrize("gone", ["draining", "silent"])

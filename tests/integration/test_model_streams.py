@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from agents.assistant import assistant
+from agents.assistant import answer
 from agents.llm.streams.thoughts import Thoughts
 from agents.llm.streams.wire import client
 from agents.sdk import AgentError, Message, RecordingSink, Turn
+from chat.assistants import Definition
 from tests.model_provider import KEY, Exchange, Provider, Reply, of
 from tests.model_streams import BROKE, LENGTH, ROWS, SUM, UNENDED, Row, two
 from tests.model_wire import DONE, anthropic, called, chat, lines, sends
@@ -45,7 +46,7 @@ def seen(model_settings: Any, monkeypatch: Any) -> Callable[..., Seen]:
         provider, sink = Provider(*replies), RecordingSink()
         turn = Turn(text=text, sink=sink, agent_name="assistant", attempt=attempt, **given)
 
-        async def answer() -> str:
+        async def scene() -> str:
             async with provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
                 model_settings.NETRA_MODELS["default"]["url"] = url
                 if wire == "anthropic":
@@ -55,11 +56,11 @@ def seen(model_settings: Any, monkeypatch: Any) -> Callable[..., Seen]:
                 if wire == "responses":  # only where the provider is OpenAI itself
                     model_settings.NETRA_MODELS["default"]["url"] = ""
                     monkeypatch.setenv("OPENAI_BASE_URL", url)
-                whole = await assistant(turn)
+                whole = await answer(turn, Definition())
                 return turn.said if whole is None else whole
 
         try:
-            return Seen(asyncio.run(answer()), None, sink, provider)
+            return Seen(asyncio.run(scene()), None, sink, provider)
         except AgentError as error:
             return Seen("", error, sink, provider)
 
@@ -102,7 +103,7 @@ def test_a_stream_cut_at_any_byte_is_never_read_as_whole(model_settings: Any, st
                 turn = Turn(text="Hello", attempt=3)
                 with suppress(AgentError):
                     async with asyncio.timeout(WAIT_TIMEOUT):
-                        await assistant(turn)
+                        await answer(turn, Definition())
                 if not turn.said:
                     continue
                 text, note, _ = turn.said.partition("\n\n*The answer ")

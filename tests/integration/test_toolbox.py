@@ -18,7 +18,7 @@ from agents.toolbox import web
 from agents.toolbox.calculator import calculator
 from agents.toolbox.prices import model_price
 from agents.toolbox.threads import thread_search_for
-from agents.toolbox.web import web_fetch_for
+from agents.toolbox.web import web_fetch_for, written_addresses
 from chat import runs
 from chat.models import Thread, User
 from tests.internet import PUBLIC, Internet, page
@@ -505,18 +505,11 @@ def test_a_long_page_is_cut(internet: Internet) -> None:
         ("http://other.example/?u=http://example.com/page", "http://other.example/", False),
     ],
 )
-def test_only_what_the_user_wrote_is_read(internet: Internet, text: str, url: str, allowed: bool) -> None:
-    if allowed:
-        assert "Hello" in fetch(internet, url, text)["content"]
-    else:
-        with pytest.raises(AgentError) as caught:
-            fetch(internet, url, text)
-        assert caught.value.code == "not_asked_for"
-        assert internet.reached == []
+def test_only_what_the_user_wrote_is_covered(text: str, url: str, allowed: bool) -> None:
+    assert written_addresses(Turn(text=text))("web_fetch", {"url": url}) is allowed
 
 
-def test_what_an_answer_said_opens_no_address(internet: Internet) -> None:
+def test_what_an_answer_said_is_not_covered() -> None:
     history = [Message("user", "Hi"), Message("assistant", "See http://example.com/page"), Message("user", "Go on")]
-    with pytest.raises(AgentError):
-        fetch(internet, "http://example.com/page", "Go on", history=history)
-    assert internet.reached == []
+    turn = Turn(text="Go on", history=history)
+    assert not written_addresses(turn)("web_fetch", {"url": "http://example.com/page"})

@@ -26,6 +26,7 @@ const row = (id, fields) => ({
   editable: true,
   decided_by: "owner",
   four_eyes: false,
+  may_remember: true,
   reason: null,
   created_at: "2026-11-30T10:00:00Z",
   expires_at: "2026-12-01T10:00:00Z",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PURE = ["chat/protocol", "chat/usage", "agents/sdk"]
 PURE += ["chat/realtime/flow_control.py", "chat/realtime/subscriptions.py", "chat/runs/slots.py", "chat/runs/titles.py"]
 PURE += ["agents/llm/streams/thoughts.py", "agents/toolbox/schemas.py"]
+PURE += ["chat/assistants/definition.py", "chat/assistants/changes.py"]
 DECLARATIVE = {"pydantic", "pydantic_core"}  # of chat/protocol: it declares frames and does nothing by itself
 RECORD = "chat/runs/"
 MAX_MODULES, MAX_LINES = 12, 450
@@ -235,8 +236,8 @@ def test_every_test_that_a_document_names_exists():
 
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
-    *(f"chat/{name}" for name in ("accounts", "admin", "api", "db", "devserver", "limits", "management", "models")),
-    *(f"chat/{name}" for name in ("oidc", "pages", "protocol", "realtime", "runs", "usage")),
+    *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "limits", "management")),
+    *(f"chat/{name}" for name in ("models", "oidc", "pages", "protocol", "realtime", "runs", "usage")),
     "netra",
     "tests",
     "tools",

@@ -252,6 +252,7 @@ def input_fields(row: InputRequest) -> dict[str, Any]:
         "decided_by": row.decided_by,
         "four_eyes": row.four_eyes,
         "reason": row.reason or None,
+        "may_remember": may_remember(row),
         "created_at": protocol.timestamp(row.created_at),
         "expires_at": protocol.timestamp(row.expires_at),
         "resolved_at": protocol.timestamp(row.resolved_at) if row.resolved_at else None,

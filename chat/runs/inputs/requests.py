@@ -51,6 +51,7 @@ def insert_inputs(run_ids: Collection[str], asked: Sequence[tuple[str, NewInput]
             decided_by=new.decided_by,
             four_eyes=new.four_eyes,
             reason=new.reason,
+            remember=new.remember,
             expires_at=new.expires_at,
         )
         resolution = _resolution_by_policy(run, row)
@@ -75,8 +76,9 @@ def _resolution_by_policy(run: Run, row: InputRequest) -> Resolution | None:
 
 
 def may_remember(row: InputRequest) -> bool:
-    """Return whether an acceptance can be remembered for the thread: the owner's own, of a tool."""
-    return row.kind == InputRequest.APPROVAL and bool(row.tool_name) and not row.four_eyes and row.decided_by == "owner"
+    """Return whether an acceptance can be remembered for the thread: the owner's own, of a tool that permits it."""
+    is_owners = row.decided_by == "owner" and not row.four_eyes
+    return row.kind == InputRequest.APPROVAL and bool(row.tool_name) and is_owners and row.remember
 
 
 def is_granted(row: InputRequest) -> bool:

@@ -26,6 +26,7 @@ class NewInput:
     decided_by: str = "owner"
     four_eyes: bool = False
     reason: str = ""
+    remember: bool = True
 
 
 @dataclass(frozen=True, slots=True)

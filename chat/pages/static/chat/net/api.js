@@ -5,7 +5,8 @@ import { ApiError, parsed, unreachable } from "./http.js";
 
 /**
  * @typedef {{id: string, email: string, name: string}} User
- * @typedef {{name: string, description: string, available: boolean, reason?: string}} Agent
+ * @typedef {{name: string, title?: string, description: string, starters?: string[], available: boolean,
+ *   reason?: string}} Agent
  * @typedef {{id: string, current: boolean, user_agent: string, created_at: string, used_at: string}} SignIn
  * @typedef {{id: string, thread_id: string, tool_name: string, expires_at: string}} Grant
  * @typedef {{id: string, name: string, prefix: string, scopes: string[], agents: string[], last_used_at: string | null,

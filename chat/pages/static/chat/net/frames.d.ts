@@ -525,6 +525,10 @@ export interface InputRequested {
   four_eyes: boolean;
   expires_at: string;
   reason?: string | null;
+  /**
+   * False: an acceptance cannot be remembered for the thread
+   */
+  may_remember?: boolean | null;
   reused?: boolean | null;
 }
 /**

@@ -30,6 +30,7 @@ export function inputOf(row, own) {
     default: row.default ?? undefined,
     decided_by: row.decided_by,
     four_eyes: row.four_eyes,
+    may_remember: row.may_remember,
     expires_at: row.expires_at,
     thread_id: row.thread_id,
     created_at: row.created_at,

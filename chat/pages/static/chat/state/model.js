@@ -70,6 +70,7 @@
  * @property {boolean} editable
  * @property {string} decided_by `owner` or `group:<name>`
  * @property {boolean} four_eyes
+ * @property {boolean} may_remember false: the policy asks each time
  * @property {string} expires_at
  * @property {string | null} reason
  * @property {Resolution | null} resolution null: open

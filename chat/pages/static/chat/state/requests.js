@@ -34,6 +34,7 @@ export function addRequest(run, event) {
     editable: event.editable === true,
     decided_by: event.decided_by,
     four_eyes: event.four_eyes,
+    may_remember: event.may_remember !== false,
     expires_at: event.expires_at,
     reason: event.reason ?? null,
     resolution: known?.resolution ?? null,

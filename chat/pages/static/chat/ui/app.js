@@ -136,6 +136,14 @@ async function attempt(work, failed = ({ message }) => notice(message)) {
   }
 }
 
+/** Read which agents there are: an administrator may have made one since. */
+async function readAgents() {
+  await attempt(async () => {
+    agents = (await api.agents()).agents;
+    render();
+  });
+}
+
 /**
  * @param {string | null} thread_id
  * @param {boolean} [requests] instead of a thread, all input requests
@@ -224,10 +232,7 @@ const socket = new Socket(session, {
       await loader.list(1);
       if (open && store.last(open) > 0 && !store.thread(open)?.title) await loader.readTitle(open);
     });
-    void attempt(async () => {
-      agents = (await api.agents()).agents;
-      render();
-    });
+    void readAgents();
     if (!account) {
       void attempt(async () => {
         const { name, email } = await api.me();
@@ -287,6 +292,7 @@ const view = new View({
     const content = file?.size ? Promise.resolve(file) : api.content(attachment.id);
     void preview(attachment, content, (blob) => save(attachment.name, blob));
   },
+  readAgents,
   chooseAgent(agent) {
     chosenAgents.set(open ?? "", agent);
     render();

@@ -16,8 +16,9 @@ import { element } from "./element.js";
  * @param {HTMLButtonElement} button
  * @param {string} label of the list
  * @param {() => Choice[]} choices asked for each time it opens
+ * @param {() => Promise<void>} [read] makes the choices new; the open list then shows them
  */
-export function menu(button, label, choices) {
+export function menu(button, label, choices, read) {
   const list = element("div", { class: "menu", role: "menu", "aria-label": label, popover: "auto" });
   document.body.append(list);
   button.setAttribute("aria-haspopup", "menu");
@@ -33,6 +34,7 @@ export function menu(button, label, choices) {
     place(list, button.getBoundingClientRect());
     const items = entries(list);
     (items.find((one) => one.getAttribute("aria-checked") === "true") ?? items[0])?.focus();
+    void read?.().then(() => renew(list, choices()));
   });
   list.addEventListener("keydown", (event) => {
     const items = entries(list);
@@ -43,6 +45,20 @@ export function menu(button, label, choices) {
     event.preventDefault();
     items.at(to % items.length)?.focus();
   });
+}
+
+/**
+ * Show these choices in an open list if they are others; the focus stays in its place.
+ * @param {HTMLElement} list
+ * @param {Choice[]} choices
+ */
+function renew(list, choices) {
+  const made = choices.map((choice) => item(choice, list));
+  const isSame = list.innerHTML === made.map(({ outerHTML }) => outerHTML).join("");
+  if (isSame || !list.matches(":popover-open")) return;
+  const at = entries(list).indexOf(/** @type {HTMLElement} */ (document.activeElement));
+  list.replaceChildren(...made);
+  entries(list)[Math.min(at, made.length - 1)]?.focus();
 }
 
 /**

@@ -132,7 +132,7 @@ export class RequestCard {
   }
 
   #made() {
-    const { kind, schema, tool_name, agent_name, reason, message, four_eyes, decided_by } = this.#request;
+    const { kind, schema, tool_name, agent_name, reason, message, four_eyes, decided_by, may_remember } = this.#request;
     const title = element("p", { class: "asked", id: this.#id, dir: "auto" }, unturned(message));
     const from = element(
       "p",
@@ -153,8 +153,8 @@ export class RequestCard {
       const [before, after] = owns ? ["A member of the group ", rule] : ["You decide as a member of the group ", "."];
       this.#form.append(element("p", { class: "dim" }, before, element("bdi", {}, group), after));
     }
-    // What others decide, and what is to be seen by two, is asked each time.
-    if (kind === "approval" && tool_name && owns && !group && !four_eyes) {
+    // What others decide, what is to be seen by two, and what the policy says so of, is asked each time.
+    if (kind === "approval" && tool_name && owns && !group && !four_eyes && may_remember) {
       const label = element(
         "label",
         { for: this.#remember.id },

@@ -17,6 +17,7 @@ import { Sidebar, titleOf } from "./sidebar.js";
 import { visible } from "./text.js";
 import { Transcript } from "./transcript.js";
 import { Viewport } from "./viewport.js";
+import { Welcome } from "./welcome.js";
 
 /**
  * @typedef {import("../state/model.js").State} State
@@ -41,6 +42,7 @@ import { Viewport } from "./viewport.js";
  * @property {(file: File, progress: (share: number) => void, signal: AbortSignal) => Promise<Attachment>} upload
  * @property {(attachment: Attachment, file?: File) => void} look
  * @property {(agent: string) => void} chooseAgent
+ * @property {() => Promise<void>} readAgents
  * @property {(thread_id: string | null) => void} open
  * @property {() => void} openInputs
  * @property {(words: string) => Promise<import("./search.js").Found>} search
@@ -74,7 +76,7 @@ export class View {
 
   #title = found("#title", HTMLElement);
   #threadMenu = found("#thread-actions", HTMLElement);
-  #welcome = found("#welcome", HTMLElement);
+  #welcome;
   #missing = found("#missing", HTMLElement);
   #loading = found("#loading", HTMLElement);
   #account = found("#account", HTMLElement);
@@ -141,6 +143,7 @@ export class View {
       editLast: () => this.#transcript.editLast(),
       notice,
     });
+    this.#welcome = new Welcome((text) => this.#composer.suggest(text));
     this.#listen();
     this.#menus();
     setInterval(() => this.#tick(), 1_000);
@@ -189,9 +192,6 @@ export class View {
       if (link.dataset.inputs === undefined) open(link.dataset.thread ?? null);
       else openInputs();
     });
-    for (const example of this.#welcome.querySelectorAll("button")) {
-      example.addEventListener("click", () => this.#composer.suggest(example.textContent?.trim() ?? ""));
-    }
     for (const skip of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a.skip"))) {
       // A change of the address would open the thread again, which puts the focus into the message box.
       skip.addEventListener("click", (event) => {
@@ -253,7 +253,7 @@ export class View {
   }
 
   #menus() {
-    const { remove, exportThread, chooseAgent } = this.#actions;
+    const { remove, exportThread, chooseAgent, readAgents } = this.#actions;
     menu(found("#thread-menu", HTMLButtonElement), "This conversation", () => [
       { label: "Rename", act: () => this.#rename() },
       { label: "Export as Markdown", act: () => exportThread("md") },
@@ -261,9 +261,9 @@ export class View {
       { label: "Print or save as PDF", act: () => print() },
       { label: "Delete", danger: true, act: remove },
     ]);
-    menu(this.#agent, "Agent", () =>
-      (this.#model?.agents ?? []).map(({ name, description, available, reason }) => ({
-        label: name,
+    const agents = () =>
+      (this.#model?.agents ?? []).map(({ name, title, description, available, reason }) => ({
+        label: title || name,
         about: available ? description : `${description} ${reason ?? "Not available now."}`,
         chosen: name === this.#model?.agent,
         disabled: !available,
@@ -271,8 +271,8 @@ export class View {
           chooseAgent(name);
           this.#composer.enter();
         },
-      })),
-    );
+      }));
+    menu(this.#agent, "Agent", agents, readAgents);
   }
 
   #rename() {
@@ -322,13 +322,14 @@ export class View {
     const missing = removed || (thread?.missing === true && unsent.length === 0);
     this.#missing.hidden = !missing;
     this.#loading.hidden = model.open === null || missing || thread?.loaded === true || !empty;
-    this.#welcome.hidden = shown || !empty || missing || !this.#loading.hidden;
+    const agent = model.agents.find(({ name }) => name === model.agent);
+    this.#welcome.update(shown || !empty || missing || !this.#loading.hidden, agent);
     this.#threads.render(model.state, model.open, model.removing, model.listed);
     const titleOfThread = (/** @type {string} */ id) => model.state.threads.get(id)?.title ?? "";
     this.#inputs.render(shown, model.state, listed, online, this.#now(), titleOfThread);
     this.#heading(thread, missing);
     this.#composer.update(missing ? undefined : this.#current(), missing || shown);
-    setText(this.#agentName, model.agent);
+    setText(this.#agentName, agent?.title || model.agent);
     this.#agent.hidden = model.agent === "";
     this.#banner.update(model.connection);
     this.#announcer.update(thread);
