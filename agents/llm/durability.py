@@ -73,7 +73,7 @@ class _Bound(WrapperAgent[Any, Any]):
 
 
 class Durability(BaseDurabilityCapability[Any]):
-    """The engine for one run with `model`, that of `entry` or the agent's own. With `is_streaming` it can stream."""
+    """The engine for one run of the agent with `model`: that of `entry`, or its own. It may be able to stream."""
 
     engine_spec = DurabilityEngineSpec(
         engine_name="Netra",
@@ -85,14 +85,22 @@ class Durability(BaseDurabilityCapability[Any]):
     )
 
     def __init__(
-        self, turn: Turn, relay: Relay, model: Model | str | None, entry: Entry | None, is_streaming: bool
+        self,
+        agent: AbstractAgent[Any, Any],
+        turn: Turn,
+        relay: Relay,
+        model: Model | str | None,
+        entry: Entry | None,
+        is_streaming: bool,
     ) -> None:
         async def stream(_: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
             if backend.is_streaming:  # and not one of the events that the agent has beside those of its model
                 await relay.take(events)
 
         backend = _Backend(turn, relay, entry, model.model_id if isinstance(model, Model) else model or "")
-        super().__init__(event_stream_handler=stream if is_streaming else None, name=turn.agent_name)
+        super().__init__(
+            event_stream_handler=stream if is_streaming else None, name=turn.agent_name, models=_others(agent)
+        )
         self._turn, self._backend, self._model = turn, backend, model
         self._approvals: dict[str, Approval] = {}
 
@@ -219,6 +227,15 @@ class Durability(BaseDurabilityCapability[Any]):
             return ToolFailed(f"The person did not answer: {error.reason}" if error.reason else "The person declined.")
         except Expired:
             return ToolFailed("Nobody answered in time.")
+
+
+def _others(agent: AbstractAgent[Any, Any]) -> dict[str, Model]:
+    """Return the models that a capability of the agent may move a request to: the engine has to know them."""
+    found: list[Model] = []
+    agent.root_capability.apply(
+        lambda capability: found.extend(each for each in getattr(capability, "models", ()) if isinstance(each, Model))
+    )
+    return {f"other-{number}": model for number, model in enumerate(found)}
 
 
 def _is_once(tool: ToolDefinition) -> bool:

@@ -11,6 +11,7 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    SystemPromptPart,
     TextPart,
     ToolReturnPart,
     UserPromptPart,
@@ -69,12 +70,16 @@ def fitted(messages: list[ModelMessage], context: int | None) -> list[ModelMessa
             return messages
         messages[at] = _without_results(message)
         sizes[at] = _size(messages[at])
-    for start in turns[1:]:
-        if sum(sizes) <= room:
-            return messages
-        sizes[:start] = [0] * start
-        messages[:start] = [None] * start  # type: ignore[list-item]
-    return [message for message in messages if message is not None]
+    for start in turns:
+        if sum(sizes[start:]) <= room or start == turns[-1]:
+            return [*_prompts(messages[:start]), *messages[start:]]
+    return messages
+
+
+def _prompts(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+    """Return what the system said in messages that are left out: the library says it in a first turn only."""
+    parts = [part for message in messages for part in message.parts if isinstance(part, SystemPromptPart)]
+    return [ModelRequest(parts)] if parts else []
 
 
 def _turns(messages: Sequence[ModelMessage]) -> Iterator[int]:

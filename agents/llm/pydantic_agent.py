@@ -10,6 +10,7 @@ from pydantic_ai import UsageLimits
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.durable_exec import replay_scope
 from pydantic_ai.models import Model
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_core import to_jsonable_python
@@ -70,7 +71,7 @@ async def answer(turn: Turn, agent: AbstractAgent[Any, Any], deps: Any = None, m
     relay = Relay(turn, is_marked=model is not None)
     result = None
     async with _served(agent, model) as (chosen, own):
-        engine = Durability(turn, relay, chosen, model, is_streaming=_can_stream(chosen))
+        engine = Durability(agent, turn, relay, chosen, model, is_streaming=_can_stream(chosen))
         earlier, question = history.before(turn, _context_of(chosen))
         try:
             with replay_scope(), using(lambda: turn):
@@ -129,8 +130,15 @@ def _bare(model: Model | str | None) -> Model | str | None:
 
 def _can_stream(model: Model | str | None) -> bool:
     bare = _bare(model)
+    if isinstance(bare, FallbackModel):
+        return all(map(_can_stream, bare.models))
     return not isinstance(bare, FunctionModel) or bare.stream_function is not None
 
 
 def _context_of(model: Model | str | None) -> int | None:
-    return model.profile.get("context_window") if isinstance(model, Model) else None
+    if not isinstance(model, Model):
+        return None
+    try:
+        return model.profile.get("context_window")
+    except NotImplementedError:  # a model of several has no profile of its own
+        return None

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from django.db.models.functions import Now
+from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, ModelRetry, RunContext, ToolFailed, ToolReturn
+from pydantic_ai.capabilities import ModelFallback
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelHTTPError
+from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import (
     ModelMessage,
     ModelResponse,
@@ -20,6 +23,7 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import ToolDefinition
@@ -277,6 +281,33 @@ def test_a_failure_of_the_provider_has_its_code(thread):
     run = execute(served(Agent(FunctionModel(fails)), SimpleNamespace()))
     assert (run.status, run.error_code) == (Run.FAILED, "model_key")
     assert "sk-1" not in json.dumps(frames(thread))
+
+
+@pytest.mark.parametrize("kind", ["model", "capability"])
+def test_another_model_takes_over_where_the_agent_says_so(thread, kind):
+    def fails(messages, info):
+        raise ModelHTTPError(500, "m")
+
+    first, second = FunctionModel(fails), TestModel(custom_output_text="second")
+    if kind == "model":
+        agent = Agent(FallbackModel(first, second))
+    else:
+        agent = Agent(first, capabilities=[ModelFallback(second)])
+    assert execute(served(agent, SimpleNamespace())).status == Run.COMPLETED
+    assert text(thread) == "second"
+
+
+def test_tools_of_an_mcp_server_are_calls(thread):
+    server = MCPServer("weather")
+
+    @server.tool()
+    def forecast(city: str) -> str:
+        """Tell the weather."""
+        return f"sun in {city}"
+
+    execute(served(Agent(TestModel(), toolsets=[MCPToolset(server)]), SimpleNamespace()))
+    [called] = of(thread, "tool_completed")
+    assert (called["tool_name"], called["result"]) == ("forecast", "sun in a")
 
 
 # ---- A worker is lost ----
