@@ -119,6 +119,7 @@
  * @property {string | null} waiting_since it waits for persons since then
  * @property {number} waited_ms how long it has waited for persons before
  * @property {unknown} result data of the agent, once it has succeeded
+ * @property {unknown} usage what it used up, once it has succeeded
  * @property {string | null} error
  * @property {string | null} started_at
  * @property {number | null} duration_ms
@@ -250,6 +251,7 @@ export const newRun = (id, agent, live) => ({
   waiting_since: null,
   waited_ms: 0,
   result: null,
+  usage: null,
   error: null,
   started_at: null,
   duration_ms: null,

@@ -126,6 +126,7 @@ function endRun(thread, event, status, final) {
     waited_ms: waited(run, at),
     text: final ?? run.text.slice(0, unfinished(run) ? run.logged : undefined),
     result: event.type === "agent_completed" ? (event.result ?? null) : null,
+    usage: event.type === "agent_completed" ? event.usage : null,
     stopped_by: (event.type === "agent_cancelled" && event.stopped_by) || null,
     error: event.type === "agent_failed" ? event.message : null,
     duration_ms:

@@ -3,6 +3,7 @@
 import { isMine } from "../state/inputs.js";
 import { unfinished } from "../state/model.js";
 import { asks } from "../state/requests.js";
+import { spent } from "../state/spent.js";
 import { waited } from "../state/thread.js";
 import { arrange, element, icon, setAttribute, setText } from "./element.js";
 
@@ -124,7 +125,12 @@ function worker(run) {
 function tally(run) {
   const agents = new Set(run.parts.map((part) => part.agent_name)).size;
   const tools = run.steps.filter((step) => step.kind === "tool").length;
-  return [agents > 1 && counted(agents, "agent"), tools > 0 && counted(tools, "tool call")].filter(Boolean).join(" · ");
+  const parts = [
+    agents > 1 && counted(agents, "agent"),
+    tools > 0 && counted(tools, "tool call"),
+    spent(run.usage)?.short,
+  ];
+  return parts.filter(Boolean).join(" · ");
 }
 
 export class Card {
@@ -136,6 +142,7 @@ export class Card {
   #waited = element("span", { class: "tally waited" });
   #restarted = element("p", { class: "restarted", hidden: true });
   #work = element("ol", { class: "work" });
+  #spent = element("ul", { class: "spent", "aria-label": "Used by models" });
   /** @type {Map<string, {about: Part | Step | Growing, node: HTMLLIElement, list: HTMLOListElement | null}>} */
   #rows = new Map();
   /** @type {Run | null} */
@@ -156,6 +163,7 @@ export class Card {
     ),
     this.#restarted,
     this.#work,
+    this.#spent,
   );
 
   constructor() {
@@ -243,6 +251,9 @@ export class Card {
       if (list && "key" in about) arrange(list, children.get(about.key) ?? []);
     }
     arrange(this.#work, children.get(0) ?? []);
+    const lines = spent(run.usage)?.models ?? [];
+    this.#spent.hidden = lines.length === 0;
+    this.#spent.replaceChildren(...lines.map((line) => element("li", { dir: "ltr" }, line)));
   }
 }
 
