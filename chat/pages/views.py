@@ -61,8 +61,8 @@ LAYERS = {
         "uuid",
     ),
     "state": (
-        "branches", "difference", "forms", "inputs", "model", "outbox", "reducer", "requests", "run", "store", "thread",
-        "typed",
+        "branches", "difference", "forms", "inputs", "model", "outbox", "reducer", "requests", "run", "spent", "store",
+        "thread", "typed",
     ),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
