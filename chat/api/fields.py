@@ -16,6 +16,18 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class Name(Text):
+    """A text that shows something: one of letters that nobody sees is the same as an empty one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if protocol.visible(text):
+            return text
+        if not self.allow_blank:
+            raise serializers.ValidationError("must not be empty")
+        return ""
+
+
 class Email(serializers.EmailField):
     def to_internal_value(self, data: Any) -> str:
         # Django's validator accepts letters that nobody sees, so one address could look like another.

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import AliasChoices, Field
 from rest_framework import serializers
 
-from chat import protocol, runs
-from chat.api.fields import Email, Flag, Id, Seconds, Text, Texts, Timestamp
+from chat import runs
+from chat.api.fields import Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
 from chat.models import ApiKey, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
@@ -281,7 +281,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 class RegisterSerializer(serializers.Serializer[Any]):
     email = Email(max_length=254)
     password = Text(max_length=1024, trim_whitespace=False)
-    name = Text(max_length=150, required=False, allow_blank=True)
+    name = Name(max_length=150, required=False, allow_blank=True)
     session = serializers.ChoiceField(["cookie"], required=False)
 
 
@@ -313,7 +313,7 @@ class ProofSerializer(serializers.Serializer[Any]):
 
 
 class NewApiKeySerializer(serializers.Serializer[Any]):
-    name = Text(max_length=100)
+    name = Name(max_length=100)
     scopes = Texts(
         child=serializers.ChoiceField(ApiKey.SCOPES),
         allow_empty=False,
@@ -331,7 +331,7 @@ class NewApiKeySerializer(serializers.Serializer[Any]):
 
 
 class RenameUserSerializer(serializers.Serializer[Any]):
-    name = Text(max_length=150, allow_blank=True)
+    name = Name(max_length=150, allow_blank=True)
 
 
 class NotificationsSerializer(serializers.Serializer[Any]):
@@ -340,18 +340,12 @@ class NotificationsSerializer(serializers.Serializer[Any]):
 
 class NewThreadSerializer(serializers.Serializer[Any]):
     id = Id(required=False)
-    title = Text(max_length=200, required=False, allow_blank=True)
+    title = Name(max_length=200, required=False, allow_blank=True)
     agent = Text(max_length=64, required=False)
 
 
 class RenameThreadSerializer(serializers.Serializer[Any]):
-    title = Text(max_length=200)
-
-    def validate_title(self, title: str) -> str:
-        """Refuse a title that shows nothing."""
-        if not protocol.visible(title):
-            raise serializers.ValidationError("must not be empty")
-        return title
+    title = Name(max_length=200)
 
 
 class AliveSerializer(serializers.Serializer[Any]):

@@ -132,6 +132,20 @@ def test_registering_names_the_bad_field(client, db, field, value):
     assert not User.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\u2060\ufeff", "\u3164", "\u2800 \u00ad", "\x07", "   "])
+def test_a_name_or_title_of_nothing_visible_is_none(client, db, name):
+    account = {"email": "ann.smith@example.com", "password": PASSWORD, "name": name}
+    given = post(client, "/auth/register", account)
+    assert (given.status_code, given.json()["user"]["name"]) == (201, "")
+    headers = bearer(given.json()["access_token"])
+    renamed = client.patch("/auth/me", {"name": name}, content_type="application/json", headers=headers)
+    assert renamed.json()["name"] == ""
+    thread = client.post("/api/threads", {"title": name}, content_type="application/json", headers=headers)
+    assert (thread.status_code, thread.json()["title"]) == (201, "")
+    key = client.post("/auth/keys", {"name": name}, content_type="application/json", headers=headers)
+    assert (key.status_code, key.json()["field"]) == (422, "name")
+
+
 def test_logging_in_is_in_any_case_of_the_address(client, alice):
     answer = post(client, "/auth/login", {"email": "Alice@EXAMPLE.com", "password": PASSWORD})
     assert answer.status_code == 200
