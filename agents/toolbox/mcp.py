@@ -20,7 +20,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
 from agents.sdk import Turn
-from agents.toolbox.mcp_session import CallNotMadeError, Session
+from agents.toolbox.mcp_session import CallNotMadeError, NoAnswerError, Session
 from agents.toolbox.mcp_values import MAX_TOOLS, ServerTool, result_data, safe_tools
 from agents.toolbox.schemas import restored
 
@@ -196,6 +196,9 @@ class _ServerTools(AbstractToolset[Turn]):
             raise ToolFailed(f"The server did not answer within {seconds}.{doubt}") from None
         except CallNotMadeError as error:
             raise ToolFailed("The server ended the session before the call. Try again.") from error
+        except NoAnswerError as error:
+            # The library's words have its advice to developers, and may name addresses inside the network.
+            raise ToolFailed(f"The server broke off, or its answer cannot be read.{doubt}") from error
         except MCPError as error:
             reason = error.message[:1000].rstrip(".")
             if error.code in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):

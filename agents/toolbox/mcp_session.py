@@ -23,11 +23,16 @@ from agents.toolbox.mcp_values import safe_result
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # of one message: a larger one is answered with an error
 
 
+_TOO_LARGE = "The result is too large. Ask for less."
 _UNKNOWN_SESSION_STATUS = (400, 404, 410)  # answers of servers that have forgotten the session
 
 
 class CallNotMadeError(Exception):
     """A call that the server did not carry out, because it has forgotten the session."""
+
+
+class NoAnswerError(Exception):
+    """A call that the server broke off, or answered with something that is no MCP."""
 
 
 class Session:
@@ -37,6 +42,7 @@ class Session:
         self._listed: list[Any] = []
         self._on_list_changed = on_list_changed
         self._not_made: list[tuple[Any, Any]] = []  # name and arguments of calls that the server did not make
+        self._errors = {_TOO_LARGE}  # what the server said of calls that failed
         self.status = 0
         seconds = max(settings.NETRA_MCP_CONNECT_SECONDS, settings.NETRA_MCP_CALL_SECONDS)
         self._http = httpx2.AsyncClient(
@@ -72,7 +78,11 @@ class Session:
         return list(self._listed)
 
     async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
-        """Call a tool by the server's name. Raises CallNotMadeError if the server has forgotten the session."""
+        """Call a tool by the server's name.
+
+        Raises CallNotMadeError if the server has forgotten the session, MCPError with what the server said of a call
+        that failed, and NoAnswerError where the client library says something in place of the server.
+        """
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
         try:
             return await self._toolset.client.session.send_request(request, types.CallToolResult)
@@ -80,6 +90,8 @@ class Session:
             # The error's code is no evidence: servers use the codes of the library's time-outs and lost connections.
             called = (name, arguments)
             if called not in self._not_made:
+                if error.message not in self._errors:
+                    raise NoAnswerError from error
                 raise
             self._not_made.remove(called)
             raise CallNotMadeError from error
@@ -118,6 +130,9 @@ class Session:
 
     def _rewrite(self, method: Any, message: dict[str, Any]) -> None:
         """Put a result that the library would refuse in a form that it accepts."""
+        match message:
+            case {"error": {"message": str(text)}}:
+                self._errors.add(text)
         if "result" not in message:
             return
         result = message["result"] if isinstance(message["result"], dict) else {}
@@ -155,7 +170,7 @@ class _RewrittenBody(httpx2.AsyncByteStream):
                 buffer = bytearray(rest)
                 yield b"".join(self._line(line) + b"\n" for line in complete.split(b"\n"))
             if len(buffer) > _MAX_MESSAGE_BYTES:
-                error = {"code": types.INTERNAL_ERROR, "message": "The result is too large. Ask for less."}
+                error = {"code": types.INTERNAL_ERROR, "message": _TOO_LARGE}
                 message = json.dumps({"jsonrpc": "2.0", "id": self._request_id, "error": error}).encode()
                 yield b"data: " + message + b"\n\n" if self._events else message
                 return

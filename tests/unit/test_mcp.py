@@ -1008,6 +1008,36 @@ def test_mcp_server_that_dies_in_a_call_is_told_and_left_out_next_time(conversat
     conversation({"s": odd}, scene)
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (200, "text/html", HTML),
+        (200, "text/plain", b"oops"),
+        (200, "application/json", b""),
+        (200, "application/json", b'{"jsonrpc": "2.0", "id": '),
+        (204, "application/json", b""),
+        (401, "application/json", b"{}"),
+        (500, "text/html", HTML),
+    ],
+)
+def test_mcp_answer_that_is_none_is_told_in_words_of_ours(ask: Any, status: int, kind: str, body: bytes) -> None:
+    """The library's messages name its classes, and of a redirect the address that it leads to."""
+    odd = Odd(tool("act"))
+
+    async def answer(request: dict[str, Any]) -> None:
+        odd.refusal = (status, kind, body) if request.get("method") == "tools/call" else None
+
+    odd.before = answer
+    _, _, provider = ask({"s": odd}, calls(("s_act", {})), says("Well."))
+    assert "The server broke off, or its answer cannot be read." in told(provider.asked[1])[0]
+
+
+def test_mcp_error_that_the_server_names_is_told(ask: Any) -> None:
+    odd = Odd(tool("act"), act={"error": {"code": -32000, "message": "The index is being built"}})
+    _, _, provider = ask({"s": odd}, calls(("s_act", {})), says("Well."))
+    assert "did not answer with a result: The index is being built." in told(provider.asked[1])[0]
+
+
 def test_mcp_server_that_changes_its_tools_in_a_session_is_asked_again(play: Any, model_settings: Any) -> None:
     odd = Odd(tool("unlock"))
 
