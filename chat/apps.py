@@ -6,7 +6,11 @@ from django.db.models.signals import post_migrate
 
 
 class ChatConfig(AppConfig):
-    """The app `chat`. The limiters are read through chat.limits, `assistants` through chat.assistants.listing."""
+    """The app `chat`.
+
+    The limiters are read through chat.limits, `assistants` through chat.assistants.listing, `connections` through
+    chat.realtime.connections.
+    """
 
     name = "chat"
 
@@ -17,9 +21,11 @@ class ChatConfig(AppConfig):
         from chat.assistants import versions
         from chat.assistants.listing import AssistantList
         from chat.db import search  # noqa: F401
+        from chat.realtime.connections import ConnectionRegistry
 
         post_migrate.connect(versions.make_first, sender=self, dispatch_uid="assistants")
         self.assistants = AssistantList()
+        self.connections = ConnectionRegistry()
         self.make_limiters(settings.REDIS_URL)
 
     def make_limiters(self, redis_url: str) -> None:

@@ -10,6 +10,7 @@ from chat.api import (
     attachments,
     auth,
     discovery,
+    events,
     exports,
     health,
     inputs,
@@ -23,6 +24,8 @@ from chat.api import (
     threads,
 )
 from chat.api.exceptions import reading, upgrade_required
+from chat.api.v1 import base as v1
+from chat.api.v1 import chat_completions, conversations, models, responses
 from chat.oidc import views as oidc
 from chat.pages import views
 
@@ -57,6 +60,7 @@ urlpatterns = [
     path("auth/sessions/<id:session_id>", auth.OneSession.as_view(), name="session"),
     path("auth/keys", keys.ApiKeys.as_view(), name="api_keys"),
     path("auth/keys/<id:key_id>", keys.OneApiKey.as_view(), name="api_key"),
+    path("auth/stream", auth.Stream.as_view(), name="auth_stream"),
     path("auth/verify", auth.Verify.as_view(), name="verify"),
     path("auth/me", auth.Me.as_view(), name="me"),
     path("auth/providers", sso.Providers.as_view(), name="sso_providers"),
@@ -71,7 +75,7 @@ urlpatterns = [
     path("api/threads", threads.Threads.as_view(), name="threads"),
     path("api/threads/<id:thread_id>", threads.OneThread.as_view(), name="thread"),
     path("api/threads/<id:thread_id>/messages", messages.ThreadMessages.as_view(), name="thread_messages"),
-    path("api/threads/<id:thread_id>/events", threads.ThreadEvents.as_view(), name="thread_events"),
+    path("api/threads/<id:thread_id>/events", events.ThreadEvents.as_view(), name="thread_events"),
     path("api/threads/<id:thread_id>/export", exports.Export.as_view(), name="thread_export"),
     path("api/messages", messages.Messages.as_view(), name="messages"),
     path("api/messages/<id:message_id>/regenerate", messages.RegenerateMessage.as_view(), name="regenerate"),
@@ -95,6 +99,16 @@ urlpatterns = [
     path("api/schema", schema.Schema.as_view(), name="schema"),
     path("api/asyncapi", asyncapi.AsyncApi.as_view(), name="asyncapi"),
     path("api/docs", schema.Docs.as_view(), name="docs"),
+    path("v1/models", models.Models.as_view(), name="v1_models"),
+    path("v1/models/<str:name>", models.OneModel.as_view(), name="v1_model"),
+    path("v1/chat/completions", chat_completions.ChatCompletions.as_view(), name="v1_chat_completions"),
+    path("v1/responses", responses.Responses.as_view(), name="v1_responses"),
+    path("v1/responses/<str:response_id>", responses.OneResponse.as_view(), name="v1_response"),
+    path("v1/responses/<str:response_id>/cancel", responses.CancelResponse.as_view(), name="v1_cancel"),
+    path("v1/responses/<str:response_id>/input_items", responses.InputItems.as_view(), name="v1_input_items"),
+    path("v1/conversations", conversations.Conversations.as_view(), name="v1_conversations"),
+    path("v1/conversations/<str:conversation_id>", conversations.OneConversation.as_view(), name="v1_conversation"),
+    path("v1/<path:path>", v1.nothing, name="v1_nothing"),
     path("metrics", reading(prometheus.prometheus), name="prometheus"),
     path("health", health.Alive.as_view(), name="alive"),
     path("ws/config", discovery.SocketConfig.as_view(), name="socket_config"),

@@ -20,10 +20,11 @@ from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.checks.registry import registry
 
-from chat.api import bodies, turns
+from chat.api import bodies, cors, turns
 from chat.realtime import channel_layer
 from chat.realtime import daphne_reader
 from chat.realtime import daphne_writer
+from chat.streams.requests import observed
 from netra.base_path import mounted
 from netra.routing import websocket
 
@@ -34,7 +35,7 @@ if problems:
 
 daphne_writer.install()
 daphne_reader.install()
-_http = bodies.bounded(turns.in_turn(django_application))
+_http = cors.cross_origin(bodies.bounded(turns.in_turn(observed(django_application))))
 _router = ProtocolTypeRouter({"http": _http, "websocket": websocket})
 
 # What is there now stays: to look through it for garbage, again and again, takes some 80 ms each time.

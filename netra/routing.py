@@ -7,11 +7,11 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from chat import protocol
-from chat.realtime.connections import ConnectionRegistry
+from chat.realtime.connections import registry
 from chat.realtime.consumers import ChatConsumer
 from chat.runs.batching import StartBatcher
 
-_consumer = ChatConsumer.as_asgi(registry=ConnectionRegistry(), batcher=StartBatcher())
+_consumer = ChatConsumer.as_asgi(registry=registry(), batcher=StartBatcher())
 
 websocket_urlpatterns = [
     *(path(route.removeprefix("/"), _consumer, {"mode": mode}) for route, mode in protocol.MODES.items()),

@@ -48,7 +48,7 @@ PORT = number("PORT", 8000, 1, 65535)
 NETRA_BASE_PATH = text("NETRA_BASE_PATH", "")
 OWN_SEGMENTS = {
     "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "metrics", "reset", "robots.txt",
-    "settings", "signup", "static", "ws",
+    "settings", "signup", "static", "v1", "ws",
 }  # fmt: skip
 if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){0,8}", NETRA_BASE_PATH):
     raise ImproperlyConfigured(

@@ -28,6 +28,8 @@ _CANCELLED = "call_cancelled"  # code of a call that its agent cancelled
 class Turn:
     """One message to answer. All ids are strings. `history` ends with the message itself.
 
+    `context` are (role, text) of what the client claims beside the message: instructions, and turns that Netra has not
+    stored. Nothing of it is verified, and nothing of it is permitted by it.
     `calls` are the tool calls of the run's earlier executions by `tool_call_id`. `usage` is the usage of these
     executions; the agent adds its own. In a test, `answers` are given to its requests in their order.
     """
@@ -40,6 +42,7 @@ class Turn:
         "agent_name",
         "attachments",
         "attempt",
+        "context",
         "history",
         "run_id",
         "summary",
@@ -64,6 +67,7 @@ class Turn:
         usage: dict[str, Any] | None = None,
         journal: Journal | None = None,
         answers: Sequence[Answer] = (),
+        context: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.text = text
         self.run_id = run_id
@@ -73,6 +77,7 @@ class Turn:
         self.agent_name = _text(agent_name, "an agent's name")
         self.history: tuple[Message, ...] = (Message("user", text),) if history is None else tuple(history)
         self.attachments: tuple[Attachment, ...] = tuple(attachments)
+        self.context: tuple[tuple[str, str], ...] = tuple(context)
         self.summary = ""
         self._path: tuple[str, ...] = (self.agent_name,)
         self._part: str | None = None

@@ -114,6 +114,7 @@ class Executor:
             calls={id: Call(c.completed, c.result, c.error, c.code, c.starts) for id, c in calls.items()},
             usage=usage,
             journal=journal,
+            context=run.context,
         )
         async with titling or nullcontext():
             returned = await agent(turn)

@@ -163,6 +163,8 @@ class Worker:
         keep = timedelta(days=settings.NETRA_COMPACT_DAYS)
         while bool(keep) and await in_database(retention.compact, keep):  # noqa: ASYNC110 events are written meanwhile
             await asyncio.sleep(COMPACT_PAUSE)
+        while await in_database(retention.drop_hidden):  # noqa: ASYNC110 here, too
+            await asyncio.sleep(COMPACT_PAUSE)
         while await in_database(search.merge):  # noqa: ASYNC110 here, too
             await asyncio.sleep(COMPACT_PAUSE)
 

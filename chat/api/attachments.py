@@ -48,19 +48,7 @@ class Attachments(View):
     @described("upload", {201: AttachmentSerializer}, UploadSerializer)
     def post(self, request: Request) -> Response:
         """Store a file (multipart, field `file`, at most 25 MiB). The answer says what was recognised in it."""
-        file = uploaded(request)
-        head = file.read(HEAD)
-        name = file.name or ""
-        if not container_of(head, name)[0] and (why := refusal_of(head) or ("" if is_text(head) else NO_TEXT)):
-            raise ProtocolError("unsupported_data", why, field="file")
-        attachment = Attachment.objects.create(
-            user=owner(request),
-            name=name,
-            media_type=TYPES.get(PurePosixPath(name).suffix.lower(), "text/plain"),
-            size=file.size or 0,
-            recognised=recognise(head, name).as_json(),
-            file=file,
-        )
+        attachment = store(owner(request).pk, uploaded(request))
         return Response(attachment_fields(attachment), status=201)
 
 
@@ -93,6 +81,22 @@ class Download(FileResponse):
         assert self.file_to_stream is not None
         while piece := await asyncio.to_thread(self.file_to_stream.read, self.block_size):
             yield piece
+
+
+def store(user_id: int, file: "UploadedFile[bytes]") -> Attachment:
+    """Store a file of the user. Raises ProtocolError unsupported_data for one that Netra does not take."""
+    head = file.read(HEAD)
+    name = file.name or ""
+    if not container_of(head, name)[0] and (why := refusal_of(head) or ("" if is_text(head) else NO_TEXT)):
+        raise ProtocolError("unsupported_data", why, field="file")
+    return Attachment.objects.create(
+        user_id=user_id,
+        name=name,
+        media_type=TYPES.get(PurePosixPath(name).suffix.lower(), "text/plain"),
+        size=file.size or 0,
+        recognised=recognise(head, name).as_json(),
+        file=file,
+    )
 
 
 def attachment_of(request: Request, attachment_id: UUID) -> Attachment:

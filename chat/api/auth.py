@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import limits, metrics, protocol
-from chat.accounts import authentication, sessions, tokens
+from chat.accounts import authentication, sessions, stream_cookies, tokens
 from chat.api import client_ip
 from chat.api.base import ListView, Open, View, identity_of, owner
 from chat.api.pagination import PAGED
@@ -187,6 +187,7 @@ class Logout(Entrance):
             sessions.end_session(session)
         response = Response({"everywhere": everywhere})
         response.delete_cookie(REFRESH_COOKIE, path=f"{settings.NETRA_BASE_PATH}/auth", samesite="Strict")
+        response.delete_cookie(stream_cookies.COOKIE, path=stream_cookies.path(), samesite="Strict")
         return response
 
     def session(self, request: Request, given: Mapping[str, Any]) -> Session:
@@ -250,6 +251,15 @@ class OneSession(Account):
             raise ProtocolError("not_found", "There is no such session.")
         sessions.end_session(session)
         return Response(status=204)
+
+
+class Stream(Account):
+    @described("stream_cookie", {204: None})
+    def post(self, request: Request) -> Response:
+        """Set the cookie with which this browser's EventSource reads the events of the user's threads."""
+        response = Response(status=204)
+        stream_cookies.give(response, session_id_of(request))
+        return response
 
 
 class Verify(View):

@@ -28,6 +28,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("netra.auth")
 UPLOAD = ("POST", "/api/attachments")
+# Clients of other protocols send their whole history.
+HISTORY_PATHS, MAX_HISTORY = ("/v1/", "/api/chat", "/agui/", "/mcp"), 4096 * KIB  # bytes
 MAX_UPLOAD = MAX_SIZE + 1024 * KIB  # bytes, with the multipart headers around a file; as in deploy/nginx.conf
 MIN_BYTES_PER_SECOND = 16 * KIB  # NETRA_BODY_SECONDS are extended by a second for each of them
 # A connection that is closed with unread bytes is reset, which may take the answer from a client that still sends.
@@ -51,7 +53,7 @@ def bounded(application: Application) -> Application:
         except ProtocolError as refused:
             error = refused
         if error is not None:
-            await _refuse(error, receive, send)
+            await _refuse(error, path_of(scope), receive, send)
 
     return bounded_application
 
@@ -69,7 +71,8 @@ class Body:
         self._has_length = headers.get(b"content-length", b"").isdigit()
         length = int(headers[b"content-length"][:20]) if self._has_length else 0
         self._is_upload = (scope["method"], path_of(scope)) == UPLOAD
-        self._max_size = MAX_UPLOAD if self._is_upload else MAX_FRAME
+        has_history = path_of(scope).startswith(HISTORY_PATHS) and not path_of(scope).startswith("/api/chat/messages")
+        self._max_size = MAX_UPLOAD if self._is_upload else MAX_HISTORY if has_history else MAX_FRAME
         self._check(length)
         _check_form(headers)
         self._sender = ""
@@ -161,9 +164,9 @@ async def _owner(scope: Scope) -> int:
         raise exceptions.unavailable(error) from None
 
 
-async def _refuse(error: ProtocolError, receive: Receive, send: Send) -> None:
+async def _refuse(error: ProtocolError, path: str, receive: Receive, send: Send) -> None:
     """Send the refusal and have the connection closed, without the rest of the body."""
-    answer = exceptions.refusal(error)
+    answer = exceptions.refusal(error, path)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.items()]
     headers += [(b"content-length", str(len(answer.content)).encode()), (b"connection", b"close")]
     headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]

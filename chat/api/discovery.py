@@ -11,6 +11,13 @@ from chat.api.schema import described
 from chat.api.serializers import ServicesSerializer, SocketConfigSerializer
 
 ROUTES = {"health": "ready", "schema": "schema", "asyncapi": "asyncapi", "docs": "docs"}  # of services
+# Paths of other clients' protocols, and of streams over HTTP: below the base path, with names in braces.
+DIALECTS = {"openai": "/v1", "events": "/api/threads/{thread_id}/events"}
+
+
+def dialects(origin: str = "") -> dict[str, str]:
+    """Return the URLs of these paths by their names."""
+    return {name: origin + settings.NETRA_BASE_PATH + path for name, path in DIALECTS.items()}
 
 
 class Services(Open):
@@ -20,6 +27,7 @@ class Services(Open):
         origin = origin_of(request)
         paths = {"api": f"{settings.NETRA_BASE_PATH}/api", "auth": f"{settings.NETRA_BASE_PATH}/auth"}
         paths |= {name: reverse(f"chat:{route}") for name, route in ROUTES.items()}
+        paths |= dialects()
         sockets = {"url": socket_url(origin), "config": origin + reverse("chat:socket_config")}
         services = {name: {"url": origin + path} for name, path in paths.items()}
         return Response({"services": {**services, "websocket": sockets}})
@@ -32,6 +40,7 @@ class SocketConfig(Open):
         return Response(
             {
                 "url": socket_url(origin_of(request)),
+                "dialects": dialects(origin_of(request)),
                 "paths": {mode: reverse(f"chat:socket_{mode}") for mode in protocol.MODES.values()},
                 "subprotocols": protocol.UPGRADE_REQUIRED["subprotocols"],
                 "heartbeat_interval": protocol.HEARTBEAT_INTERVAL,

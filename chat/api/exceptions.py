@@ -21,24 +21,27 @@ from rest_framework.exceptions import APIException
 
 from chat import protocol
 from chat.accounts import authentication, lockout
+from chat.dialects.openai_errors import openai_error
 from chat.protocol import STATUS, ProtocolError
 
 log = logging.getLogger("netra.auth")
+V1 = "/v1/"
 SIGN_IN = "Sign in: a valid token is needed."
 _CODES = {status: code for code, status in STATUS.items() if code not in ("unknown_agent", "unknown_type")}
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpResponseBase | None:
     """Return the JSON answer to an exception of a view; None for an unexpected one, which handler500 answers."""
+    path = context["request"].path_info
     match exc:
         case ProtocolError():
-            return refusal(exc)
+            return refusal(exc, path)
         case authentication.Unauthorized():
             log.warning("refused: %s", exc.reason)
-            return refusal(ProtocolError("unauthorized", SIGN_IN))
+            return refusal(ProtocolError("unauthorized", SIGN_IN), path)
         case APIException():
             code = _CODES.get(exc.status_code, "invalid_message")
-            return refusal(ProtocolError(code, SIGN_IN if code == "unauthorized" else str(exc.detail)))
+            return refusal(ProtocolError(code, SIGN_IN if code == "unauthorized" else str(exc.detail)), path)
         case RequestDataTooBig():
             return bad_request(context["request"], exc)
         case Http404():
@@ -46,7 +49,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
         case PermissionDenied():
             return forbidden(context["request"])
         case OperationalError() | InterfaceError():
-            return refusal(unavailable(exc))
+            return refusal(unavailable(exc), path)
     return None
 
 
@@ -56,8 +59,13 @@ def unavailable(error: Exception) -> ProtocolError:
     return ProtocolError("unavailable", "The database does not answer. Try again.", retry_after=1)
 
 
-def refusal(error: ProtocolError) -> JsonResponse:
-    answer = JsonResponse(error.body(), status=error.status)
+def refusal(error: ProtocolError, path: str = "") -> JsonResponse:
+    """Return the answer to an error, in the shape of the request's path below the base path."""
+    if path.startswith(V1):
+        status, body, headers = openai_error(error)
+        answer = JsonResponse(body, status=status, headers=headers)
+    else:
+        answer = JsonResponse(error.body(), status=error.status)
     if error.code == "unauthorized":
         answer["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
@@ -67,14 +75,14 @@ def refusal(error: ProtocolError) -> JsonResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     if isinstance(exception, RequestDataTooBig):
-        return refusal(ProtocolError("too_large", f"At most {protocol.MAX_FRAME} bytes."))
+        return refusal(ProtocolError("too_large", f"At most {protocol.MAX_FRAME} bytes."), request.path_info)
     if isinstance(exception, DisallowedHost):
-        return refusal(ProtocolError("forbidden", "This server does not answer to that Host."))
-    return refusal(ProtocolError("invalid_message", "The request is malformed."))
+        return refusal(ProtocolError("forbidden", "This server does not answer to that Host."), request.path_info)
+    return refusal(ProtocolError("invalid_message", "The request is malformed."), request.path_info)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
-    return refusal(ProtocolError("forbidden", "You may not do that."))
+    return refusal(ProtocolError("forbidden", "You may not do that."), request.path_info)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> JsonResponse:
@@ -106,7 +114,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonR
         return HttpResponseRedirect(url)
     if plain in protocol.MODES:
         return refusal(ProtocolError("not_found", f"There is nothing here. The socket is at {plain}, without a slash."))
-    return refusal(ProtocolError("not_found", "There is nothing here."))
+    return refusal(ProtocolError("not_found", "There is nothing here."), request.path_info)
 
 
 def _page_meant(request: HttpRequest, plain: str) -> str | None:
@@ -131,7 +139,7 @@ def locked_out(request: HttpRequest, response: HttpResponseBase, credentials: Ma
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    return refusal(ProtocolError("internal_error", "Something went wrong here. It has been logged."))
+    return refusal(ProtocolError("internal_error", "Something went wrong here. It has been logged."), request.path_info)
 
 
 def reading(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

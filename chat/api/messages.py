@@ -53,6 +53,8 @@ class MessageListView(ListView):
 
     def page_of_thread(self, request: Request, thread_id: UUID) -> Response:
         """Return a page of the thread's messages, the oldest first. Raises not_found."""
+        if identity_of(request).key is None:
+            runs.show(owner(request).pk, thread_id)
         if not Thread.objects.for_user(owner(request)).filter(pk=thread_id).exists():
             raise ProtocolError("not_found", "There is no such thread.")
         return self.page(request, self.messages(request).filter(thread=thread_id).order_by("seq"))
@@ -61,7 +63,8 @@ class MessageListView(ListView):
         """Return a page of the user's messages, the oldest first, of all threads or of the one in the query."""
         asked = request.query_params.get("thread_id")
         if asked is None:
-            return self.page(request, self.messages(request).order_by("created_at", "thread", "seq"))
+            shown = self.messages(request).filter(thread__hidden=False)
+            return self.page(request, shown.order_by("created_at", "thread", "seq"))
         try:
             thread_id = Id().to_internal_value(asked)
         except serializers.ValidationError:

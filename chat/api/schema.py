@@ -23,6 +23,7 @@ def described(
     takes: type[serializers.Serializer[Any] | BaseModel] | None = None,
     query: tuple[str, ...] = (),
     headers: tuple[str, ...] = (),
+    errors: type[serializers.Serializer[Any] | BaseModel] = ErrorSerializer,
 ) -> Callable[[_View], _View]:
     """Describe an operation in the OpenAPI schema. Query parameters with a "#" at the end are numbers."""
     parameters = [
@@ -31,7 +32,7 @@ def described(
     return extend_schema(
         operation_id=operation,
         request=takes,
-        responses={**answers, "4XX": ErrorSerializer, "5XX": ErrorSerializer},
+        responses={**answers, "4XX": errors, "5XX": errors},
         parameters=parameters,
     )
 

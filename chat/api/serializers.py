@@ -359,6 +359,7 @@ class ServicesSerializer(serializers.Serializer[Any]):
 class SocketConfigSerializer(serializers.Serializer[Any]):
     url = serializers.CharField()
     paths = serializers.DictField(child=serializers.CharField())
+    dialects = serializers.DictField(child=serializers.CharField(), help_text="URLs of other clients' protocols")
     subprotocols = serializers.ListField(child=serializers.CharField())
     heartbeat_interval = serializers.IntegerField(help_text="seconds")
     authenticate_timeout = serializers.FloatField(help_text="seconds")

@@ -1,21 +1,18 @@
 """REST: threads and their events."""
 
-import json
 from uuid import UUID
 
 from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
-from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import protocol, runs
+from chat import runs
 from chat.api import search
 from chat.api.base import ListView, View, identity_of, owner
 from chat.api.pagination import PAGED
-from chat.api.parsers import fields, number
+from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
-    EventPage,
     NewThreadSerializer,
     RenameThreadSerializer,
     ThreadSerializer,
@@ -23,7 +20,6 @@ from chat.api.serializers import (
 )
 from chat.models import InputRequest, Message, Thread, User
 from chat.protocol import ProtocolError
-from chat.runs import event_log
 
 
 def threads_of(user: User) -> QuerySet[Thread]:
@@ -59,7 +55,7 @@ class Threads(ListView):
         in quotation marks belong together, no character is a wildcard. `match` is then the newest message with one of
         the words, null where only the title has it.
         """
-        threads = threads_of(owner(request))
+        threads = threads_of(owner(request)).filter(hidden=False)
         sought = request.query_params.get("q", "").strip()
         if len(sought) > 200 or "\0" in sought:
             raise ProtocolError("invalid_message", "q must be a text of at most 200 characters.", field="q")
@@ -83,6 +79,9 @@ class Threads(ListView):
 class OneThread(View):
     @described("thread", {200: ThreadSerializer})
     def get(self, request: Request, thread_id: UUID) -> Response:
+        """Return the thread. A hidden one is in the lists from now on, unless a program with an API key asks."""
+        if identity_of(request).key is None:
+            runs.show(owner(request).pk, thread_id)
         return Response(ThreadSerializer(thread_of(owner(request), thread_id)).data)
 
     @described("rename_thread", {200: ThreadSerializer}, RenameThreadSerializer)
@@ -94,15 +93,3 @@ class OneThread(View):
     def delete(self, request: Request, thread_id: UUID) -> Response:
         runs.delete(owner(request).pk, thread_id)
         return Response(status=204)
-
-
-class ThreadEvents(View):
-    @described("thread_events", {200: EventPage}, query=("after#", "limit#"))
-    def get(self, request: Request, thread_id: UUID) -> HttpResponse:
-        """Return the thread's events after `after`, as a socket gets them: stored text, joined and never decoded."""
-        after = number(request, "after", 0, 0, 10**18 - 1)
-        limit = number(request, "limit", protocol.RESUME_LIMIT, 1, protocol.RESUME_LIMIT)
-        log = event_log.replay(owner(request).pk, thread_id, after, limit)
-        more = bool(log.rows) and log.rows[-1][0] < log.head
-        text = f'{{"events":[{",".join(log.frames)}],"head":{log.head},"more":{json.dumps(more)}}}'
-        return HttpResponse(text, content_type="application/json")

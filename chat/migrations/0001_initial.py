@@ -106,6 +106,9 @@ class Migration(migrations.Migration):
                 ('seq', models.BigIntegerField(help_text="Number of the event that announced the message; orders a thread's messages.")),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('attachments', models.ManyToManyField(blank=True, related_name='messages', to='chat.attachment')),
+                ('client_id', models.CharField(blank=True, help_text='Id that the client gave it.', max_length=128, null=True)),
+                ('context', models.JSONField(blank=True, null=True)),
+                ('path', models.CharField(blank=True, db_default='', editable=False, max_length=64)),
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='chat.message')),
             ],
         ),
@@ -177,6 +180,7 @@ class Migration(migrations.Migration):
                 ('title', models.CharField(blank=True, max_length=200)),
                 ('agent', models.CharField(max_length=64)),
                 ('last_seq', models.BigIntegerField(default=0)),
+                ('hidden', models.BooleanField(db_default=False, help_text="Whether it is in no list: a client's call made it without naming it.")),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('deleted_at', models.DateTimeField(blank=True, null=True)),
@@ -244,6 +248,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='message',
             index=models.Index(fields=['-created_at'], name='message_created'),
+        ),
+        migrations.AddIndex(
+            model_name='message',
+            index=models.Index(condition=models.Q(('client_id__isnull', False)), fields=['thread', 'client_id'], name='message_client'),
+        ),
+        migrations.AddIndex(
+            model_name='message',
+            index=models.Index(condition=models.Q(('path', ''), _negated=True), fields=['path'], name='message_path'),
         ),
         migrations.AddConstraint(
             model_name='message',

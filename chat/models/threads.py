@@ -25,6 +25,9 @@ class Thread(models.Model):
     title = models.CharField(max_length=200, blank=True)
     agent = models.CharField(max_length=64)
     last_seq = models.BigIntegerField(default=0)
+    hidden = models.BooleanField(
+        db_default=False, help_text="Whether it is in no list: a client's call made it without naming it."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now())
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -69,6 +72,8 @@ class Message(models.Model):
     """A message of a user or an answer of an agent.
 
     `parent` is the message before it. An edit or a further answer is a sibling; no message is overwritten.
+    `context` is what the client claims beside the message, as [[role, text], …]. `path` is a digest of all that is
+    said from the thread's root to this message, claimed turns included (chat.runs.branches).
     """
 
     OWNER, IN_THREAD = "thread__user", True
@@ -82,12 +87,19 @@ class Message(models.Model):
         help_text="Number of the event that announced the message; orders a thread's messages."
     )
     attachments = models.ManyToManyField(Attachment, blank=True, related_name="messages")
+    client_id = models.CharField(max_length=128, null=True, blank=True, help_text="Id that the client gave it.")
+    context = models.JSONField(null=True, blank=True)
+    path = models.CharField(max_length=64, blank=True, db_default="", editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     objects = OwnedQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["thread", "seq"], name="message_thread_seq")]
-        indexes = [models.Index(fields=["-created_at"], name="message_created")]
+        indexes = [
+            models.Index(fields=["-created_at"], name="message_created"),
+            models.Index(fields=["thread", "client_id"], condition=Q(client_id__isnull=False), name="message_client"),
+            models.Index(fields=["path"], condition=~Q(path=""), name="message_path"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.content[:60]}"

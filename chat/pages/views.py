@@ -61,7 +61,8 @@ LAYERS = {
         "uuid",
     ),
     "state": (
-        "branches", "difference", "forms", "inputs", "model", "outbox", "reducer", "requests", "run", "spent", "store",
+        "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "reducer", "requests", "run",
+        "spent", "store",
         "thread", "typed",
     ),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),

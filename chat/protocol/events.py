@@ -63,6 +63,7 @@ class MessageCreated(RunEvent):
     parent_id: Id | None
     client_msg_id: str | None
     attachments: list[AttachedFile]
+    hidden: bool | None = Field(None, description="True: of a thread that is in no list")
 
 
 class AgentStarted(AgentEvent):

@@ -12,8 +12,9 @@ import random
 import time
 import uuid
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
+from django.apps import apps
 from django.conf import settings
 from django.db import Error
 
@@ -22,6 +23,9 @@ from chat.accounts.authentication import Identity
 from chat.db.access import from_database
 from chat.realtime import channel_layer
 from chat.runs import event_log
+
+if TYPE_CHECKING:
+    from chat.apps import ChatConfig
 
 log = logging.getLogger("netra.sockets")
 
@@ -54,7 +58,7 @@ class ConnectionRegistry:
     def add(self, connection: Connection) -> None:
         """Reconcile this socket from now on."""
         self._connections.setdefault(connection.user_id, set()).add(connection)
-        if self._reconciling is None:
+        if self._reconciling is None or self._reconciling.done():
             self._reconciling = asyncio.get_running_loop().create_task(self._reconcile())
 
     def discard(self, connection: Connection) -> None:
@@ -114,3 +118,8 @@ class ConnectionRegistry:
             for connection in connections:
                 if connection.owner.credential_id not in alive:
                     await connection.revoke()
+
+
+def registry() -> ConnectionRegistry:
+    """Return the registry of this process, which the app's `ready` made."""
+    return cast("ChatConfig", apps.get_app_config("chat")).connections

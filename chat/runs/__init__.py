@@ -47,9 +47,9 @@ from chat.runs.queries import (
     unserved_agents,
 )
 from chat.runs.record import after_commit, insert_messages, lock_runs, log_fields, needs_title, record, record_usage
-from chat.runs.start import R, regenerate, rerun, start, start_all
-from chat.runs.threads import ChosenAgent, agents_for, choose_agent, create_thread, delete, lock_thread, rename
-from chat.runs.types import AnyId, ClaimedRun, History, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
+from chat.runs.start import R, ask_again, regenerate, repeated, rerun, start, start_all
+from chat.runs.threads import ChosenAgent, agents_for, choose_agent, create_thread, delete, lock_thread, rename, show
+from chat.runs.types import AnyId, ClaimedRun, History, Origin, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
 
 __all__ = [
     "MAX_SCANNED_RUNS",
@@ -62,6 +62,7 @@ __all__ = [
     "Decider",
     "History",
     "NewInput",
+    "Origin",
     "R",
     "RecordedInput",
     "RunBatch",
@@ -75,6 +76,7 @@ __all__ = [
     "agents_for",
     "answer",
     "answer_of",
+    "ask_again",
     "attachment_fields",
     "cancel",
     "cancel_input",
@@ -115,10 +117,12 @@ __all__ = [
     "regenerate",
     "register",
     "rename",
+    "repeated",
     "rerun",
     "revoke_grant",
     "save_state",
     "set_run_timer",
+    "show",
     "start",
     "start_all",
     "suspend",

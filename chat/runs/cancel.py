@@ -14,6 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from chat import metrics
+from chat.dialects.paths import extend
 from chat.models import Event, Run, Thread
 from chat.protocol import ProtocolError
 from chat.realtime import channel_layer
@@ -121,7 +122,8 @@ def _terminate(
     body = event_log.make_event(thread_id, str(run.id), run.attempt, kind, run.agent, **extra)
     *_, (seq, _) = event_log.append({thread_id: run.user_id}, [*resolved, body])
     if said:
-        insert_messages([(message_id, thread_id, run.message_id, run.id, "assistant", said, seq)])
+        path = extend(run.message.path, [("assistant", said)])
+        insert_messages([(message_id, thread_id, run.message_id, run.id, "assistant", said, seq)], [path])
     Run.objects.filter(id=run.id).update(
         status=status,
         fencing_token=F("fencing_token") + 1,

@@ -50,7 +50,8 @@ _ROW = """
             SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited},
         r.continues, r.interactive, EXISTS (
             SELECT 1 FROM chat_message b JOIN chat_runstate s ON s.run_id = b.run_id
-            WHERE b.id = m.parent_id AND b.role = 'assistant'), r.assistant_version_id, r.claimed_at, {suspended}
+            WHERE b.id = m.parent_id AND b.role = 'assistant'), r.assistant_version_id, m.path, m.context, r.claimed_at,
+        {suspended}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
         {ids}) ORDER BY r.status = 'queued', r.scheduled_for, r.created_at"""
 _IS_DUE = """t.deleted_at IS NULL AND (r.available_at IS NULL OR r.available_at <= {now}) AND NOT EXISTS (
@@ -252,12 +253,19 @@ def _make_claimed_run(
         interactive=bool(row[14]),
         has_previous=bool(row[15]),
         assistant_version=row[16],
+        path=row[17],
+        context=_context(row[18]),
     )
     if continues:
         return run, "continued"
     if not begun:
         return run, "first"
     return run, "worker_lost" if status == Run.RUNNING else "retry" if error_code else "worker_stopped"
+
+
+def _context(stored: Any) -> tuple[tuple[str, str], ...]:
+    turns = json.loads(stored) if isinstance(stored, str) else stored  # SQLite's JSON is text
+    return tuple((role, text) for role, text in turns or ())
 
 
 def _start_events(run: ClaimedRun, why: str, row: Sequence[Any]) -> Iterator[Body]:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from django.db import connection, transaction
@@ -13,6 +14,7 @@ from django.db import connection, transaction
 from chat import metrics
 from chat.db.search import fold
 from chat.db.sql import VENDOR, execute, format_id, id_parameter, insert, sql
+from chat.dialects.paths import extend
 from chat.models import Event, Run, Thread
 from chat.realtime import channel_layer
 from chat.runs import event_log
@@ -22,15 +24,20 @@ from chat.runs.titles import title_of
 from chat.runs.types import AnyId, ClaimedRun, RunBatch, RunOutcome
 
 log = logging.getLogger("netra.runs")
-_MESSAGE_COLUMNS = "id uuid, thread_id uuid, parent_id uuid, run_id uuid, role text, content text, seq bigint"
+_MESSAGE_COLUMNS = (
+    "id uuid, thread_id uuid, parent_id uuid, run_id uuid, role text, content text, seq bigint, path text"
+)
 
 
-def insert_messages(messages: Iterable[tuple[AnyId, AnyId, AnyId | None, AnyId | None, str, str, int]]) -> None:
-    """Insert messages whose events are written: (id, thread, parent, run, role, content, seq)."""
+def insert_messages(
+    messages: Iterable[tuple[AnyId, AnyId, AnyId | None, AnyId | None, str, str, int]], paths: Iterable[str] = ()
+) -> None:
+    """Insert messages whose events are written: (id, thread, parent, run, role, content, seq), with their paths."""
     rows, texts = [], []
-    for message, thread, parent, run, role, content, seq in messages:
+    written = zip(messages, chain(paths, repeat("")), strict=False)
+    for (message, thread, parent, run, role, content, seq), path in written:
         ids = [id and id_parameter(id) for id in (message, thread, parent, run)]
-        rows.append((*ids, role, content, seq))
+        rows.append((*ids, role, content, seq, path))
         texts.append((*ids[:2], fold(content)))
     insert("chat_message", _MESSAGE_COLUMNS, rows)
     insert("chat_messagetext", "message_id uuid, thread_id uuid, folded text", texts)
@@ -165,10 +172,14 @@ def _apply_outcomes(ends: Sequence[tuple[ClaimedRun, RunOutcome, int]]) -> None:
         if requeued:
             cursor.executemany(_REQUEUE, requeued)
             transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, {"type": "run"}))
+    answers = [(run, end, seq) for run, end, seq in ends if end.answer is not None and end.message_id is not None]
     insert_messages(
-        (end.message_id, run.thread_id, run.message_id, run.run_id, "assistant", end.answer, seq)
-        for run, end, seq in ends
-        if end.answer is not None and end.message_id is not None
+        [
+            (end.message_id, run.thread_id, run.message_id, run.run_id, "assistant", end.answer, seq)
+            for run, end, seq in answers
+            if end.answer is not None and end.message_id is not None
+        ],
+        [extend(run.path, [("assistant", end.answer or "")]) for run, end, _ in answers],
     )
     for run, end, _ in ends:
         if end.status != Run.QUEUED:

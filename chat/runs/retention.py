@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby, takewhile
 from typing import Any
@@ -14,8 +15,11 @@ from django.db.models.functions import Now
 from chat import protocol
 from chat.db import search
 from chat.models import Attachment, Event, Grant, InputRequest, Message, Run, Thread, User
+from chat.protocol import ProtocolError
 from chat.runs import cancel
+from chat.runs.threads import delete
 
+HIDDEN_DAYS = 7
 PRUNED = 1000  # events that one transaction deletes at most: a worker waits no longer for it
 
 
@@ -23,9 +27,12 @@ def prune(keep: timedelta) -> Iterator[int]:
     """Delete events of ended runs older than `keep`, and the contents of threads that were deleted before that.
 
     Yield the number of events of each batch. Messages and runs of other threads stay. Of a thread it deletes a prefix:
-    up to the first event that is younger, or whose run has not ended. Expired grants are deleted, too.
+    up to the first event that is younger, or whose run has not ended. Expired grants and old hidden threads are
+    deleted, too.
     """
     before = Now() - keep
+    while drop_hidden():
+        pass
     Grant.objects.filter(expires_at__lt=Now()).delete()
     first = Event.objects.filter(thread=OuterRef("pk")).order_by("seq").values("created_at")[:1]
     full = Q(Exists(Message.objects.filter(thread=OuterRef("pk")))) | ~Q(title="")
@@ -61,6 +68,16 @@ def _prune(thread_id: uuid.UUID, keep: timedelta) -> int:
     flagged = events.annotate(may_go=ExpressionWrapper(may_go, BooleanField()))
     prefix = [seq for seq, _ in takewhile(lambda row: row[1], flagged.values_list("seq", "may_go")[:PRUNED])]
     return Event.objects.filter(thread=thread_id, seq__lte=prefix[-1]).delete()[0] if prefix else 0
+
+
+def drop_hidden() -> int:
+    """Delete the hidden threads without a message for HIDDEN_DAYS and without an active run. Return their number."""
+    old = Thread.objects.filter(hidden=True, deleted_at=None, updated_at__lt=Now() - timedelta(days=HIDDEN_DAYS))
+    found = list(old.exclude(runs__status__in=Run.ACTIVE).values_list("user_id", "id")[:PRUNED])
+    for user_id, thread_id in found:
+        with suppress(ProtocolError):  # the user has deleted it meanwhile
+            delete(user_id, thread_id)
+    return len(found)
 
 
 @transaction.atomic

@@ -16,6 +16,7 @@ from django.db.models import Count
 
 from chat import metrics, protocol
 from chat.db.sql import any_of, array_parameter, execute, format_id, id_parameter, insert
+from chat.dialects.paths import extend, root
 from chat.models import Attachment, Message, Run, Thread
 from chat.protocol import ProtocolError, Regenerate, UserMessage
 from chat.realtime import channel_layer
@@ -24,19 +25,21 @@ from chat.runs.queries import attachment_fields
 from chat.runs.record import after_commit, insert_messages, log_fields
 from chat.runs.threads import ChosenAgent, choose_agent, lock_thread
 from chat.runs.titles import title_of
-from chat.runs.types import StartedRun, StartRequest
+from chat.runs.types import NO_ORIGIN, Origin, StartedRun, StartRequest
 
 log = logging.getLogger("netra.runs")
 R = TypeVar("R")
 _encode = json.JSONEncoder(default=str).encode
 
 
-def start(user_id: int, message: UserMessage, agents: frozenset[str] = frozenset()) -> StartedRun:
+def start(
+    user_id: int, message: UserMessage, agents: frozenset[str] = frozenset(), origin: Origin = NO_ORIGIN
+) -> StartedRun:
     """Write Message, Run and `message_created`. Raises not_found, unknown_agent, conflict, rate_limited.
 
     Other agents than `agents` do not exist, unless that is empty.
     """
-    (done,) = start_all([StartRequest(user_id, message, agents=agents)])
+    (done,) = start_all([StartRequest(user_id, message, agents=agents, origin=origin)])
     if isinstance(done, ProtocolError):
         raise done
     return done
@@ -72,15 +75,53 @@ def _retry_on_conflict(begin: Callable[[], R], retries: int) -> R:
             retries -= 1
 
 
+def ask_again(
+    user_id: int,
+    message_id: uuid.UUID,
+    agent: str | None = None,
+    client_msg_id: str | None = None,
+    agents: frozenset[str] = frozenset(),
+    digest: str = "",
+) -> StartedRun:
+    """Start a new run for a message of the user, whether it has an answer or not. Raises what `start` raises.
+
+    `digest`: see Origin.
+    """
+
+    def begin() -> StartedRun:
+        asked = digest or _hash_request("message again", message_id, agent)
+        known = _find_repeats([(user_id, client_msg_id)])
+        if known:
+            (run,) = known.values()
+            return _answer_repeat(run, (asked,), None)
+        message = Message.objects.for_user(user_id).filter(id=message_id, role="user").first()
+        if message is None:
+            raise ProtocolError("not_found", "There is no such message.", field="message_id")
+        thread = lock_thread(user_id, message.thread_id)
+        ahead = _admit(_count_active({user_id}), user_id)
+        chosen = choose_agent(user_id, agent, thread.agent, agents)
+        return _start_rerun(thread, message.id, chosen, asked, client_msg_id, ahead)
+
+    return _retry_on_conflict(begin, retries=2)
+
+
+def repeated(user_id: int, client_msg_id: str | None, digest: str) -> StartedRun | None:
+    """Return the run that this client_msg_id has started already. Raises conflict if the request had another digest."""
+    known = _find_repeats([(user_id, client_msg_id)])
+    return next((_answer_repeat(run, (digest,), None) for run in known.values()), None)
+
+
 def _hash_request(*asked: object) -> str:
     return hashlib.sha256(_encode(asked).encode()).hexdigest()
 
 
-def _accepted_hashes(message: UserMessage) -> tuple[str, ...]:
-    """Return the request hashes that a repeat of this message may match, its own first.
+def _accepted_hashes(message: UserMessage, digest: str) -> tuple[str, ...]:
+    """Return the request hashes that a repeat of this message may match, its own first; `digest`: see Origin.
 
     A repeat may name the thread that the message got when it named none, but not the reverse.
     """
+    if digest:
+        return (digest,)
     parent = message.parent_id if message.parent_given else "newest"
     body: tuple[object, ...] = (message.content, message.agent, parent, sorted(message.attachment_ids))
     if not message.interactive:
@@ -114,7 +155,9 @@ def _start_all(asked: Sequence[StartRequest]) -> list[StartedRun | ProtocolError
         try:
             run = known.get((one.user_id, message.client_msg_id or ""))
             if run is not None:
-                done.append(_answer_repeat(run, _accepted_hashes(message), message.thread_id))
+                digest = one.origin.digest
+                named = None if digest else message.thread_id
+                done.append(_answer_repeat(run, _accepted_hashes(message, digest), named))
             else:
                 start = _prepare(one, id or uuid.uuid4(), threads.get(id) if id else None, last.get(id) if id else None)
                 done.append(replace(start, ahead=_admit(active, one.user_id)))
@@ -159,13 +202,15 @@ def _admit(active: Counter[int], user_id: int) -> int:
 
 # The end of the queue of each thread: the answer of its last run, or the message of that run without an answer.
 _QUEUE_ENDS = f"""
-    SELECT t.id, (
+    SELECT m.thread_id, m.id, m.path FROM chat_message m WHERE m.id IN (SELECT (
         SELECT COALESCE((SELECT a.id FROM chat_message a WHERE a.run_id = r.id LIMIT 1), r.message_id)
         FROM chat_run r WHERE r.thread_id = t.id ORDER BY r.thread_seq DESC, r.created_at DESC, r.id DESC LIMIT 1)
-    FROM chat_thread t WHERE t.id {any_of("uuid")}"""  # noqa: S608 no text of a user's
+    FROM chat_thread t WHERE t.id {any_of("uuid")})"""  # noqa: S608 no text of a user's
+
+_Parent = tuple[uuid.UUID, str]  # id and path
 
 
-def _read_queue_ends(thread_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+def _read_queue_ends(thread_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, _Parent]:
     """Return the last message of each of these locked threads, in the order of their queues.
 
     So a message that waits follows the answers of the runs before it.
@@ -173,7 +218,7 @@ def _read_queue_ends(thread_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, uuid.
     if not thread_ids:
         return {}
     found = execute(_QUEUE_ENDS, [array_parameter([id_parameter(id) for id in thread_ids])])
-    return {uuid.UUID(format_id(thread)): uuid.UUID(format_id(last)) for thread, last in found if last is not None}
+    return {uuid.UUID(format_id(thread)): (uuid.UUID(format_id(last)), path) for thread, last, path in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +229,7 @@ class _PreparedStart:
     thread: Thread
     is_new: bool
     parent_id: uuid.UUID | None
+    path: str
     attachments: list[Attachment]
     agent: ChosenAgent
     message_id: uuid.UUID
@@ -191,9 +237,7 @@ class _PreparedStart:
     ahead: int = 0  # active runs of the user
 
 
-def _prepare(
-    asked: StartRequest, thread_id: uuid.UUID, thread: Thread | None, last: uuid.UUID | None
-) -> _PreparedStart:
+def _prepare(asked: StartRequest, thread_id: uuid.UUID, thread: Thread | None, last: _Parent | None) -> _PreparedStart:
     message, user_id = asked.message, asked.user_id
     if thread is not None and (thread.user_id != user_id or thread.deleted_at is not None):
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
@@ -201,15 +245,16 @@ def _prepare(
     found = Attachment.objects.for_user(user_id).in_bulk(message.attachment_ids) if message.attachment_ids else {}
     if len(found) < len(message.attachment_ids):
         raise ProtocolError("not_found", "There is no such attachment.", field="attachment_ids")
-    parent_id = message.parent_id if message.parent_given else last
-    named = message.parent_id
-    if named is not None and not Message.objects.filter(thread=thread_id, id=named).exists():
-        raise ProtocolError("not_found", "There is no such message in this thread.", field="parent_id")
+    parent = last
+    if message.parent_given:
+        parent = _read_parent(thread_id, message.parent_id)
+    parent_id, path = parent or (None, root(user_id))
     return _PreparedStart(
         asked,
         thread or Thread(id=thread_id, user_id=user_id, agent=agent.name, title=title_of(message.content)),
         thread is None,
         parent_id,
+        extend(path, [*asked.origin.context, ("user", message.content)]),
         [found[id] for id in message.attachment_ids],
         agent,
         uuid.uuid4(),
@@ -217,16 +262,31 @@ def _prepare(
     )
 
 
+def _read_parent(thread_id: uuid.UUID, message_id: uuid.UUID | None) -> _Parent | None:
+    """Return the message of the thread with its path; None for the root. Raises not_found."""
+    if message_id is None:
+        return None
+    found = Message.objects.filter(thread=thread_id, id=message_id).values_list("id", "path").first()
+    if found is None:
+        raise ProtocolError("not_found", "There is no such message in this thread.", field="parent_id")
+    return found
+
+
 def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
     if not starts:
         return []
     # In one order everywhere: two processes that insert the same keys in opposite orders would deadlock.
     new = sorted((one.thread for one in starts if one.is_new), key=lambda thread: thread.id)
-    rows = [(id_parameter(thread.id), thread.user_id, thread.title, thread.agent) for thread in new]
+    hidden = {one.thread.id for one in starts if one.asked.origin.hidden}
+    rows = [
+        (id_parameter(thread.id), thread.user_id, thread.title, thread.agent, thread.id in hidden) for thread in new
+    ]
     insert("chat_thread", _THREAD_COLUMNS, rows, last_seq="0")
     for one in starts:
         if not one.thread.title:
             Thread.objects.filter(id=one.thread.id).update(title=title_of(one.asked.message.content))
+        if not one.is_new and one.thread.hidden and not one.asked.origin.hidden:
+            Thread.objects.filter(id=one.thread.id).update(hidden=False)
     bodies = [
         event_log.make_event(
             str(one.thread.id),
@@ -240,14 +300,22 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
             parent_id=str(one.parent_id) if one.parent_id else None,
             client_msg_id=one.asked.message.client_msg_id,
             attachments=[attachment_fields(attachment) for attachment in one.attachments],
+            **({"hidden": True} if one.asked.origin.hidden and (one.is_new or one.thread.hidden) else {}),
         )
         for one in starts
     ]
     numbered = event_log.append({str(one.thread.id): one.asked.user_id for one in starts}, bodies)
     insert_messages(
-        (one.message_id, one.thread.id, one.parent_id, None, "user", one.asked.message.content, seq)
-        for one, (seq, _) in zip(starts, numbered, strict=True)
+        (
+            (one.message_id, one.thread.id, one.parent_id, None, "user", one.asked.message.content, seq)
+            for one, (seq, _) in zip(starts, numbered, strict=True)
+        ),
+        [one.path for one in starts],
     )
+    for one in starts:
+        if one.asked.origin.client_id is not None or one.asked.origin.context:
+            claimed = {"client_id": one.asked.origin.client_id, "context": one.asked.origin.context or None}
+            Message.objects.filter(id=one.message_id).update(**claimed)
     Attached = Message.attachments.through  # noqa: N806 a class
     Attached.objects.bulk_create(
         Attached(message_id=one.message_id, attachment_id=attachment.id)
@@ -261,7 +329,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
             one.thread.id,
             one.message_id,
             one.asked.message.client_msg_id,
-            _accepted_hashes(one.asked.message)[0],
+            _accepted_hashes(one.asked.message, one.asked.origin.digest)[0],
             one.agent,
             seq,
             one.ahead,
@@ -277,7 +345,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
     ]
 
 
-_THREAD_COLUMNS = "id uuid, user_id bigint, title text, agent text"
+_THREAD_COLUMNS = "id uuid, user_id bigint, title text, agent text, hidden boolean"
 
 
 def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> StartedRun:

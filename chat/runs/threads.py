@@ -79,6 +79,11 @@ def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
     return Thread.objects.get(id=thread.id)
 
 
+def show(user_id: int, thread_id: uuid.UUID) -> None:
+    """Bring a hidden thread of the user into the lists: a person has opened it."""
+    Thread.objects.for_user(user_id).filter(id=thread_id, hidden=True).update(hidden=False)
+
+
 def delete(user_id: int, thread_id: uuid.UUID) -> None:
     """Cancel the thread's runs and hide it for good; its id stays taken. Raises not_found."""
     active = Run.objects.filter(user=user_id, thread=thread_id, status__in=Run.ACTIVE).order_by("id")

@@ -29,6 +29,25 @@ class StartedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Claims of a client of another protocol beside its message. They grant nothing and are shown as nobody's turn.
+
+    `client_id` is the client's id of the message. `context` are (role, text) of what the client claims stands before
+    it. A new thread is `hidden` if so asked; a hidden one becomes visible with a further message that is not.
+    `digest` replaces the comparison of a repeated client_msg_id with the first request: it is of all that the client
+    sent.
+    """
+
+    client_id: str | None = None
+    context: tuple[tuple[str, str], ...] = ()
+    hidden: bool = False
+    digest: str = ""
+
+
+NO_ORIGIN = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedRun:
     """A run as a worker claimed it."""
 
@@ -51,6 +70,8 @@ class ClaimedRun:
     interactive: bool = True  # a person is there to answer
     has_previous: bool = False  # the run of the answer before it has saved a state
     assistant_version: int | None = None  # of an assistant
+    path: str = ""  # of its message
+    context: tuple[tuple[str, str], ...] = ()  # what the client claims beside the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +123,7 @@ class StartRequest:
     message: UserMessage
     fresh_thread: uuid.UUID | None = None
     agents: frozenset[str] = frozenset()  # the only ones that exist for the request; empty: all
+    origin: Origin = NO_ORIGIN
 
 
 AnyId = uuid.UUID | str

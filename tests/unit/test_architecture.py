@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from chat.pages import views as pages
 
 ROOT = Path(__file__).resolve().parents[2]
-PURE = ["chat/protocol", "chat/usage", "agents/sdk"]
+PURE = ["chat/protocol", "chat/dialects", "chat/usage", "agents/sdk"]
 PURE += ["chat/realtime/flow_control.py", "chat/realtime/subscriptions.py", "chat/runs/slots.py", "chat/runs/titles.py"]
 PURE += ["agents/llm/streams/thoughts.py", "agents/toolbox/schemas.py"]
 PURE += ["chat/assistants/definition.py", "chat/assistants/changes.py"]
@@ -236,8 +236,11 @@ def test_every_test_that_a_document_names_exists():
 
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
-    *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "limits", "management")),
-    *(f"chat/{name}" for name in ("models", "oidc", "pages", "protocol", "realtime", "runs", "usage")),
+    *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "dialects", "limits")),
+    *(
+        f"chat/{name}"
+        for name in ("management", "models", "oidc", "pages", "protocol", "realtime", "runs", "streams", "usage")
+    ),
     "netra",
     "tests",
     "tools",

@@ -256,6 +256,10 @@ export interface MessageCreated {
   parent_id: string | null;
   client_msg_id: string | null;
   attachments: AttachedFile[];
+  /**
+   * True: of a thread that is in no list
+   */
+  hidden?: boolean | null;
 }
 /**
  * A file that a message has.

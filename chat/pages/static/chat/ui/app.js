@@ -12,6 +12,7 @@ import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { refusedResume, refusedStop, Socket } from "../net/socket.js";
 import { isId, uuid } from "../net/uuid.js";
 import { choices } from "../state/branches.js";
+import { HiddenThreads } from "../state/hidden.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
 import { leaveKeysToInputMethod, save } from "./browser.js";
@@ -44,6 +45,7 @@ const chosenAgents = new Map();
 /** Signing out on purpose: the next sign-in does not return to this thread. */
 let leaving = false;
 
+const hidden = new HiddenThreads();
 const store = new Store((state, before) => {
   if (state.unsent !== before.unsent || state.stopping !== before.stopping) keepUnsent(userId, state);
   const thread = open ? state.threads.get(open) : undefined;
@@ -162,6 +164,7 @@ function show(thread_id, requests = false) {
 function take(frame) {
   const id = "thread_id" in frame ? frame.thread_id : null;
   const known = store.thread(id);
+  if (hidden.has(frame, known !== undefined || id === open)) return;
   store.dispatch(frame);
   if (INPUT_FRAMES.has(frame.type) || (frame.type === "error" && frame.error_code === "conflict")) inputs.reload();
   switch (frame.type) {

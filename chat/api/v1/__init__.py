@@ -1,0 +1,1 @@
+"""OpenAI's interface: models, chat completions, responses and conversations."""

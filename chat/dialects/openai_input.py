@@ -1,0 +1,153 @@
+"""Bodies of OpenAI's clients, read as one new message and what stands before it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chat.dialects.paths import NO_TURNS
+from chat.protocol import ProtocolError
+
+_TEXT = ("text", "input_text", "output_text", "summary_text")
+_ROLES = ("user", "assistant", "tool", "function", *NO_TURNS)
+# Items of earlier responses that clients send back, and that Netra has itself.
+_OWN_ITEMS = ("reasoning", "mcp_call", "mcp_approval_request", "mcp_list_tools", "item_reference", "compaction")
+
+Turn = tuple[str, str]  # (role, text)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the new message: the id of an attachment, or its data URL with a name."""
+
+    id: str | None
+    data: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The answer to a request for approval."""
+
+    request_id: str
+    approve: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that a client sent, with all beside it.
+
+    `text` is that of the last user message, None without one; `before` are the turns in front of it, `instructions`
+    system and developer messages from anywhere, `after` what follows it.
+    """
+
+    text: str | None
+    before: tuple[Turn, ...] = ()
+    after: tuple[Turn, ...] = ()
+    instructions: tuple[Turn, ...] = ()
+    files: tuple[File, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+
+
+def read_messages(messages: Sequence[Any]) -> Sent:
+    """Read `messages` of Chat Completions. Raises ProtocolError invalid_message."""
+    return _read([_message(message, "messages") for message in messages], (), "messages")
+
+
+def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
+    """Read `input` and `instructions` of Responses. Raises ProtocolError invalid_message."""
+    found: list[_Message] = [] if not instructions else [_Message("system", instructions)]
+    if isinstance(given, str):
+        return _read([*found, _Message("user", given)], (), "input")
+    approvals = []
+    for item in given:
+        if not isinstance(item, Mapping):
+            raise _invalid("input", "must be a text or a list of items")
+        kind = item.get("type", "message")
+        if kind == "message":
+            found.append(_message(item, "input"))
+        elif kind == "mcp_approval_response":
+            approvals.append(_approval(item))
+        elif kind == "function_call_output":
+            found.append(_Message("tool", _text(item.get("output"), "input")))
+        elif not isinstance(kind, str):
+            raise _invalid("input", "must have items with a type")
+        elif kind in ("input_image", "input_audio"):
+            raise _invalid("input", f"must have no {kind}: text and files only")
+        elif kind not in _OWN_ITEMS:
+            raise _invalid("input", f"has an item of the type {kind!r}, which is not supported")
+    return _read(found, approvals, "input")
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    role: str
+    text: str
+    files: tuple[File, ...] = ()
+
+
+def _read(messages: Sequence[_Message], approvals: Sequence[Approval], field: str) -> Sent:
+    instructions = tuple((m.role, m.text) for m in messages if m.role in NO_TURNS and m.text)
+    turns = [m for m in messages if m.role not in NO_TURNS and (m.text or m.role == "user")]
+    last = max((n for n, m in enumerate(turns) if m.role == "user"), default=None)
+    if last is None:
+        if not approvals:
+            raise _invalid(field, "must have a message of the user")
+        return Sent(None, instructions=instructions, approvals=tuple(approvals))
+    pairs = [(m.role, m.text) for m in turns]
+    before, after = tuple(pairs[:last]), tuple(pairs[last + 1 :])
+    return Sent(turns[last].text, before, after, instructions, turns[last].files, tuple(approvals))
+
+
+def _message(message: Any, field: str) -> _Message:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    if role not in _ROLES:
+        raise _invalid(field, f"must be messages, each with one of the roles {', '.join(_ROLES)}")
+    return _Message(str(role), _text(message.get("content"), field), tuple(_files(message.get("content"), field)))
+
+
+def _text(content: Any, field: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise _invalid(field, "must have a text or a list of parts as content")
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in _TEXT or kind == "refusal":
+            text = part.get("refusal" if kind == "refusal" else "text")
+            if not isinstance(text, str):
+                raise _invalid(field, "must have a text in each text part")
+            texts.append(text)
+        elif kind not in ("file", "input_file"):
+            raise _invalid(field, f"must have parts of text and files only, not {kind!r}: no images, no audio")
+    return "\n\n".join(texts)
+
+
+def _files(content: Any, field: str) -> list[File]:
+    found = []
+    for part in content if isinstance(content, list) else ():
+        if part.get("type") not in ("file", "input_file"):
+            continue
+        file = part.get("file") if part["type"] == "file" else part
+        given = file if isinstance(file, Mapping) else {}
+        id, data, name, url = (given.get(key) for key in ("file_id", "file_data", "filename", "file_url"))
+        if url is not None:
+            raise _invalid(field, "must have no file_url: nothing is fetched. Send file_data or file_id")
+        if not (isinstance(id, str) or isinstance(data, str)) or not isinstance(name, str | None):
+            raise _invalid(field, "must have a file_id or file_data in each file part")
+        found.append(File(id if isinstance(id, str) else None, data if isinstance(data, str) else None, name))
+    return found
+
+
+def _approval(item: Mapping[str, Any]) -> Approval:
+    id, approve, reason = item.get("approval_request_id"), item.get("approve"), item.get("reason")
+    if not isinstance(id, str) or not isinstance(approve, bool) or not isinstance(reason, str | None):
+        raise _invalid("input", "must have approval_request_id, approve and maybe reason in an mcp_approval_response")
+    return Approval(id.removeprefix("mcpr_"), approve, reason or "")
+
+
+def _invalid(field: str, message: str) -> ProtocolError:
+    return ProtocolError("invalid_message", f"{field} {message}.", field=field)

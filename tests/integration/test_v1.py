@@ -1,0 +1,485 @@
+"""OpenAI's interface: what is asked where, what is refused, and whose it is."""
+
+import base64
+import json
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from chat import runs
+from chat.accounts import api_keys
+from chat.models import Attachment, InputRequest, Message, Run, Thread
+from chat.runs import retention
+from tests.factories import USAGE, claim_one, client, completed, message, upload, waiting
+
+pytestmark = pytest.mark.django_db
+ASK = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+
+
+def post(caller, path, body, **headers):
+    named = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    return caller.post(f"/v1/{path}", body, format="json", **named)
+
+
+def ask(caller, *contents, before=(), **given):
+    """Ask by chat completion without reading the answer; its run. `contents` alternate between user and assistant."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[n % 2], "content": content} for n, content in enumerate(contents)]
+    headers = {name: given.pop(name) for name in list(given) if name.startswith(("netra_", "idempotency_", "x_"))}
+    answer = post(caller, "chat/completions", {**ASK, "messages": [*before, *messages], **given}, **headers)
+    assert answer.status_code == 200, answer.content
+    return Run.objects.select_related("message__thread").get(pk=answer["Netra-Run"])
+
+
+def respond(caller, text="hello", status=200, **given):
+    """Ask by a response in the background; its object."""
+    headers = {name: given.pop(name) for name in list(given) if name.startswith("netra_")}
+    answer = post(caller, "responses", {"model": "echo", "input": text, "background": True, **given}, **headers)
+    assert answer.status_code == status, answer.content
+    return answer.json()
+
+
+def answered(text="done"):
+    """Let the next run end with this answer; its row."""
+    run = claim_one()
+    runs.record([completed(run, text)])
+    return Run.objects.get(pk=run.run_id)
+
+
+def error_of(answer):
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def keyed(user, **given):
+    options = {"scopes": ["read", "write"], "agents": [], "lifetime": None, **given}
+    return api_keys.make(user, "k", options["scopes"], options["agents"], options["lifetime"], None)
+
+
+def with_key(key):
+    found = client_without_credentials()
+    found.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    return found
+
+
+def client_without_credentials():
+    return APIClient()
+
+
+def paths(run, thread):
+    resp, conv = f"resp_{run.hex}", f"conv_{thread.hex}"
+    return [
+        ("get", "models"), ("get", "models/echo"), ("post", "chat/completions"), ("post", "responses"),
+        ("get", f"responses/{resp}"), ("get", f"responses/{resp}?stream=true"), ("post", f"responses/{resp}/cancel"),
+        ("get", f"responses/{resp}/input_items"), ("post", "conversations"), ("get", f"conversations/{conv}"),
+    ]  # fmt: skip
+
+
+# ---- Who ----
+
+
+def test_every_path_refuses_a_bad_credential_in_the_shape_of_openai(alice, settings):
+    run = runs.start(alice.id, message())
+    row, expired = keyed(alice, lifetime=timedelta(seconds=60))
+    row.expires_at = timezone.now() - timedelta(seconds=1)
+    row.save()
+    for method, path in paths(run.run_id, run.thread_id):
+        for credential in (None, "netra_wrong", expired, "no.jwt.atall"):
+            caller = client_without_credentials() if credential is None else with_key(credential)
+            answer = (
+                getattr(caller, method)(f"/v1/{path}", {}, format="json")
+                if method == "post"
+                else caller.get(f"/v1/{path}")
+            )
+            assert error_of(answer) == (401, "invalid_api_key"), path
+            assert answer["WWW-Authenticate"] == "Bearer"
+
+
+def test_read_only_key_reads_and_starts_nothing(alice):
+    started = runs.start(alice.id, message())
+    reader = with_key(keyed(alice, scopes=["read"])[1])
+    for method, path in paths(started.run_id, started.thread_id):
+        body = ASK if "chat" in path else {"model": "echo", "input": "x"} if path == "responses" else {}
+        if method == "post":
+            assert error_of(post(reader, path, body)) == (403, "insufficient_scope"), path
+        elif path != "models/echo":
+            assert reader.get(f"/v1/{path}").status_code == 200, path
+    assert Run.objects.get().status == Run.QUEUED
+
+
+def test_reader_with_a_read_only_key_cannot_stop_a_run_by_leaving(alice):
+    started = runs.start(alice.id, message())
+    reader = with_key(keyed(alice, scopes=["read"])[1])
+    for path in (f"/api/threads/{started.thread_id}/events?until={started.run_id}",):
+        answer = reader.get(path, HTTP_ACCEPT="text/event-stream", HTTP_NETRA_DISCONNECT="cancel")
+        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+
+
+def test_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
+    new_worker_of("echo", "advisor")
+    caller = with_key(keyed(alice, agents=["advisor"])[1])
+    assert [model["id"] for model in caller.get("/v1/models").json()["data"]] == ["advisor"]
+    assert error_of(caller.get("/v1/models/echo")) == (404, "model_not_found")
+    assert error_of(post(caller, "chat/completions", ASK)) == (404, "model_not_found")
+    assert error_of(post(caller, "responses", {"model": "echo", "input": "x"})) == (404, "model_not_found")
+
+
+def new_worker_of(*names):
+    offers = {name: {"description": f"The {name}", "available": True, "reason": ""} for name in names}
+    runs.register(uuid.uuid4(), "host", 1, offers)
+
+
+def test_models_are_the_available_agents(alice):
+    new_worker_of("echo")
+    (model,) = client(alice).get("/v1/models").json()["data"]
+    assert model == {
+        "id": "echo", "object": "model", "created": 0, "owned_by": "netra", "description": "The echo",
+    }  # fmt: skip
+    assert client(alice).get("/v1/models/echo").json() == model
+    assert error_of(client(alice).get("/v1/models/advisor")) == (404, "model_not_found")
+
+
+def test_what_is_another_users_does_not_exist(alice, bob):
+    run = ask(client(bob), "hello")
+    answered("hi")
+    thread, mallory = run.thread_id, client(alice)
+    for method, path in paths(run.pk, thread):
+        if "resp_" in path or "conv_" in path:
+            answer = post(mallory, path, {}) if method == "post" else mallory.get(f"/v1/{path}")
+            assert error_of(answer) == (404, "not_found"), path
+    resp, conv = f"resp_{run.pk.hex}", f"conv_{thread.hex}"
+    assert respond(mallory, status=404, previous_response_id=resp)["error"]["param"] == "previous_response_id"
+    assert respond(mallory, status=404, conversation=conv)["error"]["param"] == "conversation"
+    assert error_of(post(mallory, "chat/completions", ASK, netra_thread=str(thread))) == (404, "not_found")
+    named = {**ASK, "metadata": {"thread_id": str(thread)}}
+    assert error_of(post(mallory, "chat/completions", named)) == (404, "not_found")
+    same_history = ask(mallory, "hello", "hi", "more")
+    assert same_history.thread_id != thread, "a history is looked for among one's own threads"
+    file = Attachment.objects.create(user=bob, name="a.csv", size=1)
+    part = {"role": "user", "content": [{"type": "input_file", "file_id": str(file.pk)}]}
+    assert respond(mallory, [part, {"role": "user", "content": "x"}])  # of an earlier message: not taken
+    part["content"].append({"type": "input_text", "text": "x"})
+    assert respond(mallory, [part], status=404)["error"]["code"] == "not_found"
+    assert Thread.objects.filter(user=bob).count() == 1
+
+
+# ---- What is refused ----
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
+        ({"stream": "yes"}, "stream"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"model": 5}, "model"),
+        ({"metadata": {"thread_id": 5}}, "metadata"),
+    ],
+)
+def test_completion_that_would_lie_is_refused(alice, given, param):
+    answer = post(client(alice), "chat/completions", {**ASK, **given})
+    assert error_of(answer) == (400, "invalid_message")
+    assert answer.json()["error"]["param"] == param
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
+        ({"conversation": "conv_" + "0" * 32, "previous_response_id": "resp_" + "0" * 32}, "previous_response_id"),
+        ({"input": [{"type": "input_image", "image_url": "https://example.org/a.png"}]}, "input"),
+        ({"input": [{"type": "message", "role": "assistant", "content": "x"}]}, "input"),
+        ({"input": [{"type": "computer_call_output"}]}, "input"),
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+    ],
+)
+def test_response_that_would_lie_is_refused(alice, given, param):
+    found = post(client(alice), "responses", {"model": "echo", "input": "x", **given}).json()
+    assert found["error"]["code"] == "invalid_message"
+    assert found["error"]["param"].startswith(param)
+
+
+def test_completion_ignores_what_agents_choose_for_themselves(alice):
+    chosen = {
+        "temperature": 0.7,
+        "max_tokens": 5,
+        "stop": ["x"],
+        "seed": 1,
+        "user": "u",
+        "tools": [{"type": "function"}],
+    }
+    chosen |= {"tool_choice": "auto", "service_tier": "auto", "logit_bias": {"1": 1}, "parallel_tool_calls": False}
+    assert ask(client(alice), "hello", **chosen).agent == "echo"
+
+
+def test_unknown_paths_and_methods_have_the_shape_of_openai(alice):
+    caller = client(alice)
+    for answer in (caller.get("/v1/embeddings"), caller.delete("/v1/models"), post(caller, "files/x/y", {})):
+        assert error_of(answer) == (404, "not_found")
+    answer = caller.post("/v1/chat/completions", "{", content_type="application/json")
+    assert error_of(answer) == (400, "invalid_json")
+    assert error_of(post(caller, "responses", {"model": "echo", "input": "x" * 65_537})) == (413, "too_large")
+
+
+# ---- Which thread ----
+
+
+def test_completion_that_continues_a_conversation_joins_its_thread(alice):
+    caller = client(alice)
+    first = ask(caller, "What is  up?")
+    assert first.message.thread.hidden
+    answered("The sky. ")
+    assert caller.get("/api/threads").json()["total_count"] == 0
+    second = ask(caller, "What is up?", "The sky.", "And down?")
+    assert second.thread_id == first.thread_id
+    assert second.message.parent == Message.objects.get(role="assistant")
+    assert not Thread.objects.get().hidden
+    assert caller.get("/api/threads").json()["total_count"] == 1
+    third = ask(caller, "What is up?", "The sea.", "And down?")
+    assert third.thread_id != first.thread_id, "another history is another conversation"
+    assert third.message.context == [["user", "What is up?"], ["assistant", "The sea."]]
+
+
+def test_conversation_begun_elsewhere_is_found_at_its_next_turn(alice):
+    caller = client(alice)
+    first = ask(caller, "one", "of another model", "two")
+    assert first.message.context == [["user", "one"], ["assistant", "of another model"]]
+    assert [m["content"] for m in caller.get(f"/api/threads/{first.thread_id}/messages").json()["messages"]] == ["two"]
+    answered("four")
+    assert ask(caller, "one", "of another model", "two", "four", "five").thread_id == first.thread_id
+
+
+def test_same_message_again_is_answered_again(alice):
+    caller = client(alice)
+    first = ask(caller, "one")
+    answered("two")
+    second = ask(caller, "one", "two", "three")
+    again = ask(caller, "one", "two", "three")
+    assert (again.message_id, again.pk == second.pk) == (second.message_id, False)
+    assert ask(caller, "one").thread_id != first.thread_id, "a first message always begins a conversation"
+
+
+def test_instructions_are_context_and_no_turn(alice):
+    caller = client(alice)
+    system = {"role": "system", "content": "Be brief."}
+    first = ask(caller, "one", before=[system])
+    assert first.message.context == [["system", "Be brief."]]
+    answered("two")
+    assert ask(caller, "one", "two", "three").thread_id == first.thread_id
+
+
+@pytest.mark.parametrize("name", ["netra_thread", "x_openwebui_chat_id", "metadata"])
+def test_named_thread_is_the_users_own_in_every_dialect(alice, bob, name):
+    def named(user, *contents):
+        given = {"metadata": {"thread_id": "chat 7"}} if name == "metadata" else {name: "chat 7"}
+        return ask(client(user), *contents, **given)
+
+    first = named(alice, "hello")
+    assert not first.message.thread.hidden
+    answered("hi")
+    assert named(alice, "hello", "hi", "more").thread_id == first.thread_id
+    assert named(alice, "elsewhere", "said", "more").message.parent is None, "what matches nothing begins at the root"
+    assert named(alice, "hello").message_id == first.message_id, "the same first message is asked again"
+    assert named(bob, "hello").thread_id != first.thread_id
+
+
+def test_task_has_a_hidden_thread_of_its_own(alice):
+    caller = client(alice)
+    first = ask(caller, "hello", netra_thread="7")
+    answered("hi")
+    task = ask(caller, "hello", "hi", "Title?", netra_thread="7", netra_task="title_generation")
+    assert task.thread_id != first.thread_id
+    assert task.message.thread.hidden
+    assert caller.get("/api/threads").json()["total_count"] == 1
+
+
+def test_hidden_thread_is_shown_once_a_person_opens_it(alice):
+    thread = ask(client(alice), "hello").thread_id
+    assert with_key(keyed(alice)[1]).get(f"/api/threads/{thread}").status_code == 200
+    assert Thread.objects.get().hidden, "a program is no person"
+    assert client(alice).get("/api/messages").json()["total_count"] == 0
+    assert client(alice).get(f"/api/threads/{thread}").status_code == 200
+    assert client(alice).get("/api/threads").json()["total_count"] == 1
+
+
+def test_hidden_threads_are_deleted_after_a_week(alice):
+    old, active = ask(client(alice), "old"), ask(client(alice), "active")
+    named = ask(client(alice), "named", netra_thread="7")
+    runs.cancel(alice.id, old.pk)
+    runs.cancel(alice.id, named.pk)
+    Thread.objects.update(updated_at=Now() - timedelta(days=6))
+    assert retention.drop_hidden() == 0
+    Thread.objects.update(updated_at=Now() - timedelta(days=8))
+    assert retention.drop_hidden() == 1
+    kept = Thread.objects.filter(deleted_at=None).values_list("pk", flat=True)
+    assert set(kept) == {active.thread_id, named.thread_id}
+
+
+def test_key_that_is_sent_again_gives_the_same_run(alice):
+    caller = client(alice)
+    first = ask(caller, "hello", idempotency_key="k")
+    assert ask(caller, "hello", idempotency_key="k").pk == first.pk
+    answer = post(
+        caller, "chat/completions", {**ASK, "messages": [{"role": "user", "content": "x"}]}, idempotency_key="k"
+    )
+    assert error_of(answer) == (409, "conflict")
+    assert answer["x-should-retry"] == "false"
+    answered("hi")
+    second = ask(caller, "hello", "hi", "more", idempotency_key="l")
+    assert ask(caller, "hello", "hi", "more", idempotency_key="l").pk == second.pk
+
+
+def test_tenth_run_too_many_is_refused_with_a_time_to_wait(alice, settings, monkeypatch):
+    settings.NETRA_RATE_LIMITS = True
+    monkeypatch.setattr("chat.protocol.MAX_ACTIVE_RUNS", 0)
+    answer = post(client(alice), "responses", {"model": "echo", "input": "x", "background": True})
+    assert error_of(answer) == (429, "rate_limit_exceeded")
+    assert answer["Retry-After"] == "5"
+
+
+# ---- Responses ----
+
+
+def test_response_follows_the_one_that_it_names(alice):
+    caller = client(alice)
+    first = respond(caller, "one")
+    assert (first["status"], first["output"], first["usage"]) == ("queued", [], None)
+    queued = respond(caller, "two", previous_response_id=first["id"])
+    assert queued["conversation"] == first["conversation"]
+    assert Message.objects.get(content="two").parent.content == "one"
+    answered("answer to one")
+    answered("answer to two")
+    third = respond(caller, "three", previous_response_id=first["id"])
+    assert Message.objects.get(content="three").parent.content == "answer to one"
+    assert third["previous_response_id"] == first["id"]
+    found = caller.get(f"/v1/responses/{first['id']}").json()
+    assert (found["status"], found["output"][0]["content"][0]["text"]) == ("completed", "answer to one")
+
+
+def test_conversation_is_a_thread(alice):
+    caller = client(alice)
+    made = post(caller, "conversations", {}).json()
+    assert made["object"] == "conversation"
+    assert caller.get(f"/v1/conversations/{made['id']}").json() == made
+    first = respond(caller, "one", conversation=made["id"])
+    answered("two")
+    respond(caller, "three", conversation={"id": made["id"]})
+    assert first["conversation"] == {"id": made["id"]}
+    assert Message.objects.get(content="three").parent.content == "two"
+    assert error_of(post(caller, "conversations", {"items": [{"role": "user", "content": "x"}]})) == (
+        400, "invalid_message",
+    )  # fmt: skip
+
+
+def test_response_that_is_not_stored_is_in_no_list(alice):
+    caller = client(alice)
+    respond(caller, "one", store=False)
+    assert caller.get("/api/threads").json()["total_count"] == 0
+    respond(caller, "two")
+    assert caller.get("/api/threads").json()["total_count"] == 1
+
+
+def test_cancelled_response_says_so_and_an_ended_one_is_unchanged(alice):
+    caller = client(alice)
+    first = respond(caller, "one")
+    cancelled = post(caller, f"responses/{first['id']}/cancel", {}).json()
+    assert cancelled["status"] == "cancelled"
+    assert post(caller, f"responses/{first['id']}/cancel", {}).json() == cancelled
+    second = respond(caller, "two")
+    answered("done")
+    assert post(caller, f"responses/{second['id']}/cancel", {}).json()["status"] == "completed"
+
+
+def test_response_without_its_events_has_the_stored_answer(alice):
+    caller = client(alice)
+    first = respond(caller, "one")
+    answered("kept")
+    assert sum(retention.prune(timedelta())) > 0
+    found = caller.get(f"/v1/responses/{first['id']}").json()
+    assert (found["status"], found["output"][0]["content"][0]["text"]) == ("completed", "kept")
+
+
+def test_files_of_a_response_are_attachments(alice, media_folder):
+    caller = client(alice)
+    data = f"data:text/csv;base64,{base64.b64encode(USAGE).decode()}"
+    kept = upload(caller).json()["id"]
+    content = [
+        {"type": "input_file", "file_data": data, "filename": "usage.csv"},
+        {"type": "input_file", "file_id": kept},
+        {"type": "input_text", "text": "What do I pay?"},
+    ]
+    first = respond(caller, [{"role": "user", "content": content}])
+    (item,) = caller.get(f"/v1/responses/{first['id']}/input_items").json()["data"]
+    assert [part.get("filename") or part["text"] for part in item["content"]] == [
+        "usage.csv", "usage.csv", "What do I pay?",
+    ]  # fmt: skip
+    content[0]["file_data"] = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+    assert respond(caller, [{"role": "user", "content": content}], status=400)["error"]["code"] == "unsupported_data"
+
+
+# ---- Waiting ----
+
+
+def test_completion_has_nobody_to_ask_unless_it_says_so(alice):
+    assert not ask(client(alice), "hello").interactive
+    assert ask(client(alice), "hello", netra_input="wait").interactive
+
+
+@pytest.mark.parametrize("approve", [True, False])
+def test_approval_is_answered_by_the_next_response(alice, approve):
+    caller = client(alice)
+    first = respond(caller, "refund them")
+    run = claim_one()
+    request_id = waiting(run, "approval")
+    found = caller.get(f"/v1/responses/{first['id']}").json()
+    assert found["status"] == "completed"
+    item = {"type": "mcp_approval_response", "approval_request_id": f"mcpr_{request_id.hex}", "approve": approve}
+    second = respond(caller, [item], previous_response_id=first["id"])
+    assert (second["id"], second["previous_response_id"]) == (f"{first['id']}_1", first["id"])
+    asked = InputRequest.objects.get()
+    assert (asked.status, asked.via) == ("accepted" if approve else "declined", "openai")
+    again = respond(caller, [item])
+    assert again["id"] == second["id"], "the same answer again is no error"
+    item["approve"] = not approve
+    assert respond(caller, [item], status=409)["error"]["code"] == "conflict"
+
+
+def test_approval_of_another_user_does_not_exist(alice, bob):
+    respond(client(bob), "refund them")
+    request_id = waiting(claim_one(), "approval")
+    item = {"type": "mcp_approval_response", "approval_request_id": str(request_id), "approve": True}
+    assert respond(client(alice), [item], status=404)["error"]["code"] == "not_found"
+    assert InputRequest.objects.get().status == "open"
+
+
+# ---- What the stream sends first ----
+
+
+def test_stream_has_the_headers_of_its_run(alice):
+    answer = post(client(alice), "chat/completions", ASK)
+    run = Run.objects.get()
+    assert answer["Content-Type"].startswith("text/event-stream")
+    assert (answer["Netra-Run"], answer["Netra-Thread"]) == (str(run.pk), str(run.thread_id))
+    assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no")
+
+
+def test_disconnect_header_is_one_of_two_words(alice):
+    answer = post(client(alice), "chat/completions", ASK, netra_disconnect="maybe")
+    assert (error_of(answer), json.loads(answer.content)["error"]["param"]) == (
+        (400, "invalid_message"), "Netra-Disconnect",
+    )  # fmt: skip
+    assert not Run.objects.exists()
