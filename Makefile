@@ -62,7 +62,7 @@ help: ## Show these lines
 
 install: .venv/installed node_modules/installed
 
-install-dev: .venv/installed-dev node_modules/installed
+install-dev: .venv/installed-dev node_modules/installed tests/interop/node_modules/installed
 
 lock: install-dev ## Lock what requirements*.txt need, with hashes (UPGRADE=1 takes the newest versions)
 	$(call LOCK,requirements)
@@ -73,6 +73,8 @@ PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 # --universal: one file for Linux and macOS on every processor. An existing lock keeps its versions.
 LOCK = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --quiet \
   --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file $(1).lock $(1).txt
+
+NPM_CI = npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error
 
 .venv/installed: requirements.lock | .venv/bin/pip
 	$(PIP_INSTALL) requirements.lock
@@ -91,5 +93,9 @@ LOCK = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-has
 
 node_modules/installed: package.json package-lock.json | .venv/bin/pip
 	@command -v npm >/dev/null || $(PIP_INSTALL) requirements-npm.lock
-	npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error
+	$(NPM_CI)
+	@touch $@
+
+tests/interop/node_modules/installed: tests/interop/package.json tests/interop/package-lock.json | node_modules/installed
+	$(NPM_CI) --prefix tests/interop
 	@touch $@

@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
 from chat import protocol
+from chat.aisdk import views as aisdk
 from chat.api import (
     agents,
     asyncapi,
@@ -80,6 +81,10 @@ urlpatterns = [
     path("api/messages", messages.Messages.as_view(), name="messages"),
     path("api/messages/<id:message_id>/regenerate", messages.RegenerateMessage.as_view(), name="regenerate"),
     path("api/chat/messages", messages.ChatMessages.as_view(), name="chat_messages"),
+    path("api/chat", aisdk.Chat.as_view(), name="ai_sdk_chat"),
+    path("api/chat/<path:chat_id>/stream", aisdk.ChatStream.as_view(), name="ai_sdk_stream"),
+    path("api/chat/<path:chat_id>/stop", aisdk.ChatStop.as_view(), name="ai_sdk_stop"),
+    path("api/chat/<path:chat_id>/messages", aisdk.ChatHistory.as_view(), name="ai_sdk_messages"),
     path("api/runs/<id:run_id>", runs.OneRun.as_view(), name="run"),
     path("api/runs/<id:run_id>/cancel", runs.CancelRun.as_view(), name="run_cancel"),
     path("api/inputs", inputs.Inputs.as_view(), name="inputs"),

@@ -7,14 +7,20 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from chat import protocol
+from chat.aisdk.consumer import AiSdkConsumer
 from chat.realtime.connections import registry
 from chat.realtime.consumers import ChatConsumer
 from chat.runs.batching import StartBatcher
 
-_consumer = ChatConsumer.as_asgi(registry=registry(), batcher=StartBatcher())
+_parts = {"registry": registry(), "batcher": StartBatcher()}
+_consumer = ChatConsumer.as_asgi(**_parts)
+_consumers = {"ai-sdk": AiSdkConsumer.as_asgi(**_parts)}
 
 websocket_urlpatterns = [
-    *(path(route.removeprefix("/"), _consumer, {"mode": mode}) for route, mode in protocol.MODES.items()),
+    *(
+        path(route.removeprefix("/"), _consumers.get(mode, _consumer), {"mode": mode})
+        for route, mode in protocol.MODES.items()
+    ),
     re_path("", _consumer, {"mode": ""}),  # the consumer refuses the handshake and counts it
 ]
 _router = URLRouter(websocket_urlpatterns)

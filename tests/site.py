@@ -33,10 +33,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from chat.devserver.valkey import server_binary
-from chat.protocol import EVENTS, TERMINAL
+from chat.protocol import EVENTS, MODES, TERMINAL
 from tests.frames import check
 
 ROOT = Path(__file__).resolve().parent.parent
+NATIVE_MODES = {path: mode for path, mode in MODES.items() if mode != "ai-sdk"}  # with Netra's own frames
 WAIT_TIMEOUT = 240.0  # seconds after which a test that waits has failed; a busy machine starts a site in 60
 
 

@@ -12,7 +12,11 @@ from chat.api.serializers import ServicesSerializer, SocketConfigSerializer
 
 ROUTES = {"health": "ready", "schema": "schema", "asyncapi": "asyncapi", "docs": "docs"}  # of services
 # Paths of other clients' protocols, and of streams over HTTP: below the base path, with names in braces.
-DIALECTS = {"openai": "/v1", "events": "/api/threads/{thread_id}/events"}
+DIALECTS = {
+    "openai": "/v1",
+    "ai_sdk": "/api/chat",
+    "events": "/api/threads/{thread_id}/events",
+}
 
 
 def dialects(origin: str = "") -> dict[str, str]:

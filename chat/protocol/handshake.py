@@ -9,7 +9,13 @@ from typing import Any, TypeAlias
 
 from chat.protocol.limits import MAX_HANDSHAKE
 
-MODES: dict[str, str] = {"/ws": "main", "/ws/factory": "factory", "/ws/isolated": "isolated", "/ws/legacy": "legacy"}
+MODES: dict[str, str] = {
+    "/ws": "main",
+    "/ws/factory": "factory",
+    "/ws/isolated": "isolated",
+    "/ws/legacy": "legacy",
+    "/ws/ai-sdk": "ai-sdk",  # with other frames: chat/aisdk
+}
 
 UPGRADE_REQUIRED: dict[str, Any] = {
     "error": "upgrade_required",

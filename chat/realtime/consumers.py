@@ -109,9 +109,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.open(*found)
                 await self.stream.send_outstanding()
                 return
-        timeout = settings.NETRA_AUTHENTICATE_SECONDS
-        await self.sender.send(protocol.control("auth_required", timeout=timeout))
-        self._call_later(timeout, self._reject)
+        await self.ask_to_authenticate(settings.NETRA_AUTHENTICATE_SECONDS)
+
+    async def ask_to_authenticate(self, seconds: float) -> None:
+        """Give the client this many seconds for its first frame."""
+        await self.sender.send(protocol.control("auth_required", timeout=seconds))
+        self._call_later(seconds, self._reject)
 
     async def _accept(self, handshake: protocol.Handshake) -> None:
         await self.base_send({"type": "websocket.accept", "subprotocol": handshake.subprotocol})
@@ -196,9 +199,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         left = max(0.0, identity.expires_at - time.time())
         expires_at = protocol.timestamp(datetime.fromtimestamp(identity.expires_at, UTC))
-        notice = protocol.control("token_expiring", expires_at=expires_at)
-        self._call_later(left - min(EXPIRY_NOTICE_SECONDS, left / 3), self.sender.send, notice)
+        self._call_later(left - min(EXPIRY_NOTICE_SECONDS, left / 3), self.warn_of_expiry, expires_at)
         self._call_later(left, self.sender.close, protocol.CLOSE_UNAUTHORIZED)
+
+    async def warn_of_expiry(self, expires_at: str) -> None:
+        """Tell the client that its token ends soon."""
+        await self.sender.send(protocol.control("token_expiring", expires_at=expires_at))
 
     def _call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -263,11 +269,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             except Error as error:
                 log.warning("database: %s", type(error).__name__)
                 metrics.ERRORS.labels("unavailable").inc()
-                await self.sender.send(
-                    ProtocolError(
-                        "unavailable", "The service is unavailable. Try again.", ref=ref, retry_after=1
-                    ).frame()
-                )
+                gone = ProtocolError("unavailable", "The service is unavailable. Try again.", ref=ref, retry_after=1)
+                await self.sender.send(gone.frame())
             except Exception:
                 log.exception("a frame could not be answered")
                 metrics.ERRORS.labels("unavailable").inc()

@@ -21,6 +21,7 @@ from daphne import http_protocol
 from daphne.server import Server
 from twisted.web import http
 
+from chat.realtime import daphne_writer
 from chat.realtime.versions import unknown_package
 
 log = logging.getLogger("netra.reading")
@@ -303,6 +304,8 @@ _create_application = Server.create_application
 def create_application(server: Any, protocol: Any, scope: dict[str, Any]) -> Any:
     """Start the application as daphne does, with the inbox in place of an unbounded queue."""
     if not isinstance(protocol, Request):
+        if isinstance(protocol, daphne_writer.Protocol):
+            scope[daphne_writer.PING] = protocol.sendPing
         return _create_application(server, protocol, scope)
     if protocol not in server.connections:
         return None

@@ -25,6 +25,8 @@ log = logging.getLogger("netra.writing")
 WRITTEN_FOR = {"daphne": "4.2", "autobahn": "26", "Twisted": "26"}
 MAX_FRAGMENTS = 1024  # of one message: autobahn needs 17 µs for each, and other sockets wait meanwhile
 _TEXT = 0x81  # FIN and the opcode of a text frame, RFC 6455 section 5.2
+PING = "netra.ping"  # key of a function in the scope of a socket that has this protocol: it sends a WebSocket ping
+PONG = "netra.pong"  # type of the message to the application that the client has answered a ping
 _collecting: list["Protocol"] = []
 
 
@@ -69,6 +71,11 @@ class Protocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         if self._fragments > MAX_FRAGMENTS:
             log.warning("a message of more than %d fragments: the connection is dropped", MAX_FRAGMENTS)
             self.dropConnection(abort=True)
+
+    def onPong(self, payload: bytes) -> None:  # noqa: N802 theirs
+        """Tell the application that the client has read all that was sent before the ping."""
+        super().onPong(payload)
+        self.application_queue.put_nowait({"type": PONG})
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802 theirs
         """Collect a text frame for the end of the loop iteration; send any other in daphne's way."""

@@ -24,7 +24,7 @@ from chat.protocol import MODES
 from netra.base_path import mounted
 from netra.settings import OWN_SEGMENTS
 from tests import site as sites
-from tests.site import ROOT, WAIT_TIMEOUT, Site, free_port, wait_until
+from tests.site import NATIVE_MODES, ROOT, WAIT_TIMEOUT, Site, free_port, wait_until
 
 BASE = "/tools/netra"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -178,7 +178,7 @@ def get(site: Site, path: str, **headers: str) -> httpx.Response:
 @needs_nginx
 def test_sockets_of_every_mode_open_below_the_base_path(front: Site) -> None:
     user = front.register()
-    for path, mode in MODES.items():
+    for path, mode in NATIVE_MODES.items():
         socket = user.connect(path)
         assert (socket.raw.subprotocol, socket.hello["data"]["mode"]) == ("jwt-auth", mode)
         assert socket.answer(socket.ask("one two")["run_id"])["final_response"] == "one two "

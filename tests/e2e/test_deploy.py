@@ -28,9 +28,8 @@ from django.db.migrations.operations.base import Operation
 
 from chat.api.uploads import MAX_SIZE
 from chat.migrations._concurrently import AddIndex, RemoveIndex
-from chat.protocol import MODES
 from tests import site as sites
-from tests.site import ROOT, WAIT_TIMEOUT, Site, free_port, wait_until
+from tests.site import NATIVE_MODES, ROOT, WAIT_TIMEOUT, Site, free_port, wait_until
 from tools import chaos
 
 DEPLOY = ROOT / "deploy"
@@ -82,7 +81,7 @@ def front(site: Site, tmp_path: Path) -> Iterator[Site]:
 @needs_nginx
 def test_a_message_goes_through_nginx_and_its_token_is_not_logged(front: Site, tmp_path: Path) -> None:
     user = front.register()
-    for path in MODES:
+    for path in NATIVE_MODES:
         socket = user.connect(path)
         assert socket.raw.subprotocol == "jwt-auth"
         assert socket.answer(socket.ask("one two")["run_id"])["final_response"] == "one two "

@@ -12,9 +12,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chat import protocol
-from tests.site import WAIT_TIMEOUT, Socket
+from tests.site import NATIVE_MODES, WAIT_TIMEOUT, Socket
 
-PATHS = tuple(protocol.MODES)
+PATHS = tuple(NATIVE_MODES)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def test_another_scheme_of_authorization_counts_as_none(site, alice):
     first(site.ws(additional_headers=basic), "auth_required")
 
 
-@pytest.mark.parametrize(("path", "mode"), list(protocol.MODES.items()))
+@pytest.mark.parametrize(("path", "mode"), list(NATIVE_MODES.items()))
 def test_the_first_frame(alice, path, mode):
     hello = alice.connect(path).hello
     data = hello["data"]

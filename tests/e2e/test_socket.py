@@ -14,9 +14,9 @@ import pytest
 
 from chat import protocol
 from chat.protocol import TERMINAL
-from tests.site import wait_until
+from tests.site import NATIVE_MODES, wait_until
 
-PATHS = tuple(protocol.MODES)
+PATHS = tuple(NATIVE_MODES)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "auth/providers",
     "auth/sso/<slug:provider_id>/login", "auth/sso/<slug:provider_id>/callback", "auth/sso/<slug:provider_id>/logout",
     "health", "api/health", "metrics", "api/schema", "api/asyncapi", "api/docs", "api/discovery/services",
-    "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/config",
+    "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/ai-sdk", "ws/config",
 }  # fmt: skip
 # Shells without a word of a user in them.
 PAGES = {"", "login", "login/done", "signup", "settings", "inputs", "c/<slug:thread_id>"}

@@ -1006,12 +1006,13 @@ def test_connection_established() -> None:
     }
 
 
-def test_the_four_paths() -> None:
+def test_the_paths_of_sockets() -> None:
     assert protocol.MODES == {
         "/ws": "main",
         "/ws/factory": "factory",
         "/ws/isolated": "isolated",
         "/ws/legacy": "legacy",
+        "/ws/ai-sdk": "ai-sdk",
     }
 
 

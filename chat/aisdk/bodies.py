@@ -1,0 +1,190 @@
+"""Requests of AI SDK clients: their declarations, and what they ask for."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from chat.dialects.aisdk import ASK_USER
+from chat.protocol.errors import ProtocolError
+from chat.protocol.fields import AgentName, Declaration, Fields, Text, invalid, validate
+
+MAX_MESSAGE_ID = 128  # characters of the id that the client gives its message
+
+
+class TextPart(Declaration):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class FilePart(Declaration):
+    """A file: in a data URL, or an attachment of Netra by the URL of its content."""
+
+    type: Literal["file"]
+    url: str
+    media_type: str = Field("", alias="mediaType")
+    filename: str | None = None
+
+
+class Approval(Declaration):
+    """A person's answer to a request for approval."""
+
+    id: str
+    approved: bool | None = None
+    reason: str | None = None
+
+
+class ToolPart(Declaration):
+    """A call, with the answer to its request or the output that the person gave."""
+
+    type: str
+    tool_call_id: str = Field(alias="toolCallId")
+    tool_name: str | None = Field(None, alias="toolName")
+    state: str
+    approval: Approval | None = None
+    output: Any = None
+    error_text: str | None = Field(None, alias="errorText")
+
+    @property
+    def name(self) -> str:
+        """The name of the tool, which a part of a declared tool has in its type."""
+        return self.tool_name or self.type.removeprefix("tool-")
+
+
+class OtherPart(Declaration):
+    """A part that no request is read from."""
+
+    type: str
+
+
+def _kind(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "file"):
+        return str(kind)
+    is_tool = isinstance(kind, str) and (kind == "dynamic-tool" or kind.startswith("tool-"))
+    return "tool" if is_tool else "other"
+
+
+Part: TypeAlias = Annotated[
+    Annotated[TextPart, Tag("text")]
+    | Annotated[FilePart, Tag("file")]
+    | Annotated[ToolPart, Tag("tool")]
+    | Annotated[OtherPart, Tag("other")],
+    Discriminator(_kind),
+]
+
+
+class UIMessage(Declaration):
+    """A message of the client."""
+
+    id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)]
+    role: Literal["system", "user", "assistant"]
+    parts: list[Part]
+
+    @property
+    def text(self) -> str:
+        """The text of all its parts."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def files(self) -> list[FilePart]:
+        """Its files."""
+        return [part for part in self.parts if isinstance(part, FilePart)]
+
+    @property
+    def answers(self) -> list[ToolPart]:
+        """The parts with an answer of the person to what the run asked."""
+        return [part for part in self.parts if isinstance(part, ToolPart) and is_answer(part)]
+
+
+def is_answer(part: ToolPart) -> bool:
+    """Tell if the part answers a request for approval, or a form."""
+    if part.approval is not None and part.approval.approved is not None:
+        return part.state == "approval-responded"
+    return part.name == ASK_USER and part.state in ("output-available", "output-error")
+
+
+class ChatBody(Declaration):
+    """The body of a request for an answer."""
+
+    id: Text = Field(description="Any text, the name of a thread of the user; a UUID is the thread's id")
+    messages: list[UIMessage] | None = Field(None, description="The whole conversation; its last message counts")
+    message: UIMessage | None = Field(None, description="In place of `messages`")
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = Field(None, alias="messageId", description="Of the message that was edited")
+    agent: AgentName | None = None
+
+    @property
+    def before_and_last(self) -> tuple[list[UIMessage], UIMessage]:
+        """The messages before the last one, and the last one."""
+        if self.message is not None:
+            return [], self.message
+        messages = self.messages or []
+        return messages[:-1], messages[-1]
+
+
+class SocketFrame(Declaration):
+    """A frame of a client's socket."""
+
+    request_id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)] = Field(alias="requestId")
+    headers: dict[str, Any] = Field({}, repr=False, description="`Authorization` authenticates, or renews the token")
+
+    @property
+    def credential(self) -> str | None:
+        """The value of the header Authorization."""
+        values = [value for name, value in self.headers.items() if name.lower() == "authorization"]
+        return values[0] if values and isinstance(values[0], str) else None
+
+
+class SendFrame(SocketFrame):
+    """Ask, as by HTTP. `body` has the fields of ChatBody; those beside it count more."""
+
+    type: Literal["send"]
+    body: dict[str, Any] = {}
+
+
+class ResumeFrame(SocketFrame):
+    """Stream the newest run of a chat again, after the chunk `lastSequence` if given."""
+
+    type: Literal["resume"]
+    id: Text
+    last_sequence: Annotated[int, Field(ge=-1)] = Field(-1, alias="lastSequence")
+
+
+class AbortFrame(SocketFrame):
+    """Stop the run of a request."""
+
+    type: Literal["abort"]
+
+
+AnyFrame: TypeAlias = SendFrame | ResumeFrame | AbortFrame
+_FRAMES: dict[str, type[SendFrame | ResumeFrame | AbortFrame]] = {
+    "send": SendFrame,
+    "resume": ResumeFrame,
+    "abort": AbortFrame,
+}
+
+
+def socket_frame(data: Fields) -> AnyFrame:
+    """Return a checked frame. Raises ProtocolError unknown_type and invalid_message."""
+    kind = data.get("type")
+    model = _FRAMES.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ProtocolError("unknown_type", "A frame is of type send, resume or abort.")
+    return validate(model, {name: value for name, value in data.items() if value is not None})
+
+
+def sent_body(data: Fields) -> ChatBody:
+    """Return the checked body of a `send` frame. Raises ProtocolError invalid_message."""
+    within = data.get("body")
+    beside = {name: value for name, value in data.items() if value is not None}
+    return chat_body({**(within if isinstance(within, dict) else {}), **beside})
+
+
+def chat_body(data: Fields) -> ChatBody:
+    """Return a checked body. Raises ProtocolError invalid_message."""
+    body = validate(ChatBody, {name: value for name, value in data.items() if value is not None})
+    if not body.messages and body.message is None:
+        raise invalid("messages", "is required")
+    return body

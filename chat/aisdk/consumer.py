@@ -1,0 +1,283 @@
+"""The WebSocket of AI SDK clients: chunks of several requests on one socket."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, assert_never
+
+from django.conf import settings
+from django.db import Error
+from structlog.contextvars import bind_contextvars
+
+from chat import limits, metrics, protocol, runs
+from chat.accounts import authentication
+from chat.accounts.authentication import Identity, Unauthorized
+from chat.aisdk.bodies import AbortFrame, AnyFrame, ResumeFrame, SendFrame, sent_body, socket_frame
+from chat.aisdk.requests import Opened, open_chat, resumable
+from chat.api import client_ip
+from chat.api.bodies import MAX_HISTORY
+from chat.db.access import from_database, in_database
+from chat.limits import user_slots
+from chat.limits.rates import MESSAGES
+from chat.protocol import MAX_FRAME, MAX_UNREAD, ProtocolError, Refused
+from chat.realtime.consumers import ChatConsumer
+from chat.realtime.daphne_writer import PING, PONG
+from chat.streams.follower import Follower
+
+log = logging.getLogger("netra.socket")
+
+MAX_REQUESTS = 50  # under way on one socket
+PING_BYTES = MAX_UNREAD // 8  # sent since the last ping, after which another one is sent
+PAUSE_BYTES = MAX_UNREAD // 2  # unread, above which nothing is sent until the client answers a ping
+UNREAD_SECONDS = 60.0  # after which such a client is closed
+
+
+class AiSdkConsumer(ChatConsumer):
+    """The connection of one AI SDK client.
+
+    Nothing is sent but answers to its requests: the client fails on a frame without a `requestId`. It sends no
+    heartbeat either, so the answer to a WebSocket ping counts as a frame of the client.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._credential: str | None = None  # that the client's frames bear
+        self._runs: dict[str, Opened] = {}  # by request
+        self._unread = self._unpinged = 0  # bytes since the client last read all; since the last ping
+        self._has_read = asyncio.Event()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Handle a message; an answered ping says that the client has read everything before it."""
+        if message["type"] == PONG:
+            self._note_read()
+        else:
+            await super().dispatch(message)
+
+    def _note_read(self) -> None:
+        self._unread = 0
+        self.sender.window.reset_unread()
+        self._has_read.set()
+
+    # ---- authentication ----
+
+    async def ask_to_authenticate(self, seconds: float) -> None:
+        """Close the socket if no frame with a good credential comes in this time."""
+        self._call_later(seconds, self._reject)
+
+    async def open(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
+        """Serve this user from now on, without a greeting. The caller holds the stream's lock."""
+        self.identity = identity
+        bind_contextvars(user_id=identity.user_id)
+        log.info("socket opened", extra={"mode": self.mode})
+        self.counted = metrics.SOCKETS.labels(self.mode)
+        self.counted.inc()
+        self.registry.add(self)
+        if any(map(identity.ends_with, self.ended)):
+            await self.revoke()
+            return
+        self._watch_expiry(identity)
+
+    async def warn_of_expiry(self, expires_at: str) -> None:
+        """Send nothing: the client brings a new token with its next request."""
+
+    async def _reject(self) -> None:
+        if self.identity is None:
+            await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
+
+    async def revoke(self) -> None:
+        """Close the socket: its session or API key has ended."""
+        await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
+
+    async def _authenticate(self, frame: AnyFrame) -> bool:
+        """Take the credential of a frame, if it has a new one. Return False if it is bad: the socket is closed then."""
+        given = frame.credential
+        if given is None and self.identity is None:
+            return await self._refuse(frame, Unauthorized("no credential in the first frame"))
+        if given is None or given == self._credential:
+            return True
+        try:
+            token = authentication.read_token([(b"authorization", given.encode("latin-1", "replace"))])
+            if token is None:
+                raise Unauthorized("no token in the header of a frame")
+            if self.identity is None:
+                for timer in self.timers:
+                    timer.cancel()
+                found = await self.identify(token)
+                if not await self._admit(user_slots(found[0].user_id)):
+                    return False
+                await self.open(*found)
+            else:
+                await self._renew(token)
+        except (Refused, Unauthorized) as error:
+            return await self._refuse(frame, error)
+        except Error:
+            if self.identity is None:
+                self._call_later(settings.NETRA_AUTHENTICATE_SECONDS, self._reject)
+            raise
+        self._credential = given
+        return not self.sender.closed
+
+    async def _renew(self, token: str) -> None:
+        """Go on with another credential of the same user. Raises Refused and Unauthorized."""
+        claims = await self._read_key(token) if protocol.is_key(token) else authentication.read_claims(token)
+        identity, *_ = await from_database(authentication.admit, claims)
+        if identity.user_id != self.user_id:
+            raise Unauthorized("a token of another user")
+        self.identity = identity
+        self._watch_expiry(identity)
+
+    async def _refuse(self, frame: AnyFrame, error: Refused | Unauthorized) -> bool:
+        log.info("not authenticated: %s", error.reason)
+        metrics.REFUSALS.labels("token").inc()
+        await self._send(frame.request_id, "error", errorText="Sign in first.")
+        await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
+        return False
+
+    # ---- from the client ----
+
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        """Answer one frame of the client."""
+        if self.sender.closed:
+            return
+        self._note_read()
+        metrics.FRAMES_RECEIVED.inc()
+        request_id = ""
+        async with self.stream.lock:
+            try:
+                text = message.get("text")
+                if not text:
+                    raise ProtocolError("unsupported_data", "A frame is a JSON object in a text message.")
+                self.frame_limiter.acquire(1 + len(text) // MAX_FRAME)
+                data = protocol.loads(text, MAX_HISTORY)
+                if not isinstance(data, dict):
+                    raise ProtocolError("invalid_message", "A frame must be a JSON object")
+                request_id = given if isinstance(given := data.get("requestId"), str) else ""
+                frame = socket_frame(data)
+                if await self._authenticate(frame):
+                    await self._handle_frame(frame, data)
+            except ProtocolError as error:
+                metrics.ERRORS.labels(error.code).inc()
+                await self._send(request_id, "error", errorText=error.message)
+            except Error as error:
+                log.warning("database: %s", type(error).__name__)
+                metrics.ERRORS.labels("unavailable").inc()
+                await self._send(request_id, "error", errorText="The service is unavailable. Try again.")
+            except Exception:
+                log.exception("a frame could not be answered")
+                metrics.ERRORS.labels("unavailable").inc()
+                await self._send(request_id, "error", errorText="The frame could not be processed.")
+
+    async def _handle_frame(self, frame: AnyFrame, data: dict[str, Any]) -> None:
+        key = self.owner.key
+        if key is not None and not key.may_write and not isinstance(frame, ResumeFrame):
+            raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+        match frame:
+            case SendFrame():
+                self._check_new(frame.request_id)
+                body = sent_body(data)
+                await limits.rate_limiter().acquire_async(MESSAGES, self.user_id)
+                address = client_ip.of_scope(self.scope)
+                decider = runs.Decider(self.user_id, "aisdk", self.owner.session_id, address)
+                opened = await in_database(open_chat, self.owner, body, None, None, decider)
+                self._follow(frame.request_id, opened, opened.after + 1)
+            case ResumeFrame():
+                self._check_new(frame.request_id)
+                found = await from_database(resumable, self.user_id, frame.id)
+                if found is None:
+                    await self._send(frame.request_id, "no-active")
+                    return
+                await self._send(frame.request_id, "start")
+                self._follow(frame.request_id, Opened(found.run, frame.last_sequence, found.known), 0)
+            case AbortFrame():
+                if (aborted := self._runs.get(frame.request_id)) is not None:
+                    await in_database(runs.cancel, self.user_id, aborted.run.pk)
+            case _:
+                assert_never(frame)
+
+    def _check_new(self, request_id: str) -> None:
+        if request_id in self._runs:
+            raise ProtocolError("conflict", "This requestId is under way.", field="requestId")
+        if len(self._runs) >= MAX_REQUESTS:
+            raise ProtocolError("rate_limited", "Too many requests are under way on this socket.")
+
+    # ---- to the client ----
+
+    def _follow(self, request_id: str, opened: Opened, first: int) -> None:
+        self._runs[request_id] = opened
+        self._spawn(self._stream(request_id, opened, first))
+
+    async def _stream(self, request_id: str, opened: Opened, first: int) -> None:
+        """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0."""
+        projection, number = opened.projection(), 0
+        run_id = str(opened.run.pk)
+
+        async def send(frames: list[Any]) -> None:
+            nonlocal number
+            for frame in frames:
+                if isinstance(frame, str):  # the end of a stream over HTTP
+                    continue
+                if number > opened.after:
+                    await self._wait_until_read()
+                    await self._send(request_id, "chunk", sequence=number - first, chunk=frame)
+                number += 1
+
+        try:
+            await send(projection.begin())
+            follower = Follower(self.owner, opened.run.thread_id, opened.run.thread_seq - 1, self.mode)
+            async with follower, aclosing(follower.batches()) as batches:
+                async for events in batches:
+                    for event in events:
+                        if event.run_id == run_id and not projection.ended:
+                            await send(projection.feed(event.fields))
+                    if projection.ended:
+                        await self._send(request_id, "end")
+                        return
+            if follower.ended == "deleted":
+                await self._send(request_id, "error", errorText="This chat was deleted.")
+        finally:
+            del self._runs[request_id]
+
+    async def _send(self, request_id: str, kind: str, **fields: Any) -> None:
+        text = protocol.dumps({"type": kind, "requestId": request_id, **fields})
+        await self.sender.send(text)
+        if self._ping is None:  # other servers wait in `send` for the client
+            self.sender.window.reset_unread()
+            return
+        self._unread += len(text)
+        self._unpinged += len(text)
+        if self._unpinged > PING_BYTES:
+            self._unpinged = 0
+            self._ping()
+
+    @property
+    def _ping(self) -> Callable[[], None] | None:
+        found: Callable[[], None] | None = self.scope.get(PING)
+        return found
+
+    async def _wait_until_read(self) -> None:
+        """Wait while the client has too much unread; close the socket if that lasts."""
+        while self._unread > PAUSE_BYTES and not self.sender.closed:
+            self._has_read.clear()
+            try:
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await self._has_read.wait()
+            except TimeoutError:
+                await self.sender.close(protocol.CLOSE_TOO_SLOW)
+
+    # ---- from the process ----
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        """Handle the end of a session or API key. The events come through the followers of the requests."""
+        if message["type"] in ("session_ended", "key_ended") and not self.sender.closed:
+            if self.identity is None:
+                self.ended.append(message)
+            elif self.identity.ends_with(message):
+                await self.revoke()
+
+    def active_threads(self) -> set[str]:
+        """Return none: the followers are reconciled by themselves."""
+        return set()
+
+    def reconcile(self, heads: dict[str, int]) -> None:
+        """Do nothing: see `active_threads`."""
