@@ -1,0 +1,120 @@
+"""Sign-in by a provider in Chromium: the buttons, the way there and back, Settings, and the ends of a session."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
+from tests.site import WAIT_TIMEOUT, Site, running
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM and os.environ.get("CI") != "true", reason="the page's tests need a Chromium on the PATH"
+)
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OpenIdProvider]:
+    with openid_provider() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def site(provider: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    given = {"URL": provider.url, "CLIENT": CLIENT, "SECRET": SECRET, "NAME": "Corp"}
+    settings = {"NETRA_SSO": "corp=oidc", **{f"NETRA_SSO_CORP_{name}": value for name, value in given.items()}}
+    with running(tmp_path_factory.mktemp("sso"), **settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT_TIMEOUT * 1000)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+def visit(browser: Browser, site: Site, path: str) -> Page:
+    """Open the path in a browser without cookies."""
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_TIMEOUT * 1000)
+    page = context.new_page()
+    page.goto(site.url + path)
+    return page
+
+
+def sign_in(page: Page) -> None:
+    page.get_by_role("button", name="Continue with Corp").click()
+
+
+def test_sign_in_first_message_second_visit_and_the_ends(
+    site: Site, browser: Browser, provider: OpenIdProvider
+) -> None:
+    page = visit(browser, site, "/login")
+    sign_in(page)
+    expect(page.locator("#account")).to_have_text("Carol")
+    assert page.url == f"{site.url}/"
+    page.fill("#composer", "hello")
+    page.press("#composer", "Enter")
+    expect(page.locator(".message[data-role=assistant]")).to_be_visible()
+
+    provider.claims["sid"] = "second"
+    again = visit(browser, site, "/settings")
+    expect(again).to_have_url(re.compile("/login"))
+    sign_in(again)
+    expect(again.locator("#email")).to_have_value("carol@corp.example")
+    expect(again.locator("#sessions li")).to_have_count(2)
+    expect(again.locator("#connections li")).to_contain_text("Corp")
+    expect(again.locator("#password-section")).to_be_hidden()
+    again.goto(f"{site.url}/")
+    expect(again.locator("#account")).to_have_text("Carol")
+
+    # The provider ends its second session: that page's socket is closed, and it shows the sign-in.
+    token = provider.logout_token(sid="second")
+    answer = requests.post(f"{site.url}/auth/sso/corp/logout", data={"logout_token": token}, timeout=WAIT_TIMEOUT)
+    assert answer.status_code == 200
+    expect(again).to_have_url(re.compile("/login"))
+    expect(again.locator(".lead")).to_contain_text("Your session has ended")
+
+    third = visit(browser, site, "/login?next=/settings")
+    sign_in(third)
+    expect(third.locator("#sessions li")).to_have_count(2)
+    third.get_by_role("button", name="Sign out everywhere").click()
+    expect(page).to_have_url(re.compile("/login"))
+    expect(third).to_have_url(re.compile("/login"))
+
+
+def test_connect_disconnect_and_a_refused_sign_in(site: Site, browser: Browser, provider: OpenIdProvider) -> None:
+    user = site.register("dora")
+    provider.person = {"sub": "dora", "email": user.email, "email_verified": True, "name": "Dora"}
+    page = visit(browser, site, "/login")
+    sign_in(page)
+    expect(page.get_by_role("alert").first).to_contain_text("connect it in Settings")
+
+    page.goto(f"{site.url}/login?next=/settings")
+    page.fill("#email", user.email)
+    page.fill("#password", user.password)
+    page.click("#submit")
+    expect(page.locator("#connections")).to_contain_text("None.")
+    page.get_by_role("button", name="Connect Corp").click()
+    expect(page.locator("#connect-form [role=alert]")).to_be_visible()
+    page.fill("#proof-password", user.password)
+    page.get_by_role("button", name="Connect Corp").click()
+    expect(page.locator("#connections li")).to_contain_text(user.email)
+    expect(page).to_have_url(f"{site.url}/settings")
+
+    second = visit(browser, site, "/login")
+    sign_in(second)
+    expect(second.locator("#account")).to_have_text("dora")
+
+    page.fill("#proof-password", user.password)
+    page.get_by_role("button", name="Disconnect Corp").click()
+    expect(page.locator("#connections")).to_contain_text("None.")
+    expect(second).to_have_url(re.compile("/login"))
