@@ -93,13 +93,13 @@ def change_password(user: User, current: str, new: str, session_id: UUID, keys: 
 def live_sessions(user: User) -> QuerySet[Session]:
     """Return the user's sessions that have not ended and whose refresh token has not expired."""
     since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
-    return Session.objects.for_user(user).filter(_UNENDED, used_at__gt=since)
+    return Session.objects.for_user(user).filter(UNENDED, used_at__gt=since)
 
 
-_UNENDED = Q(ended_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
+UNENDED = Q(ended_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
 
 
 def alive(ids: Iterable[UUID]) -> set[UUID]:
     """Return the ids of those sessions that have not ended and whose users are active, in one query."""
-    live = Session.objects.filter(_UNENDED, pk__in=set(ids), user__is_active=True)
+    live = Session.objects.filter(UNENDED, pk__in=set(ids), user__is_active=True)
     return set(live.values_list("pk", flat=True))

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from chat import protocol
 from chat.accounts.authentication import Identity, TokenAuthentication, Unauthorized
+from chat.accounts.sessions import UNENDED
 from chat.models import Session, User
 from chat.protocol import ProtocolError
 
@@ -63,10 +64,11 @@ class StreamAuthentication(BaseAuthentication):
             session_id = UUID(signing.loads(request.COOKIES[COOKIE], salt=_SALT))
         except (signing.BadSignature, ValueError, TypeError):
             raise Unauthorized("the cookie of a stream is malformed") from None
-        session = Session.objects.filter(pk=session_id, ended_at=None).select_related("user").first()
+        session = Session.objects.filter(UNENDED, pk=session_id).select_related("user").first()
         if session is None or not session.user.is_active:
             raise Unauthorized("the session of a stream's cookie has ended")
-        return session.user, Identity(session.user_id, session.user.email, session.pk, None)
+        ends_at = None if session.expires_at is None else int(session.expires_at.timestamp())
+        return session.user, Identity(session.user_id, session.user.email, session.pk, ends_at)
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme that a 401 names."""

@@ -14,10 +14,12 @@ from django.conf import settings as configured
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session as DjangoSession
 from django.core import signing
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from rest_framework.request import Request
 
-from chat.accounts import authentication, sessions
+from chat.accounts import authentication, sessions, stream_cookies
 from chat.models import ApiKey, AuditRecord, GroupPolicy, Session, User
 from chat.oidc import discovery
 from tests.openid_provider import CLIENT, EC, OTHER, SECRET, openid_provider
@@ -650,6 +652,19 @@ def test_session_of_a_provider_ends_however_often_it_is_refreshed(browser, setti
         authentication.admit(authentication.read_claims(tokens["access_token"]))
     assert sessions.alive([session.pk]) == set()
     assert browser.refresh() is None
+
+
+def test_stream_of_a_session_of_a_provider_ends_with_it(browser):
+    browser.sign_in()
+    session, response = Session.objects.get(), HttpResponse()
+    stream_cookies.give(response, session.pk)
+    request = RequestFactory().get("/api/threads", headers={"Accept": "text/event-stream"})
+    request.COOKIES[stream_cookies.COOKIE] = response.cookies[stream_cookies.COOKIE].value
+    user, identity = stream_cookies.StreamAuthentication().authenticate(Request(request))
+    assert (user, identity.expires_at) == (session.user, int(session.expires_at.timestamp()))
+    Session.objects.update(expires_at=timezone.now())
+    with pytest.raises(authentication.Unauthorized):
+        stream_cookies.StreamAuthentication().authenticate(Request(request))
 
 
 def test_session_of_a_password_has_no_end_of_its_own(alice):
