@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
 from chat import protocol
+from chat.agui import views as agui
 from chat.aisdk import views as aisdk
 from chat.api import (
     agents,
@@ -81,6 +82,8 @@ urlpatterns = [
     path("api/messages", messages.Messages.as_view(), name="messages"),
     path("api/messages/<id:message_id>/regenerate", messages.RegenerateMessage.as_view(), name="regenerate"),
     path("api/chat/messages", messages.ChatMessages.as_view(), name="chat_messages"),
+    path("agui/<str:agent>", agui.Agent.as_view(), name="ag_ui"),
+    path("agui/<str:agent>/stop", agui.AgentStop.as_view(), name="ag_ui_stop"),
     path("api/chat", aisdk.Chat.as_view(), name="ai_sdk_chat"),
     path("api/chat/<path:chat_id>/stream", aisdk.ChatStream.as_view(), name="ai_sdk_stream"),
     path("api/chat/<path:chat_id>/stop", aisdk.ChatStop.as_view(), name="ai_sdk_stop"),

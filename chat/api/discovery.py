@@ -15,6 +15,7 @@ ROUTES = {"health": "ready", "schema": "schema", "asyncapi": "asyncapi", "docs":
 DIALECTS = {
     "openai": "/v1",
     "ai_sdk": "/api/chat",
+    "ag_ui": "/agui/{agent}",
     "events": "/api/threads/{thread_id}/events",
 }
 
