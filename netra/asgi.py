@@ -21,6 +21,7 @@ from django.core.checks import ERROR, run_checks
 from django.core.checks.registry import registry
 
 from chat.api import bodies, cors, turns
+from chat.mcp_server.application import with_mcp
 from chat.realtime import channel_layer
 from chat.realtime import daphne_reader
 from chat.realtime import daphne_writer
@@ -35,7 +36,7 @@ if problems:
 
 daphne_writer.install()
 daphne_reader.install()
-_http = cors.cross_origin(bodies.bounded(turns.in_turn(observed(django_application))))
+_http = cors.cross_origin(bodies.bounded(observed(with_mcp(turns.in_turn(django_application)))))
 _router = ProtocolTypeRouter({"http": _http, "websocket": websocket})
 
 # What is there now stays: to look through it for garbage, again and again, takes some 80 ms each time.

@@ -47,7 +47,7 @@ PORT = number("PORT", 8000, 1, 65535)
 # beginning of a request's path shows whether a proxy removed the base (netra/base_path.py).
 NETRA_BASE_PATH = text("NETRA_BASE_PATH", "")
 OWN_SEGMENTS = {
-    "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "metrics", "reset", "robots.txt",
+    "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "mcp", "metrics", "reset", "robots.txt",
     "settings", "signup", "static", "v1", "ws",
 }  # fmt: skip
 if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){0,8}", NETRA_BASE_PATH):
@@ -380,6 +380,7 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",  # whose schemas are JSON Schema, as pydantic writes it
     "SERVERS": [{"url": NETRA_BASE_PATH}] if NETRA_BASE_PATH else [],
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "chat.api.schema.add_mcp"],
     "SWAGGER_UI_DIST": "SIDECAR",  # from the package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

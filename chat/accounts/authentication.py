@@ -133,8 +133,24 @@ async def read_key(raw: str, address: str) -> KeyClaims:
 
     Raises Unauthorized, and ProtocolError rate_limited for one bad key of too many.
     """
+    return KeyClaims(raw, (await _read_live_key(raw, address)).user_id, address)
+
+
+async def identify_from(raw: str, address: str) -> Identity:
+    """Return the owner of an access token or API key that came from this address, and note the use of a key.
+
+    Raises Unauthorized, and ProtocolError rate_limited for one bad key of too many.
+    """
+    if not is_key(raw):
+        return await from_database(identify, raw)
+    row = await _read_live_key(raw, address)
+    api_keys.note_use(row, address)
+    return _identity_of_key(row)
+
+
+async def _read_live_key(raw: str, address: str) -> ApiKey:
     try:
-        return KeyClaims(raw, (await from_database(_live_key, raw)).user_id, address)
+        return await from_database(_live_key, raw)
     except Unauthorized:
         await limits.rate_limiter().acquire_async(BAD_KEYS, address)
         raise

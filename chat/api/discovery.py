@@ -16,6 +16,7 @@ DIALECTS = {
     "openai": "/v1",
     "ai_sdk": "/api/chat",
     "ag_ui": "/agui/{agent}",
+    "mcp": "/mcp",
     "events": "/api/threads/{thread_id}/events",
 }
 

@@ -37,6 +37,31 @@ def described(
     )
 
 
+_JSON = {"application/json": {"schema": {"type": "object"}}}
+MCP: dict[str, Any] = {
+    "operationId": "mcp",
+    "description": "Model Context Protocol: streamable HTTP without sessions, up to version 2026-07-28. The tools are "
+    "the agents, and netra_wait.",
+    "tags": ["mcp"],
+    "security": [{"bearer": []}],
+    "requestBody": {"required": True, "description": "A JSON-RPC request or notification", "content": _JSON},
+    "responses": {
+        "200": {
+            "description": "A JSON-RPC response, or events with progress before it",
+            "content": {**_JSON, "text/event-stream": {"schema": {"type": "string"}}},
+        },
+        "202": {"description": "The notification is taken."},
+        "4XX": {"description": "Refused, by Netra or as a JSON-RPC error", "content": _JSON},
+    },
+}
+
+
+def add_mcp(result: dict[str, Any], **generated: Any) -> dict[str, Any]:
+    """Add the path of the MCP server, which no view of Django answers, to the OpenAPI schema."""
+    result["paths"]["/mcp"] = {"post": MCP}
+    return result
+
+
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "chat.accounts.authentication.TokenAuthentication"
     name = "bearer"

@@ -30,6 +30,24 @@ def alice(server):
     return server.register("alice")
 
 
+def test_agent_is_called_as_a_tool_of_mcp(server, alice):
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "echo", "arguments": {"message": "one"}, "_meta": meta}
+    headers = {
+        "Authorization": f"Bearer {alice.access}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "echo",
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer = httpx.post(f"{server.url}/mcp", json=body, headers=headers, timeout=WAIT_TIMEOUT)
+    assert answer.json()["result"]["structuredContent"]["answer"] == "one "
+
+
 def types(events):
     return [event["type"] for event in events]
 

@@ -237,10 +237,8 @@ def test_every_test_that_a_document_names_exists():
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
     *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "dialects", "limits")),
-    *(
-        f"chat/{name}"
-        for name in ("management", "models", "oidc", "pages", "protocol", "realtime", "runs", "streams", "usage")
-    ),
+    *(f"chat/{name}" for name in ("management", "mcp_server", "models", "oidc", "pages", "protocol", "realtime")),
+    *(f"chat/{name}" for name in ("runs", "streams", "usage")),
     "netra",
     "tests",
     "tools",
