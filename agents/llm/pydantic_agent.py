@@ -1,7 +1,7 @@
 """Agents of pydantic-ai as agents of Netra: any `pydantic_ai.Agent` that NETRA_AGENTS names."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -59,8 +59,19 @@ def served(agent: AbstractAgent[Any, Any], module: object) -> PydanticAgent:
     return PydanticAgent(agent, getattr(module, "deps_for", None))
 
 
-async def answer(turn: Turn, agent: AbstractAgent[Any, Any], deps: Any = None, model: Entry | None = None) -> Any:
+async def answer(
+    turn: Turn,
+    agent: AbstractAgent[Any, Any],
+    deps: Any = None,
+    model: Entry | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    engine: type[Durability] = Durability,
+    state: Callable[[], Mapping[str, Any]] = dict,
+) -> Any:
     """Let the agent answer the turn, with its own model or that of the catalogue, and save its messages.
+
+    `options` are settings of requests to a model of the catalogue, `state` gives what is saved beside the messages.
 
     Returns the text of the answer where it is not what was said, the agent's structured output as JSON values, or None.
     Raises AgentError for a failure of the model or its provider, unless text is kept: see `Relay.is_kept`.
@@ -71,7 +82,9 @@ async def answer(turn: Turn, agent: AbstractAgent[Any, Any], deps: Any = None, m
     relay = Relay(turn, is_marked=model is not None)
     result = None
     async with _served(agent, model) as (chosen, own):
-        engine = Durability(agent, turn, relay, chosen, model, is_streaming=_can_stream(chosen))
+        durability = engine(agent, turn, relay, chosen, model, is_streaming=_can_stream(chosen))
+        if options:
+            own["model_settings"] = {**own["model_settings"], **options}
         earlier, question = history.before(turn, _context_of(chosen))
         try:
             with replay_scope(), using(lambda: turn):
@@ -84,7 +97,7 @@ async def answer(turn: Turn, agent: AbstractAgent[Any, Any], deps: Any = None, m
                         tool_calls_limit=settings.NETRA_MODEL_TOOL_CALLS,
                         total_tokens_limit=settings.NETRA_MODEL_TOKENS,
                     ),
-                    capabilities=[engine],
+                    capabilities=[durability],
                     **own,
                 )
         except Exception as error:
@@ -94,19 +107,20 @@ async def answer(turn: Turn, agent: AbstractAgent[Any, Any], deps: Any = None, m
             if words is None:
                 raise
             if not relay.is_kept(words):
-                raise words from error
+                raise words from None  # it may quote the key
             if not relay.is_whole:
                 await relay.cut(words)
     text = relay.text if relay.text != turn.said else None
     if result is None:
         return text
     if isinstance(result.output, str):
-        is_said = turn.said.endswith(result.output)
+        # The library joins the texts of a response without the paragraphs between them.
+        is_said = relay.is_cut or "".join(turn.said.split()).endswith("".join(result.output.split()))
         returned = text if is_said else result.output
     else:
         returned = to_jsonable_python(result.output, inf_nan_mode="null", serialize_unknown=True)
     with suppress(AgentError):  # too large to be kept: the next turn has the texts
-        await turn.save({"answer": returned, "messages": history.dumped(result.all_messages())})
+        await turn.save({"answer": returned, "messages": history.dumped(result.all_messages()), **state()})
     return returned
 
 

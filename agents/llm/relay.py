@@ -26,8 +26,8 @@ from agents.sdk import AgentError, Thought, Turn
 class Relay:
     """Says and thinks what a model does. `text`: its part of the answer; `now`: that of the response under way.
 
-    `is_streaming`: a response is under way; `is_whole`: it has come to its end and calls no tools. `is_marked`: the
-    model's streams have an end marker, without which an answer counts as cut.
+    `is_streaming`: a response is under way; `is_whole`: it has come to its end and calls no tools; `is_cut`: the user
+    was told what cut it. `is_marked`: the model's streams have an end marker, without which an answer counts as cut.
     """
 
     def __init__(self, turn: Turn, is_marked: bool = True) -> None:
@@ -35,7 +35,7 @@ class Relay:
         self._before = self.now = ""
         self._thought: Thought | None = None  # under way
         self._is_new = False  # the next text begins a paragraph
-        self.is_streaming = self.is_whole = False
+        self.is_streaming = self.is_whole = self.is_cut = False
 
     @property
     def text(self) -> str:
@@ -113,6 +113,7 @@ class Relay:
 
     async def cut(self, reason: AgentError) -> None:
         """Tell the user what cut the answer, as the last paragraph of it."""
+        self.is_cut = True
         last = note(self.text, reason)
         self.now += last
         await self._turn.say(last)

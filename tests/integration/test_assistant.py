@@ -228,6 +228,18 @@ def test_a_tool_is_called_through_the_turn(play: Any) -> None:
     assert told(provider.asked[1]) == ["391"]
 
 
+def test_the_options_of_the_assistant_are_sent(model_settings: Any) -> None:
+    async def scene() -> None:
+        provider = Provider(says("ok"))
+        async with provider.running() as url, asyncio.timeout(WAIT_TIMEOUT):
+            model_settings.NETRA_MODELS["default"]["url"] = url
+            await answer(Turn(text="Hello"), Definition(instructions="Be kind.", options={"temperature": 0.2}))
+        assert provider.asked[0].request["temperature"] == 0.2
+        assert "Be kind." in str(provider.asked[0].request["messages"][0]["content"])
+
+    asyncio.run(scene())
+
+
 def test_the_schema_comes_from_the_signature(play: Any) -> None:
     _, _, provider = play(says("ok"))
     found = {tool["function"]["name"]: tool["function"] for tool in provider.asked[0].request["tools"]}

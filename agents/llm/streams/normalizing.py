@@ -326,7 +326,10 @@ class _NormalizedStream(StreamedResponse):
 
     @property
     def usage(self) -> RequestUsage:
-        return self.inner.usage
+        """The counts of the provider as whole numbers: some gateways send fractions, which no record can hold."""
+        usage = self.inner.usage
+        parts: dict[str, Any] = {name: int(value) for name, value in vars(usage).items() if isinstance(value, float)}
+        return replace(usage, **parts) if parts else usage
 
     @property
     def model_name(self) -> str:
