@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from chat import protocol
-from chat.accounts.authentication import Identity, TokenAuthentication, Unauthorized
+from chat.accounts.authentication import Identity, Unauthorized
 from chat.accounts.sessions import UNENDED
 from chat.models import Session, User
 from chat.protocol import ProtocolError
@@ -45,17 +45,16 @@ def wants_events(request: HttpRequest | Request) -> bool:
     return any(kind.partition(";")[0].strip() == "text/event-stream" for kind in accepted)
 
 
-class StreamAuthentication(BaseAuthentication):
-    """Authentication by an access token or API key, and for a stream of events by the cookie."""
+class CookieAuthentication(BaseAuthentication):
+    """Authentication of a stream of events by the cookie."""
 
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
-        """Return the user and the identity, None without a credential.
+        """Return the user and the identity, None without the cookie and for what is no stream.
 
         Raises Unauthorized, and ProtocolError forbidden for a cookie from a page of another origin.
         """
-        found = TokenAuthentication().authenticate(request)
-        if found is not None or COOKIE not in request.COOKIES or not wants_events(request):
-            return found
+        if COOKIE not in request.COOKIES or not wants_events(request):
+            return None
         origin = request.headers.get("Origin", "").encode("latin-1", "replace")
         headers = [(b"origin", origin)] if origin else []
         if not protocol.origin_allowed(headers, settings.ALLOWED_ORIGINS):
@@ -69,7 +68,3 @@ class StreamAuthentication(BaseAuthentication):
             raise Unauthorized("the session of a stream's cookie has ended")
         ends_at = None if session.expires_at is None else int(session.expires_at.timestamp())
         return session.user, Identity(session.user_id, session.user.email, session.pk, ends_at)
-
-    def authenticate_header(self, request: Request) -> str:
-        """Return the scheme that a 401 names."""
-        return "Bearer"

@@ -11,7 +11,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from chat import protocol
-from chat.accounts.stream_cookies import StreamAuthentication, wants_events
+from chat.accounts.authentication import TokenAuthentication
+from chat.accounts.stream_cookies import CookieAuthentication, wants_events
 from chat.api.base import owner
 from chat.api.fields import Id
 from chat.api.parsers import number
@@ -31,7 +32,7 @@ MAX_SEQ = 10**18 - 1
 
 
 class ThreadEvents(StreamView):
-    authentication_classes = (StreamAuthentication,)
+    authentication_classes = (TokenAuthentication, CookieAuthentication)
 
     @described(
         "thread_events",

@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from pydantic import BaseModel
 from rest_framework import serializers
 
+from chat.accounts.stream_cookies import COOKIE
 from chat.api.base import METHODS
 from chat.api.parsers import JSONOnly
 from chat.api.serializers import ErrorSerializer
@@ -68,6 +69,14 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "An access token (JWT), or an API key (netra_…)."}
+
+
+class StreamScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "chat.accounts.stream_cookies.CookieAuthentication"
+    name = "stream"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "For `text/event-stream` only."}
 
 
 class Schema(SpectacularAPIView):
