@@ -1770,6 +1770,8 @@ HEBREW = """# כותרת with English
 
 `x = 1` הוא קוד.
 
+https://example.org/a הוא האתר.
+
 - פריט ראשון
 - second item
   - פריט פנימי
@@ -1801,7 +1803,7 @@ def test_text_runs_in_the_direction_of_its_letters_and_code_from_left_to_right(s
     expect(runs(page, "failed")).to_be_visible()
     expect(answers(page).locator(".katex").first).to_be_visible()
     assert answers(page).evaluate(DIRECTIONS) == [
-        "h1 rtl", "p rtl", "code ltr", "p rtl", "code ltr",
+        "h1 rtl", "p rtl", "code ltr", "p rtl", "code ltr", "p rtl",
         "ul rtl", "li rtl", "li ltr", "ul rtl", "li rtl",
         "blockquote rtl", "p rtl", "p ltr", "table rtl", "th rtl", "th ltr", "pre ltr",
         "p rtl", "span ltr", "p ltr",
@@ -2049,6 +2051,10 @@ def test_message_with_a_file_that_failed_is_held_back(site, meet, how):
     again = page.get_by_role("button", name="Try again")
     if how == "413":
         expect(again).to_have_count(0)
+        page.reload()
+        expect(page.locator(".draft[data-state=failed]")).to_contain_text("bad.csvIt was not stored.")
+        page.press("#composer", "Enter")
+        expect(page.locator("#held")).to_contain_text("Not sent: “bad.csv” could not be stored.")
         page.get_by_role("button", name="Remove bad.csv").click()
     else:
         fails.clear()

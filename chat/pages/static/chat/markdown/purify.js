@@ -4,12 +4,16 @@ import DOMPurify from "dompurify";
 
 const CLASSES = { CODE: /^(?:language-[\w+#.-]+|math|math display)$/, SPAN: /^hljs-[\w -]+$/ };
 
+const ADDRESS = /^(?:https?:\/\/|www\.|mailto:)\S+$/i;
+
 const purify = DOMPurify(window);
 
 purify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "A") {
     node.setAttribute("target", "_blank");
     node.setAttribute("rel", "noopener noreferrer");
+    // An address says nothing about the direction of the text that it begins.
+    if (ADDRESS.test(node.textContent ?? "")) node.setAttribute("dir", "ltr");
   }
   const known = node.tagName === "CODE" || node.tagName === "SPAN" ? CLASSES[node.tagName] : null;
   if (node.hasAttribute("class") && !known?.test(node.className)) node.removeAttribute("class");

@@ -22,6 +22,8 @@ const MAX_SIZE = 25 * 1024 * 1024;
 
 /** Where the files that are stored and not sent yet outlive a reload: thread id (empty: a new one) to attachments. */
 const KEPT = named("netra.files");
+/** The names of those that are not stored: what is written with them must not go without them after a reload. */
+const LOST = named("netra.lost");
 
 /** The files of each thread's next message. */
 export class Uploads {
@@ -46,8 +48,14 @@ export class Uploads {
     this.#changed = changed;
     /** @type {Record<string, Attachment[]>} */
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+    /** @type {Record<string, string[]>} */
+    const lost = JSON.parse(sessionStorage.getItem(LOST) ?? "{}");
     for (const [thread_id, attachments] of Object.entries(kept)) {
       for (const attachment of attachments) this.#stored(this.#draft(thread_id, attachment.name), attachment);
+    }
+    for (const [thread_id, names] of Object.entries(lost)) {
+      for (const name of names)
+        this.#fail(this.#draft(thread_id, name), "It was not stored. Remove it, and choose it again.");
     }
   }
 
@@ -99,11 +107,19 @@ export class Uploads {
   }
 
   #keep() {
-    const stored = [...this.#all].map(([thread_id, drafts]) => [
-      thread_id,
-      drafts.flatMap(({ attachment }) => attachment ?? []),
-    ]);
-    keep(KEPT, JSON.stringify(Object.fromEntries(stored.filter(([, attachments]) => attachments.length > 0))));
+    /** @param {(draft: Draft) => unknown[]} pick */
+    const kept = (pick) => {
+      const picked = [...this.#all].map(([thread_id, drafts]) => [thread_id, drafts.flatMap(pick)]);
+      return JSON.stringify(Object.fromEntries(picked.filter(([, found]) => found.length > 0)));
+    };
+    keep(
+      KEPT,
+      kept(({ attachment }) => (attachment ? [attachment] : [])),
+    );
+    keep(
+      LOST,
+      kept(({ attachment, name }) => (attachment ? [] : [name])),
+    );
     this.#changed();
   }
 
@@ -165,7 +181,7 @@ export class Uploads {
     delete draft.node.dataset.state;
     about.removeAttribute("role");
     setText(about, "0 %");
-    this.#changed();
+    this.#keep();
     try {
       if (file.size > MAX_SIZE) throw new Error(`${size(file.size)} is more than the 25 MB that a file may have.`);
       if (file.size === 0) throw new Error("The file is empty.");
@@ -179,13 +195,22 @@ export class Uploads {
       );
       this.#stored(draft, attachment, file);
     } catch (error) {
-      draft.failed = true;
-      draft.node.dataset.state = "failed";
-      about.setAttribute("role", "alert");
-      setText(about, error instanceof Error ? error.message : String(error));
+      this.#fail(draft, error instanceof Error ? error.message : String(error));
       if (error instanceof ApiError && (error.status === 0 || error.status >= 429)) this.#offer(file, draft);
-      this.#changed();
     }
+  }
+
+  /**
+   * @param {Draft} draft
+   * @param {string} why
+   */
+  #fail(draft, why) {
+    draft.failed = true;
+    draft.node.dataset.state = "failed";
+    const about = /** @type {Element} */ (draft.node.querySelector(".chip-about"));
+    about.setAttribute("role", "alert");
+    setText(about, why);
+    this.#keep();
   }
 
   /**
