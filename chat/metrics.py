@@ -65,6 +65,7 @@ CONTINUATIONS = Counter("netra_continuations", "Runs that went on after a wait, 
 STEPS_REUSED = Counter("netra_steps_reused", "Steps whose recorded result was returned.")
 TOKENS = Counter("netra_tokens", "Tokens that ended runs used up.", ["model", "kind"])
 COST = Counter("netra_cost_dollars", "What ended runs cost by list prices, where they are known.", ["model"])
+FEEDBACK = Counter("netra_feedback", "Ratings that users gave to answers, or changed.", ["agent", "rating"])
 
 # ---- Event log -------------------------------------------------------------------------------------------
 
@@ -115,6 +116,11 @@ def count_input(kind: str, status: str, via: str, seconds: float) -> None:
     """Count a resolved input request, this long after it was asked."""
     INPUTS.labels(kind, status, via).inc()
     INPUT_WAIT.labels(kind).observe(max(0.0, seconds))
+
+
+def count_feedback(agent: str, rating: int) -> None:
+    """Count a rating of an answer."""
+    FEEDBACK.labels(agent, str(rating)).inc()
 
 
 def count_usage(usage: Mapping[str, Any]) -> None:

@@ -95,7 +95,7 @@ def inputs_for(user: User) -> dict[str, Any]:
 def messages_of(thread: Thread) -> list[Message]:
     """Return the thread's messages in the order in which they were asked, each answer after its message."""
     messages = Message.objects.filter(thread=thread).annotate(place=Coalesce("run__message__seq", "seq"))
-    return list(messages.order_by("place", "seq").select_related("run").prefetch_related("attachments"))
+    return list(messages.order_by("place", "seq").select_related("run", "feedback").prefetch_related("attachments"))
 
 
 def as_json(thread: Thread, messages: list[Message]) -> bytes:
@@ -123,5 +123,9 @@ def markdown(thread: Thread, messages: list[Message]) -> Iterator[str]:
         seen.add(place)
         yield f"## {speaker}{note}, {protocol.timestamp(message.created_at)}"
         yield message.content.strip()
+        if rated := getattr(message, "feedback", None):
+            yield f"Rated {rated.get_rating_display()}" + (
+                f": {rated.comment.strip()}" if rated.comment.strip() else ""
+            )
         if files := message.attachments.all():
             yield "\n".join(f"- {file.name} ({file.media_type}, {file.size:,} bytes)" for file in files)

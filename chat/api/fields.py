@@ -50,6 +50,15 @@ class Id(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+class Choice(serializers.ChoiceField):
+    """One of several whole numbers."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if type(data) is not int:
+            self.fail("invalid_choice", input=data)
+        return super().to_internal_value(data)
+
+
 class Seconds(serializers.IntegerField):
     """A whole number of seconds."""
 

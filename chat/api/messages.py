@@ -73,7 +73,7 @@ class MessageListView(ListView):
 
     def messages(self, request: Request) -> QuerySet[Message]:
         """Return all messages of the user."""
-        return Message.objects.for_user(owner(request)).prefetch_related("attachments")
+        return Message.objects.for_user(owner(request)).select_related("feedback").prefetch_related("attachments")
 
 
 class ThreadMessages(MessageListView):

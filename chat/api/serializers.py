@@ -6,8 +6,8 @@ from pydantic import AliasChoices, Field
 from rest_framework import serializers
 
 from chat import runs
-from chat.api.fields import Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
-from chat.models import ApiKey, Message, Run, Session, Thread, User
+from chat.api.fields import Choice, Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
+from chat.models import ApiKey, Feedback, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
 
@@ -134,6 +134,14 @@ class UploadSerializer(serializers.Serializer[Any]):
     file = serializers.FileField()
 
 
+class FeedbackSerializer(serializers.Serializer[Feedback]):
+    message_id = serializers.UUIDField()
+    rating = serializers.ChoiceField(Feedback.RATINGS)
+    comment = serializers.CharField()
+    created_at = Timestamp()
+    updated_at = Timestamp()
+
+
 class MessageSerializer(serializers.Serializer[Message]):
     id = serializers.UUIDField()
     thread_id = serializers.UUIDField()
@@ -142,6 +150,7 @@ class MessageSerializer(serializers.Serializer[Message]):
     role = serializers.ChoiceField(["user", "assistant"])
     content = serializers.CharField()
     attachments = AttachmentSerializer(many=True)
+    feedback = FeedbackSerializer(allow_null=True, help_text="of an answer that its user has rated")
     created_at = Timestamp()
 
 
@@ -330,6 +339,11 @@ class NewApiKeySerializer(serializers.Serializer[Any]):
     )
 
 
+class RatingSerializer(serializers.Serializer[Any]):
+    rating = Choice(Feedback.RATINGS, help_text="1: good, -1: bad")
+    comment = Text(max_length=Feedback.MAX_COMMENT, required=False, allow_blank=True)
+
+
 class RenameUserSerializer(serializers.Serializer[Any]):
     name = Name(max_length=150, allow_blank=True)
 
@@ -433,6 +447,10 @@ class SessionsPageSerializer(PageSerializer):
 
 class ApiKeysPageSerializer(PageSerializer):
     keys = ApiKeySerializer(many=True)
+
+
+class FeedbackPageSerializer(PageSerializer):
+    feedback = FeedbackSerializer(many=True)
 
 
 class InputsPageSerializer(PageSerializer):

@@ -301,5 +301,24 @@ class Migration(migrations.Migration):
             model_name='run',
             constraint=models.UniqueConstraint(condition=models.Q(('status', 'running')), fields=('thread',), name='run_one_running_a_thread'),
         ),
+        migrations.CreateModel(
+            name='Feedback',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('agent', models.CharField(max_length=64)),
+                ('model', models.CharField(blank=True, max_length=100)),
+                ('rating', models.SmallIntegerField(choices=[(1, 'good'), (-1, 'bad')])),
+                ('comment', models.CharField(blank=True, max_length=2000)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ('message', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='feedback', to='chat.message')),
+                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='feedback', to='chat.run')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='feedback', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'verbose_name_plural': 'feedback',
+                'indexes': [models.Index(fields=['-created_at'], name='feedback_created')],
+            },
+        ),
         migrations.RunPython(add_index, remove_index),
     ]

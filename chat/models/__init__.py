@@ -2,6 +2,7 @@
 
 from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet, Session, User, UserManager
 from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
+from chat.models.feedback import Feedback
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
@@ -13,6 +14,7 @@ __all__ = [
     "Attachment",
     "AuditRecord",
     "Event",
+    "Feedback",
     "Grant",
     "GroupPolicy",
     "InputRequest",

@@ -69,9 +69,8 @@ LAYERS = {
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
-        "notify", "pending", "preview", "removals", "request", "requests", "resolved", "search", "shortcuts", "sidebar",
-        "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport",
-        "welcome",
+        "notify", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "shortcuts",
+        "sidebar", "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport", "welcome",
     ),
 }  # fmt: skip
 LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")

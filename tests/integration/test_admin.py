@@ -35,6 +35,7 @@ LISTS = [
     "attachment",
     "inputrequest",
     "apikey",
+    "feedback",
 ]
 
 

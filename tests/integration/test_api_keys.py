@@ -190,6 +190,8 @@ WRITING = [
     ("POST", "/api/agents/execute", {"agent": "echo", "content": "more"}),
     ("POST", f"/api/inputs/{NOWHERE}/answer", {"action": "accept"}),
     ("DELETE", f"/api/grants/{NOWHERE}", None),
+    ("PUT", f"/api/messages/{NOWHERE}/feedback", {"rating": 1}),
+    ("DELETE", f"/api/messages/{NOWHERE}/feedback", None),
     ("POST", "/api/attachments", {}),
 ]
 

@@ -88,6 +88,29 @@ export class Api {
 
   /**
    * @param {string} id
+   * @returns {Promise<import("../state/model.js").Feedback[]>} the ratings of a thread's answers
+   */
+  feedback(id) {
+    return this.#all("feedback", `/api/threads/${id}/feedback`);
+  }
+
+  /**
+   * @param {string} answer_id
+   * @param {1 | -1} rating
+   * @param {string} comment
+   * @returns {Promise<import("../state/model.js").Feedback>}
+   */
+  rate(answer_id, rating, comment) {
+    return this.#session.call("PUT", `/api/messages/${answer_id}/feedback`, { rating, comment });
+  }
+
+  /** @param {string} answer_id */
+  withdrawRating(answer_id) {
+    return this.#session.call("DELETE", `/api/messages/${answer_id}/feedback`);
+  }
+
+  /**
+   * @param {string} id
    * @param {string} title
    */
   rename(id, title) {

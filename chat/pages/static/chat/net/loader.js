@@ -59,6 +59,17 @@ export class Loader {
   }
 
   /**
+   * Read how the answers of a thread were rated. They are shown without that where it fails.
+   * @param {string} thread_id
+   */
+  readFeedback(thread_id) {
+    const read = async () => {
+      this.#store.dispatch({ type: "feedback_listed", feedback: await this.#api.feedback(thread_id) });
+    };
+    void this.#owner.attempt(read, () => {});
+  }
+
+  /**
    * @param {string} thread_id
    * @returns {boolean} it is being read some other way than by the socket
    */

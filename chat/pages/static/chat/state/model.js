@@ -91,6 +91,11 @@
  *
  * @typedef {Request & Listing} Input
  *
+ * @typedef {object} Feedback what the user thinks of an answer
+ * @property {string} message_id
+ * @property {1 | -1} rating
+ * @property {string} comment
+ *
  * @typedef {object} GivenAnswer an answer that was given on this page
  * @property {string} request_id
  * @property {"accept" | "decline"} action
@@ -164,6 +169,7 @@
  * @property {Unsent[]} unsent
  * @property {Map<string, GivenAnswer & {refused: {field: string | null, message: string} | null}>} answers by request id:
  *   given here and not in the log yet
+ * @property {Map<string, Feedback>} feedback by the id of the answer
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
  * @typedef {{id: string, title: string, agent: string, updated_at: string}} ListedThread
@@ -180,6 +186,8 @@
  *   | {type: "answer_given", answer: GivenAnswer}
  *   | {type: "inputs_listed", inputs: Input[]}
  *   | {type: "inputs_shown"}
+ *   | {type: "feedback_listed", feedback: Feedback[]}
+ *   | {type: "feedback_withdrawn", message_id: string}
  *   | {type: "stop_asked" | "stop_refused", run_id: string}} Own
  */
 
@@ -191,6 +199,7 @@ export const EMPTY = Object.freeze({
   inputs: new Map(),
   unsent: [],
   answers: new Map(),
+  feedback: new Map(),
   stopping: new Set(),
 });
 

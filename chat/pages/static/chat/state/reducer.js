@@ -95,6 +95,13 @@ export function reduce(state, event) {
       return listInputs(state, event.inputs);
     case "inputs_shown":
       return forgetResolved(state);
+    case "feedback_listed":
+      return {
+        ...state,
+        feedback: new Map([...state.feedback, ...event.feedback.map((one) => /** @type {const} */ ([one.message_id, one]))]),
+      };
+    case "feedback_withdrawn":
+      return { ...state, feedback: new Map([...state.feedback].filter(([id]) => id !== event.message_id)) };
     case "stop_asked":
       return markStopping(state, event.run_id, true);
     case "stop_refused":

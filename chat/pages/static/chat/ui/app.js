@@ -51,6 +51,9 @@ const store = new Store((state, before) => {
   const thread = open ? state.threads.get(open) : undefined;
   const known = open ? before.threads.get(open) : undefined;
   if (thread?.loaded && known?.loaded && thread.chosen !== known.chosen) keepChoices(thread.id, choices(thread));
+  if (thread?.loaded && !known?.loaded && thread.messages.some(({ role }) => role === "assistant")) {
+    loader.readFeedback(thread.id);
+  }
   render();
 });
 const loader = new Loader(api, store, {
@@ -282,6 +285,20 @@ const view = new View({
   },
   choose(id) {
     if (open) store.dispatch({ type: "branch_chosen", thread_id: open, id });
+  },
+  async rate(answer_id, rating, comment) {
+    let isDone = false;
+    await attempt(async () => {
+      if (rating === null) {
+        await api.withdrawRating(answer_id);
+        store.dispatch({ type: "feedback_withdrawn", message_id: answer_id });
+      } else {
+        const given = await api.rate(answer_id, rating, comment);
+        store.dispatch({ type: "feedback_listed", feedback: [given] });
+      }
+      isDone = true;
+    });
+    return isDone;
   },
   async upload(file, progress, signal) {
     try {

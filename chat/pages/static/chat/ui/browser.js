@@ -32,10 +32,19 @@ export async function copy(text, button) {
     () => "Copied",
     () => "Not allowed",
   );
+  tell(button, told ?? "Not allowed");
+}
+
+/**
+ * Say on a button for a while what came of it.
+ * @param {HTMLElement} button
+ * @param {string} words
+ */
+export function tell(button, words) {
   if ("told" in button.dataset) return;
   const before = [...button.childNodes];
   button.dataset.told = "";
-  button.replaceChildren(told ?? "Not allowed");
+  button.replaceChildren(words);
   setTimeout(() => {
     button.replaceChildren(...before);
     delete button.dataset.told;

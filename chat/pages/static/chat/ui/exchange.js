@@ -8,6 +8,7 @@ import { chip } from "./attachments.js";
 import { copy } from "./browser.js";
 import { editor } from "./editor.js";
 import { arrange, element, icon, setText } from "./element.js";
+import { Rating } from "./rating.js";
 import { Switch, tool } from "./switch.js";
 import { long } from "./text.js";
 import { unturned } from "./values.js";
@@ -65,6 +66,7 @@ export class Exchange {
   #versions;
   #question;
   #asked;
+  #rating;
   #tools;
   #copy = tool("copy", "Copy the answer", () => void copy(this.#shown?.run?.text ?? "", this.#copy));
   #again = tool("again", "Regenerate", () => this.#regenerate());
@@ -93,12 +95,14 @@ export class Exchange {
     this.#question = userMessage(message.content, message.attachments, actions.look, { message: message.id });
     const copied = tool("copy", "Copy the message", () => void copy(message.content, copied));
     this.#asked = element("div", { class: "tools", "data-of": "user" }, this.#messages.node, this.#pen, copied);
+    this.#rating = new Rating(actions.rate, () => this.#rate());
     this.#tools = element(
       "div",
       { class: "tools", "data-of": "assistant" },
       this.#versions.node,
       this.#copy,
       this.#again,
+      this.#rating.node,
     );
     const remove = element("button", { type: "button", class: "link" }, "Remove");
     this.#change.addEventListener("click", () => this.edit());
@@ -214,6 +218,7 @@ export class Exchange {
       run !== null && run.error !== null && answer?.reference,
       run?.status === "cancelled" && run.parts.length === 0 && this.#stopped,
       this.#tools,
+      this.#rating.isOpen && this.#rating.form,
     ];
     arrange(this.node, /** @type {HTMLElement[]} */ (wanted.filter(Boolean)));
     return late;
@@ -230,6 +235,17 @@ export class Exchange {
       element("p", { class: "dim", role: "note" }, note),
       ...texts.map((text) => element("pre", { class: "plain", dir: "auto", tabindex: "0" }, text)),
     );
+  }
+
+  /** @param {import("../state/model.js").Feedback | null} feedback on the answer */
+  rated(feedback) {
+    this.#rating.update(this.#answer_id, feedback);
+    this.#rate();
+  }
+
+  #rate() {
+    if (this.#rating.isOpen) this.#tools.after(this.#rating.form);
+    else this.#rating.form.remove();
   }
 
   /** It is not shown again. */

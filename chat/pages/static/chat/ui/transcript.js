@@ -23,6 +23,7 @@ import { Pending } from "./pending.js";
  * @property {(message: Message, content: string) => void} edit send it changed, as a sibling
  * @property {(run_id: string, content: string | null) => void} requeue change what waits; null: take it out
  * @property {(answer_id: string) => void} regenerate
+ * @property {(answer_id: string, rating: 1 | -1 | null, comment: string) => Promise<boolean>} rate null: take it back
  * @property {(id: string) => void} choose this message or run among its siblings
  * @property {(attachment: Attachment) => void} look
  *
@@ -71,11 +72,12 @@ export class Transcript {
    * @param {Thread | undefined} thread
    * @param {Unsent[]} unsent of this thread
    * @param {import("../state/model.js").State["answers"]} answers to input requests that were given here
+   * @param {import("../state/model.js").State["feedback"]} feedback
    * @param {boolean} online
    * @param {number} now the server's time in milliseconds
    * @returns {boolean} it must be called again soon: an answer's newest text is not shown yet
    */
-  render(thread, unsent, answers, online, now) {
+  render(thread, unsent, answers, feedback, online, now) {
     if ((thread?.id ?? "") !== this.#thread_id) {
       this.#thread_id = thread?.id ?? "";
       for (const exchange of this.#exchanges.values()) exchange.remove();
@@ -95,6 +97,7 @@ export class Transcript {
       const answer_id = thread && run && !unfinished(run) ? answerOf(thread, run) : null;
       try {
         late = exchange.update(shown, answer_id ?? "", waits, answers, online, now) || late;
+        exchange.rated(feedback.get(answer_id ?? "") ?? null);
       } catch (error) {
         // What is wrong with one is no reason to hide the others.
         exchange.plain(shown);
