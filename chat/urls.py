@@ -23,6 +23,7 @@ from chat.api import (
     prometheus,
     runs,
     schema,
+    shares,
     sso,
     threads,
 )
@@ -30,7 +31,7 @@ from chat.api.exceptions import reading, upgrade_required
 from chat.api.v1 import base as v1
 from chat.api.v1 import chat_completions, conversations, models, responses
 from chat.oidc import views as oidc
-from chat.pages import views
+from chat.pages import shared, views
 
 
 class IdConverter(UUIDConverter):
@@ -54,6 +55,7 @@ urlpatterns = [
     path("reset", views.reset, name="reset"),
     path("reset/sent", views.reset_sent, name="reset_sent"),
     path("reset/<uidb64>/<token>", views.reset_confirm, name="reset_confirm"),
+    path("s/<str:token>", reading(shared.page), name="shared"),
     path("auth/register", auth.Register.as_view(), name="register"),
     path("auth/login", auth.Login.as_view(), name="auth_login"),
     path("auth/refresh", auth.Refresh.as_view(), name="refresh"),
@@ -64,6 +66,7 @@ urlpatterns = [
     path("auth/keys", keys.ApiKeys.as_view(), name="api_keys"),
     path("auth/keys/<id:key_id>", keys.OneApiKey.as_view(), name="api_key"),
     path("auth/stream", auth.Stream.as_view(), name="auth_stream"),
+    path("auth/view", auth.Viewer.as_view(), name="view"),
     path("auth/verify", auth.Verify.as_view(), name="verify"),
     path("auth/me", auth.Me.as_view(), name="me"),
     path("auth/providers", sso.Providers.as_view(), name="sso_providers"),
@@ -81,6 +84,9 @@ urlpatterns = [
     path("api/threads/<id:thread_id>/events", events.ThreadEvents.as_view(), name="thread_events"),
     path("api/threads/<id:thread_id>/feedback", feedback.ThreadFeedback.as_view(), name="thread_feedback"),
     path("api/threads/<id:thread_id>/export", exports.Export.as_view(), name="thread_export"),
+    path("api/threads/<id:thread_id>/share", shares.ThreadShare.as_view(), name="thread_share"),
+    path("api/shares", shares.Shares.as_view(), name="shares"),
+    path("api/shares/<id:share_id>", shares.OneShare.as_view(), name="share"),
     path("api/messages", messages.Messages.as_view(), name="messages"),
     path("api/messages/<id:message_id>/regenerate", messages.RegenerateMessage.as_view(), name="regenerate"),
     path("api/messages/<id:message_id>/feedback", feedback.MessageFeedback.as_view(), name="message_feedback"),

@@ -4,6 +4,7 @@ Every logger of the process uses it. The origin of a line, as far as it is known
 `attempt`, `connection_id`) is in the context of the task that writes it, or given with the line.
 """
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def formatter(form: str) -> Formatter:
         stdlib.ExtraAdder(),
         without_request,
         without_refused_trace,
+        without_links,
         processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     last: list[Processor]
@@ -45,6 +47,14 @@ def without_refused_trace(logger: WrappedLogger, method: str, event: EventDict) 
     """Django logs a traceback for each request that it refuses: any client could fill the log with them."""
     if event["logger"].startswith("django.security."):
         event.pop("exc_info", None)
+    return event
+
+
+def without_links(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Cut the end of a link to a shared conversation: who has it may read."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = re.sub(r"/s/[^\s/?#\"']+", "/s/*", value)
     return event
 
 

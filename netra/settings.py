@@ -48,7 +48,7 @@ PORT = number("PORT", 8000, 1, 65535)
 NETRA_BASE_PATH = text("NETRA_BASE_PATH", "")
 OWN_SEGMENTS = {
     "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "mcp", "metrics", "reset", "robots.txt",
-    "settings", "signup", "static", "v1", "ws",
+    "s", "settings", "signup", "static", "v1", "ws",
 }  # fmt: skip
 if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){0,8}", NETRA_BASE_PATH):
     raise ImproperlyConfigured(
@@ -146,6 +146,9 @@ if NETRA_METRICS_TOKEN and not re.fullmatch(r"[\x21-\x7e]{16,}", NETRA_METRICS_T
 # ---- Users and tokens ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "chat.User"
 NETRA_OPEN_REGISTRATION = flag("NETRA_OPEN_REGISTRATION", True)
+NETRA_SHARE_LINKS = text("NETRA_SHARE_LINKS", "members")
+if NETRA_SHARE_LINKS not in ("off", "members", "anyone"):
+    raise ImproperlyConfigured(f"NETRA_SHARE_LINKS is {NETRA_SHARE_LINKS!r}; it must be off, members or anyone.")
 NETRA_RATE_LIMITS = flag("NETRA_RATE_LIMITS", True)
 # A proxy that may say that a request came over HTTPS may also name the client's address.
 NETRA_TRUSTED_PROXIES = number("NETRA_TRUSTED_PROXIES", 1 if NETRA_HTTPS else 0, 0, 10)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
+from django.core.signing import BadSignature, Signer
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -97,6 +98,24 @@ def live_sessions(user: User) -> QuerySet[Session]:
 
 
 UNENDED = Q(ended_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
+
+
+_VIEWER = Signer(salt="netra.view")
+
+
+def viewer(session_id: UUID) -> str:
+    """Return the value of a cookie by which a browser reads what is shared with members, while its session lives."""
+    return _VIEWER.sign(session_id.hex)
+
+
+def is_viewer(cookie: str) -> bool:
+    """Return whether the value is that of a live session of an active user."""
+    try:
+        session_id = UUID(_VIEWER.unsign(cookie))
+    except (BadSignature, ValueError):
+        return False
+    since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
+    return Session.objects.filter(pk=session_id, ended_at=None, used_at__gt=since, user__is_active=True).exists()
 
 
 def alive(ids: Iterable[UUID]) -> set[UUID]:

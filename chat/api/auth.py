@@ -45,6 +45,7 @@ from chat.models import Session, User
 from chat.protocol import ProtocolError
 
 REFRESH_COOKIE = "netra_refresh"
+VIEW_COOKIE = "netra_view"
 
 
 def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) -> Response:
@@ -188,6 +189,7 @@ class Logout(Entrance):
         response = Response({"everywhere": everywhere})
         response.delete_cookie(REFRESH_COOKIE, path=f"{settings.NETRA_BASE_PATH}/auth", samesite="Strict")
         response.delete_cookie(stream_cookies.COOKIE, path=stream_cookies.path(), samesite="Strict")
+        response.delete_cookie(VIEW_COOKIE, path=f"{settings.NETRA_BASE_PATH}/s", samesite="Strict")
         return response
 
     def session(self, request: Request, given: Mapping[str, Any]) -> Session:
@@ -259,6 +261,25 @@ class Stream(Account):
         """Set the cookie with which this browser's EventSource reads the events of the user's threads."""
         response = Response(status=204)
         stream_cookies.give(response, session_id_of(request))
+        return response
+
+
+class Viewer(Account):
+    """The right of a browser to open links that are for members."""
+
+    @described("view", {204: None})
+    def post(self, request: Request) -> Response:
+        """Set the cookie by which this browser opens `/s/…` until its session ends."""
+        response = Response(status=204)
+        response.set_cookie(
+            VIEW_COOKIE,
+            sessions.viewer(session_id_of(request)),
+            max_age=int(settings.NETRA_REFRESH_TOKEN_SECONDS),
+            path=f"{settings.NETRA_BASE_PATH}/s",
+            secure=settings.NETRA_HTTPS,
+            httponly=True,
+            samesite="Strict",
+        )
         return response
 
 

@@ -76,7 +76,9 @@ class ListView(View):
         """Return the requested page of the rows; `ids`: see PageNumberPagination."""
         paginator = self.pagination_class()
         shown = paginator.paginate_queryset(rows, request, self, ids)
-        return paginator.get_paginated_response(self.serializer_class(shown, many=True).data)
+        return paginator.get_paginated_response(
+            self.serializer_class(shown, many=True, context={"request": request}).data
+        )
 
 
 class Open(View):

@@ -95,6 +95,7 @@ PAGES = {
     "thread_page",
     "inputs_page",
     "settings",
+    "shared",
     "login",
     "signup",
     "reset",

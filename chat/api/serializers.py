@@ -11,7 +11,7 @@ from chat.models import ApiKey, Feedback, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
 
-MAX_KEY_LIFETIME = 100 * 365 * 86_400  # seconds
+MAX_LIFETIME = 100 * 365 * 86_400  # seconds
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -332,7 +332,7 @@ class NewApiKeySerializer(serializers.Serializer[Any]):
     agents = Texts(child=Text(max_length=64), max_length=100, required=False, help_text="empty: all")
     expires_in = Seconds(
         min_value=1,
-        max_value=MAX_KEY_LIFETIME,
+        max_value=MAX_LIFETIME,
         required=False,
         allow_null=True,
         help_text="90 days if absent, null: never",

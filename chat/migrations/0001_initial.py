@@ -320,5 +320,22 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['-created_at'], name='feedback_created')],
             },
         ),
+        migrations.CreateModel(
+            name='Share',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('token', models.CharField(editable=False, help_text='The end of the link.', max_length=32, unique=True)),
+                ('title', models.CharField(blank=True, max_length=200)),
+                ('snapshot', models.JSONField(default=list)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ('expires_at', models.DateTimeField(blank=True, null=True)),
+                ('revoked_at', models.DateTimeField(blank=True, null=True)),
+                ('thread', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='shares', to='chat.thread')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='shares', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'indexes': [models.Index(fields=['-created_at'], name='share_created')],
+            },
+        ),
         migrations.RunPython(add_index, remove_index),
     ]

@@ -7,6 +7,7 @@ KINDS = (
     'admin_acted', 'input_resolved', 'grant_added', 'grant_removed', 'assistant_changed',
     'key_made', 'key_first_used', 'key_revoked',
     'provider_connected', 'provider_disconnected', 'address_changed', 'signed_out_by_provider', 'group_changed',
+    'share_made', 'share_revoked',
 )
 
 

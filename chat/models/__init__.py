@@ -4,6 +4,7 @@ from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet
 from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
 from chat.models.feedback import Feedback
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
+from chat.models.shares import Share
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Run",
     "RunState",
     "Session",
+    "Share",
     "Thread",
     "ToolDefinition",
     "User",

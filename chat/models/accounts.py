@@ -217,6 +217,8 @@ class AuditRecord(models.Model):
         "address_changed",
         "signed_out_by_provider",
         "group_changed",
+        "share_made",
+        "share_revoked",
     )
     at = models.DateTimeField(db_default=Now(), editable=False)
     kind = models.CharField(max_length=32, choices=[(kind, kind) for kind in KINDS])

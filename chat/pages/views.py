@@ -69,8 +69,9 @@ LAYERS = {
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
-        "notify", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "shortcuts",
-        "sidebar", "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport", "welcome",
+        "notify", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "share",
+        "shortcuts", "sidebar", "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport",
+        "welcome",
     ),
 }  # fmt: skip
 LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")
@@ -79,7 +80,7 @@ MODULES += [f"vendor/{name}" for name in LIBRARIES]
 # Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.
 COMPONENTS = (
     "sidebar", "conversation", "message", "files", "table", "chart", "run", "request", "inputs", "markdown", "composer",
-    "overlay", "print",
+    "overlay", "share", "print",
 )  # fmt: skip
 STYLES = [f"chat/css/{name}.css" for name in COMPONENTS]
 
@@ -91,7 +92,8 @@ def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
 
     Its script reads from the address what it shows, and says if there is no such conversation.
     """
-    return render(request, "chat/page.html", {"modules": MODULES, "styles": STYLES})
+    given = {"modules": MODULES, "styles": STYLES, "share_links": configured.NETRA_SHARE_LINKS}
+    return render(request, "chat/page.html", given)
 
 
 @never_cache

@@ -39,6 +39,7 @@ from chat.runs.inputs.types import Answer, AnsweredInput, Decider, NewInput, Rec
 from chat.runs.queries import (
     active,
     attachment_fields,
+    branch,
     history,
     live_workers,
     open_inputs,
@@ -78,6 +79,7 @@ __all__ = [
     "answer_of",
     "ask_again",
     "attachment_fields",
+    "branch",
     "cancel",
     "cancel_input",
     "cancel_one",

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from chat import protocol
 from chat.models import Attachment, Event, InputRequest, Message, Run, Worker
-from chat.runs.types import ClaimedRun, History, ToolCall
+from chat.runs.types import AnyId, ClaimedRun, History, ToolCall
 
 log = logging.getLogger("netra.runs")
 
@@ -36,26 +36,36 @@ def history(run: ClaimedRun) -> History:
     The oldest comes first. If a message was sent while another was being answered, the answer stands between the two.
     Messages whose runs were cancelled in the queue are left out.
     """
-    said = Message.objects.filter(thread_id=run.thread_id).order_by("seq")
+    rows = branch(run.thread_id, uuid.UUID(run.message_id))
+    files = Attachment.objects.filter(messages__in=[id for id, _, _ in rows]).distinct().order_by("created_at", "id")
+    return [(role, content) for _, role, content in rows], list(files)
+
+
+def branch(thread_id: AnyId, message_id: uuid.UUID | None = None) -> list[tuple[uuid.UUID, str, str]]:
+    """Return (id, role, content) of the messages from the thread's root to this one, or to the newest.
+
+    If a message was sent while another was being answered, the answer stands between the two. Messages whose runs were
+    cancelled in the queue are left out. Empty if the thread has no such message.
+    """
+    said = Message.objects.filter(thread_id=thread_id).order_by("seq")
     messages = {row[0]: row for row in said.values_list("id", "parent_id", "role", "content")}
-    answers = {parent: content for _, parent, role, content in messages.values() if role == "assistant"}
-    removed = _removed(run.thread_id)
-    path: list[tuple[str, str]] = []
-    ids: list[uuid.UUID] = []
-    current, follower = uuid.UUID(run.message_id), None
-    while current is not None:
+    answers = {row[1]: (row[0], row[2], row[3]) for row in messages.values() if row[2] == "assistant"}
+    removed = _removed(thread_id)
+    path: list[tuple[uuid.UUID, str, str]] = []
+    current = message_id or next((id for id in reversed(messages) if id not in removed), None)
+    follower = None
+    while current in messages:
         id, parent, role, content = messages[current]
         if id not in removed:
             if role == follower == "user" and id in answers:
-                path.append(("assistant", answers[id]))
-            path.append((role, content))
-            ids.append(id)
+                path.append(answers[id])
+            path.append((id, role, content))
             follower = role
         current = parent
-    return path[::-1], list(Attachment.objects.filter(messages__in=ids).distinct().order_by("created_at", "id"))
+    return path[::-1]
 
 
-def _removed(thread_id: str) -> set[uuid.UUID]:
+def _removed(thread_id: AnyId) -> set[uuid.UUID]:
     """Return the messages whose runs were all cancelled before they started, while another run was active."""
     never = Q(status=Run.CANCELLED, started_at=None)
     ahead = Run.objects.filter(thread=OuterRef("thread"), thread_seq__lt=OuterRef("thread_seq")).filter(

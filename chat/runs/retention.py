@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from chat import protocol
 from chat.db import search
-from chat.models import Attachment, Event, Grant, InputRequest, Message, Run, Thread, User
+from chat.models import Attachment, Event, Grant, InputRequest, Message, Run, Share, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import cancel
 from chat.runs.threads import delete
@@ -27,13 +27,14 @@ def prune(keep: timedelta) -> Iterator[int]:
     """Delete events of ended runs older than `keep`, and the contents of threads that were deleted before that.
 
     Yield the number of events of each batch. Messages and runs of other threads stay. Of a thread it deletes a prefix:
-    up to the first event that is younger, or whose run has not ended. Expired grants and old hidden threads are
-    deleted, too.
+    up to the first event that is younger, or whose run has not ended. Expired grants, old hidden threads and shares
+    that ended before that are deleted, too.
     """
     before = Now() - keep
     while drop_hidden():
         pass
     Grant.objects.filter(expires_at__lt=Now()).delete()
+    Share.objects.filter(Q(expires_at__lt=before) | Q(revoked_at__lt=before)).delete()
     first = Event.objects.filter(thread=OuterRef("pk")).order_by("seq").values("created_at")[:1]
     full = Q(Exists(Message.objects.filter(thread=OuterRef("pk")))) | ~Q(title="")
     gone = Q(deleted_at__isnull=False, deleted_at__lt=before) & full
@@ -130,6 +131,7 @@ def _empty(thread_id: uuid.UUID) -> None:
             attachment.delete()
     Run.objects.filter(thread=thread_id).delete()
     Message.objects.filter(thread=thread_id).delete()
+    Share.objects.filter(thread=thread_id).delete()
     Thread.objects.filter(id=thread_id).update(title="")
 
 

@@ -36,6 +36,7 @@ LISTS = [
     "inputrequest",
     "apikey",
     "feedback",
+    "share",
 ]
 
 

@@ -192,6 +192,8 @@ WRITING = [
     ("DELETE", f"/api/grants/{NOWHERE}", None),
     ("PUT", f"/api/messages/{NOWHERE}/feedback", {"rating": 1}),
     ("DELETE", f"/api/messages/{NOWHERE}/feedback", None),
+    ("POST", f"/api/threads/{NOWHERE}/share", {}),
+    ("DELETE", f"/api/shares/{NOWHERE}", None),
     ("POST", "/api/attachments", {}),
 ]
 

@@ -12,6 +12,9 @@ import { ApiError, parsed, unreachable } from "./http.js";
  * @typedef {{id: string, name: string, prefix: string, scopes: string[], agents: string[], last_used_at: string | null,
  *   expires_at: string | null}} ApiKey
  * @typedef {{id: number, provider: string, name: string, email: string, connected_at: string, used_at: string}} Connection
+ * @typedef {{id: string, url: string, title: string, created_at: string, expires_at: string | null}} Share
+ * @typedef {{title: string, readers: "members" | "anyone",
+ *   messages: {role: "user" | "assistant", content: string}[]}} SharePreview
  * @typedef {import("../state/model.js").ListedThread} ListedThread
  */
 
@@ -128,6 +131,35 @@ export class Api {
    */
   removeAtOnce(id) {
     this.#session.sendAtOnce("DELETE", `/api/threads/${id}`);
+  }
+
+  /**
+   * @param {string} id of a thread
+   * @param {string | null} message_id the last message; null: the newest
+   * @returns {Promise<SharePreview>} what a link would show
+   */
+  sharePreview(id, message_id) {
+    return this.#session.call("GET", `/api/threads/${id}/share${message_id ? `?message_id=${message_id}` : ""}`);
+  }
+
+  /**
+   * @param {string} id of a thread
+   * @param {string | null} message_id the last message; null: the newest
+   * @param {number | null} expires_in seconds; null: never
+   * @returns {Promise<Share>}
+   */
+  share(id, message_id, expires_in) {
+    return this.#session.call("POST", `/api/threads/${id}/share`, { message_id, expires_in });
+  }
+
+  /** @returns {Promise<Share[]>} the links that work */
+  shares() {
+    return this.#all("shares", "/api/shares");
+  }
+
+  /** @param {string} id */
+  revokeShare(id) {
+    return this.#session.call("DELETE", `/api/shares/${id}`);
   }
 
   /**

@@ -111,6 +111,11 @@ export class Session {
     return ask(this.#token);
   }
 
+  /** Let this browser open conversations that are shared with members, until the session ends. */
+  view() {
+    return this.call("POST", "/auth/view");
+  }
+
   /**
    * End the session at the server, then here.
    * @param {boolean} [everywhere] all sessions of the user

@@ -1,8 +1,8 @@
 /** The forms of sign-in and sign-up. */
 
 import { BASE } from "../net/base.js";
-import { ApiError } from "../net/http.js";
-import { login, register, signedInAs } from "../net/session.js";
+import { ApiError, SignedOut } from "../net/http.js";
+import { login, register, Session, signedInAs } from "../net/session.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { found } from "./element.js";
 
@@ -16,7 +16,22 @@ const enter = form.dataset.action === "register" ? register : login;
 function destination() {
   const next = new URLSearchParams(location.search).get("next") ?? "";
   const below = next.startsWith(BASE) ? next.slice(BASE.length) : "";
-  return /^\/(?:c\/[0-9a-f-]{36}|settings|inputs(?:#[0-9a-f-]{36})?)$/i.test(below) ? next : `${BASE}/`;
+  return /^\/(?:c\/[0-9a-f-]{36}|settings|s\/[\w-]{16,64}|inputs(?:#[0-9a-f-]{36})?)$/i.test(below) ? next : `${BASE}/`;
+}
+
+/** Go there. A link to a shared conversation is for who is signed in: the server gets to know that by a cookie. */
+async function leave() {
+  const to = destination();
+  if (/^\/s\//.test(to.slice(BASE.length))) {
+    const session = new Session();
+    try {
+      await session.view();
+    } catch (error) {
+      if (!(error instanceof SignedOut)) throw error;
+      return session.forget();
+    }
+  }
+  location.replace(to);
 }
 
 /** @returns {Record<string, string>} the filled-in fields */
@@ -63,7 +78,7 @@ form.addEventListener("submit", async (event) => {
   submit.disabled = true;
   try {
     await enter(fields());
-    location.replace(destination());
+    await leave();
   } catch (reason) {
     submit.disabled = false;
     explain(reason);
@@ -72,4 +87,4 @@ form.addEventListener("submit", async (event) => {
 
 // Until now the browser would have sent the form by itself, to a page that takes none.
 submit.disabled = false;
-if (signedInAs() !== null) location.replace(destination());
+if (signedInAs() !== null) void leave().catch(explain);

@@ -11,7 +11,7 @@ import { forgetUnsent, keepUnsent, restoreUnsent } from "../net/outbox.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { refusedResume, refusedStop, Socket } from "../net/socket.js";
 import { isId, uuid } from "../net/uuid.js";
-import { choices } from "../state/branches.js";
+import { choices, leaf } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
@@ -27,6 +27,8 @@ import { View } from "./view.js";
 
 /** Frames after which the list of input requests may be another. */
 const INPUT_FRAMES = new Set(["input_requested", "input_resolved", "answer_accepted", "approvals_changed"]);
+
+const DAY_SECONDS = 86_400;
 
 leaveKeysToInputMethod();
 const session = new Session();
@@ -390,6 +392,20 @@ const view = new View({
         .slice(0, 60);
       save(`${title || "conversation"}.${format}`, await api.exported(thread_id, format));
     });
+  },
+  sharing() {
+    const thread = store.thread(open);
+    const last = leaf(thread) ?? null;
+    /** @type {<T>(ask: (thread_id: string) => Promise<T>) => Promise<T | null>} */
+    const asked = async (ask) => {
+      let answer = null;
+      if (thread) await attempt(async () => void (answer = await ask(thread.id)));
+      return answer;
+    };
+    return {
+      preview: () => asked((id) => api.sharePreview(id, last)),
+      make: (days) => asked((id) => api.share(id, last, days && days * DAY_SECONDS)),
+    };
   },
   reconnect: () => socket.retry(),
   signOut() {

@@ -9,6 +9,7 @@ import { leaveKeysToInputMethod } from "./browser.js";
 import { showConnections } from "./connections.js";
 import { element, found, setText } from "./element.js";
 import { makeKey, showKeys } from "./keys.js";
+import { showLinks } from "./links.js";
 import { exact } from "./values.js";
 
 /** How long it is shown that something was done, in milliseconds. */
@@ -219,6 +220,7 @@ if (signedInAs() !== null) {
       showGrants(),
       showKeys(api, attempt, done),
       showConnections(api, attempt, done),
+      showLinks(api, attempt, done),
     ]);
   });
 } else {

@@ -12,6 +12,7 @@ import { menu } from "./menu.js";
 import { Announcer, Banner, notice } from "./notices.js";
 import { Notifier, TabIcon } from "./notify.js";
 import { Search } from "./search.js";
+import { ShareDialog } from "./share.js";
 import { listenToKeys } from "./shortcuts.js";
 import { Sidebar, titleOf } from "./sidebar.js";
 import { visible } from "./text.js";
@@ -49,6 +50,7 @@ import { Welcome } from "./welcome.js";
  * @property {(title: string) => void} rename
  * @property {() => void} remove
  * @property {(format: "md" | "json") => void} exportThread
+ * @property {() => import("./share.js").Sharing} sharing of the thread that is shown
  * @property {() => void} reconnect
  * @property {() => void} signOut
  * @property {() => void} moreThreads
@@ -96,6 +98,7 @@ export class View {
   #inputsBadge = found("#inputs-badge", HTMLElement);
   #icon = new TabIcon();
   #notifier;
+  #share = new ShareDialog();
   #composer;
   #search;
   #transcript;
@@ -236,6 +239,7 @@ export class View {
     const { open, openInputs, signOut, exportThread } = this.#actions;
     const here = [
       { label: "Rename this conversation", act: () => this.#rename() },
+      ...this.#shared("Share this conversation"),
       { label: "Export this conversation as Markdown", act: () => exportThread("md") },
       { label: "Print this conversation", act: () => print() },
     ];
@@ -256,6 +260,7 @@ export class View {
     const { remove, exportThread, chooseAgent, readAgents } = this.#actions;
     menu(found("#thread-menu", HTMLButtonElement), "This conversation", () => [
       { label: "Rename", act: () => this.#rename() },
+      ...this.#shared("Share"),
       { label: "Export as Markdown", act: () => exportThread("md") },
       { label: "Export as JSON", act: () => exportThread("json") },
       { label: "Print or save as PDF", act: () => print() },
@@ -273,6 +278,15 @@ export class View {
         },
       }));
     menu(this.#agent, "Agent", agents, readAgents);
+  }
+
+  /**
+   * @param {string} label
+   * @returns {import("./commands.js").Command[]} none where sharing is switched off
+   */
+  #shared(label) {
+    if (document.documentElement.dataset.shareLinks === "off") return [];
+    return [{ label, act: () => void this.#share.open(this.#actions.sharing()) }];
   }
 
   #rename() {

@@ -1,0 +1,61 @@
+/** The user's links to shared conversations on the page of settings: list, copy, revoke. */
+
+import { copy } from "./browser.js";
+import { element, found } from "./element.js";
+
+/** @param {string} time */
+const day = (time) => new Date(time).toLocaleDateString("en", { dateStyle: "medium" });
+
+/**
+ * @param {import("../net/api.js").Share} share
+ * @param {() => void} revoke
+ */
+function row({ id, url, title, created_at, expires_at }, revoke) {
+  const name = title || "Conversation";
+  const copied = element(
+    "button",
+    { type: "button", class: "plain", "aria-label": `Copy the link to ${name}` },
+    "Copy",
+  );
+  copied.addEventListener("click", () => void copy(url, copied));
+  const end = element(
+    "button",
+    { type: "button", class: "plain", "aria-label": `Revoke the link to ${name}` },
+    "Revoke",
+  );
+  end.addEventListener("click", revoke);
+  const until = expires_at ? `expires ${day(expires_at)}` : "never expires";
+  return element(
+    "li",
+    { "data-link": id },
+    element(
+      "span",
+      {},
+      element("a", { href: url, target: "_blank", rel: "noopener", dir: "auto" }, name),
+      element("span", { class: "dim" }, `Shared ${day(created_at)}, ${until}`),
+    ),
+    element("span", { class: "buttons" }, copied, end),
+  );
+}
+
+/**
+ * Show the links. The callbacks are those of the page.
+ * @param {import("../net/api.js").Api} api
+ * @param {(work: () => Promise<unknown>) => Promise<unknown>} attempt
+ * @param {(message: string) => void} done
+ */
+export async function showLinks(api, attempt, done) {
+  const list = found("#links", HTMLElement);
+  const rows = (await api.shares()).map((share) =>
+    row(share, () => {
+      void attempt(async () => {
+        await api.revokeShare(share.id);
+        await showLinks(api, attempt, done);
+        list.tabIndex = -1;
+        list.focus();
+        done("Link revoked");
+      });
+    }),
+  );
+  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None.")]));
+}
