@@ -18,7 +18,7 @@ def unavailable(name: str = "") -> str | None:
     """
     known = settings.NETRA_MODELS
     if not known:
-        return "No model is configured. An administrator can set NETRA_MODEL or NETRA_MODELS."
+        return "Not set up yet. An administrator can set NETRA_MODEL or NETRA_MODELS."
     name = name or next(iter(known))
     if name not in known:
         return f"There is no model “{name}”. An administrator has to look at NETRA_MODELS."

@@ -39,7 +39,9 @@ class Pasted:
 
 
 async def advisor(turn: Turn) -> dict[str, Any] | None:
-    """Answer questions about the cost and use of AI models in figures; ask by a form for what is left open.
+    """Find savings in your AI bill, from figures or a usage file.
+
+    Ask by a form for what is left open.
 
     The result has the request, its chips and the figures with their provenance.
     """

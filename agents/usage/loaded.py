@@ -388,7 +388,7 @@ class Loaded:
         return {
             "file": part.name,
             "format": part.recognised.format,
-            "title": shape.title if shape else "A table of usage",
+            "title": shape.title if shape else "Usage data",
             "source": shape.source if shape else None,
             "usage": True,
             "rows": part.rows,

@@ -80,7 +80,7 @@ class Executor:
                 failure = AgentError.of(error)
                 if failure is None:
                     log.exception("%s raised", run.agent)
-                    failure = AgentError("Something went wrong inside the agent.", "internal_error")
+                    failure = AgentError("The agent hit an error and stopped. Try again.", "internal_error")
             await events.close(*_failed(run, failure, _jsonable(run, usage)))
         finally:
             journal.close()

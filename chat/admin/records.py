@@ -127,7 +127,7 @@ class RunAdmin(ReadOnly):
             self.cancel(request, Run.objects.filter(id=named))
             return HttpResponseRedirect(request.path)
         may_stop = request.user.has_perm("chat.change_run")
-        context = {**self.admin_site.each_context(request), "title": "What runs now", "may_stop": may_stop}
+        context = {**self.admin_site.each_context(request), "title": "Live runs", "may_stop": may_stop}
         return TemplateResponse(request, "admin/chat/run/live.html", {**context, **activity.shown()})
 
 

@@ -38,7 +38,7 @@ TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".md": "text/markdown",
 }
-NO_TEXT = "A file must be text (CSV, JSONL, …), a workbook, Parquet, ZIP or gzip."
+NO_TEXT = "Only text (CSV, JSONL, …), workbooks, Parquet, ZIP and gzip work here."
 
 
 class Attachments(View):

@@ -155,7 +155,7 @@ class Login(Entrance):
             # Django hashes the password for an unknown address too, so the response time does not reveal accounts.
             user = authenticate(cast(HttpRequest, request), username=given["email"], password=given["password"])
         if user is None:
-            raise ProtocolError("unauthorized", "The address or the password is wrong.")
+            raise ProtocolError("unauthorized", "Email or password is incorrect.")
         return start_session(request, user, "session" in given)
 
 

@@ -138,7 +138,7 @@ def login(request: HttpRequest) -> HttpResponse:
 
     The parameter `why`, a key of REASONS, names the reason; `error`, a key of FAILURES, says what a provider refused.
     """
-    reason = REASONS.get(request.GET.get("why", ""), "Welcome to your conversations.")
+    reason = REASONS.get(request.GET.get("why", ""), "")
     context = {"resets": bool(configured.NETRA_EMAIL_URL), "reason": reason, **ways_in(request)}
     page = render(request, "chat/login.html", context)
     if context["providers"]:
@@ -255,5 +255,5 @@ reset_confirm = resetting(
 @resetting
 def reset_sent(request: HttpRequest) -> HttpResponse:
     """Show that a link is on its way, without saying whether the account exists."""
-    words = {"heading": "Check your email", "lead": "If an account exists for that address, we have sent a link."}
+    words = {"heading": "Check your email", "lead": "If an account exists for that address, we've sent a link."}
     return render(request, "chat/reset.html", words)

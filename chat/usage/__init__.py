@@ -349,10 +349,10 @@ def _words(found: Recognised) -> str:
     for column in found.columns:
         by_role.setdefault(column.role, []).append(column.name)
     read = "; ".join(f"{ROLES[role]}: {' + '.join(names)}" for role, names in by_role.items())
-    title = found.shape.title if found.shape else "A table of usage"
-    sentences = [f"{title} ({layout}).", f"Read as {read}."]
+    title = found.shape.title if found.shape else "Usage data"
+    sentences = [f"{title} ({layout}).", f"Recognised: {read}."]
     if found.missing:
-        sentences.append(f"Not in it: {', '.join(ROLES[role] for role in found.missing)}.")
+        sentences.append(f"Missing: {', '.join(ROLES[role] for role in found.missing)}.")
     if found.ignored:
         more = f" and {len(found.ignored) - 12} more" if len(found.ignored) > 12 else ""
         sentences.append(f"Not used: {', '.join(found.ignored[:12])}{more}.")

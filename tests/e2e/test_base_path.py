@@ -190,7 +190,7 @@ def test_sockets_of_every_mode_open_below_the_base_path(front: Site) -> None:
 @needs_nginx
 def test_link_to_a_new_password_below_the_base_path_is_not_logged(front: Site) -> None:
     page = get(front, "/reset/MQ/secret-token")
-    assert "This link is no longer valid" in page.text
+    assert "This link has expired" in page.text
     wait_until(lambda: f"GET {BASE}/reset/- 200" in front.log("netra"), "the line of the log")
     assert "secret" not in front.log("netra") + front.log("error")
 

@@ -178,7 +178,7 @@ def test_from_sign_up_to_a_stored_answer_with_the_right_figures(site, meet):
     page.click("#submit")
     expect(page.locator("#account")).to_have_text("Ada")
 
-    page.click("text=I pay $5,000 a month for GPT-4 calls, get it down by 30 %")
+    page.click("text=I pay $5,000 a month for GPT-4 calls, cut it by 30%")
     page.keyboard.press("Enter")
     expect(runs(page, "completed")).to_be_visible()
     expect(page.locator("#status")).to_have_text("Answer complete")
@@ -362,7 +362,7 @@ def test_a_wrong_password_is_told_beside_the_form(site, meet):
     page.fill("#email", ann.user.email)
     page.fill("#password", "not the password")
     page.click("#submit")
-    expect(page.get_by_role("alert")).to_have_text("The address or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("Email or password is incorrect.")
     ann.sign_in(page)
 
 
@@ -373,7 +373,7 @@ def test_a_taken_address_is_told_beside_the_form(site, meet):
     page.fill("#email", ann.user.email.upper())
     page.fill("#password", "correct horse battery")
     page.click("#submit")
-    expect(page.get_by_role("alert")).to_have_text("This address is already registered.")
+    expect(page.get_by_role("alert")).to_have_text("You already have an account. Sign in?")
     expect(page.locator("#email[aria-invalid=true]")).to_be_focused()
     assert urlsplit(page.url).path == "/signup"
 
@@ -516,7 +516,7 @@ def test_a_killed_worker_shows_restarted_and_one_whole_answer(brisk, meet, gate)
         worker.kill()
         worker.wait()
     brisk.worker()
-    expect(page.locator(".restarted")).to_contain_text("Restarted, attempt 2")
+    expect(page.locator(".restarted")).to_contain_text("Restarted after an interruption (attempt 2)")
     expect(answers(page)).to_have_text(["before"])
     gate.touch()
     expect(runs(page, "completed")).to_have_count(1)
@@ -809,14 +809,14 @@ def test_a_usage_file_is_looked_into_answered_with_charts_and_kept(site, meet):
     drafts = page.locator("#drafts .draft")
     expect(page.locator(".draft[data-state=ready]")).to_have_count(1)
     expect(drafts.nth(0).locator(".chip-about")).to_contain_text("Usage data")
-    expect(drafts.nth(1).get_by_role("alert")).to_contain_text("must be text")
+    expect(drafts.nth(1).get_by_role("alert")).to_contain_text("Only text")
     expect(drafts.nth(2).get_by_role("alert")).to_have_text("The file is empty.")
     drafts.nth(2).get_by_role("button", name="Remove").click()
     drafts.nth(1).get_by_role("button", name="Remove").click()
     drafts.locator(".chip-open").click()
     preview = page.locator("#preview")
     expect(preview.locator("h2")).to_have_text(name)
-    expect(preview.locator("p").first).to_contain_text("A table of usage")
+    expect(preview.locator("p").first).to_contain_text("Usage data")
     expect(preview.locator("th").nth(2)).to_contain_text("input tokens")
     expect(preview.locator("td").filter(has_text="<img src=x onerror=owned=1>")).to_be_attached()
     inert(page, "#preview")
@@ -948,7 +948,7 @@ def test_search_export_and_copy(site, meet):
     page.route("**/api/threads?*q=*", lambda route: route.abort())
     page.locator("body").press("Control+k")
     page.keyboard.type("heron")
-    expect(page.locator("#search-count")).to_have_text("The search failed. The server cannot be reached.")
+    expect(page.locator("#search-count")).to_have_text("Can't search while offline")
     page.unroute_all()
     page.keyboard.press("Enter")
     expect(page.locator("#searching")).to_be_hidden()
@@ -2237,7 +2237,7 @@ def test_half_a_minute_offline_with_a_message_in_the_outbox(site, meet, gate):
     page.clock.run_for(30_000)
     expect(page.locator("#connection-text")).to_have_text(re.compile("You are offline. Retrying"))
     say(page, str(gate.parent))
-    expect(page.locator(".state[data-state=waiting]")).to_contain_text("Waiting for the connection")
+    expect(page.locator(".state[data-state=waiting]")).to_contain_text("Waiting for connection")
     gate.touch()
     ann.context.set_offline(False)
     expect(page.locator("#connection")).to_be_hidden()
@@ -2327,7 +2327,7 @@ def test_what_was_queued_and_changed_offline_is_asked_once_after_a_reload(site, 
     page.keyboard.type(str(gate.parent))
     page.keyboard.press("Enter")
     expect(page.locator(".state[data-state=waiting]")).to_be_visible()
-    expect(queued).to_have_text("Cancelling…", use_inner_text=True)
+    expect(queued).to_have_text("Stopping…", use_inner_text=True)
     cut[0] = False
     page.reload()
     expect(questions(page)).to_have_text([str(gate), str(gate.parent)])
@@ -2598,7 +2598,7 @@ def test_agent_that_is_not_available_is_reached_with_its_reason_and_not_chosen(s
     page.click("#agent")
     item = page.get_by_role("menuitemradio", name=re.compile("^assistant"))
     expect(item).to_be_disabled()
-    expect(item).to_contain_text("No model is configured")
+    expect(item).to_contain_text("Not set up yet")
     for _ in page.get_by_role("menuitemradio").all():
         if item.evaluate("(node) => node === document.activeElement"):
             break

@@ -241,7 +241,7 @@ def test_a_list_shows_no_more_than_it_counts(desk, alice, monkeypatch):
     assert "3 messages" in desk.get("/admin/chat/message/").content.decode()
 
 
-# ---- What runs now ---------------------------------------------------------------------------------------------
+# ---- Live runs ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def live(desk):
 
 
 def test_the_live_page_shows_runs_workers_and_what_waits(live, alice, django_assert_max_num_queries):
-    assert "No run is active" in live() and "No worker is running" in live()
+    assert "No active runs" in live() and "No worker is running" in live()
     thread = runs.start(alice.id, message("not for the page")).thread_id
     run = claim_one()
     runs.start(alice.id, message("this neither", thread_id=thread))
@@ -575,4 +575,4 @@ def test_the_live_page_lists_waiting_runs_apart(live, alice, waiting):
     assert "0 running, 0 queued; 1 waiting for a person" in page
     rows = page[page.index("Runs that wait for a person") : page.index("<h2>Workers")]
     assert alice.email in rows and str(waiting[0].run_id) in rows
-    assert "No run is active." in page
+    assert "No active runs." in page

@@ -94,9 +94,9 @@ def test_a_link_gives_a_new_password_once_and_signs_everybody_out(client, alice,
     with pytest.raises(authentication.Unauthorized):
         authentication.identify(token)
     spent = client.get(link, follow=True)
-    assert b"This link is no longer valid" in spent.content
+    assert b"This link has expired" in spent.content
     assert b"<form" not in spent.content
-    assert b"This link is no longer valid" in client.get("/reset/MQ/forged-token").content
+    assert b"This link has expired" in client.get("/reset/MQ/forged-token").content
 
 
 def test_nobody_learns_whether_there_is_an_account(client, alice, set_up):
@@ -105,7 +105,7 @@ def test_nobody_learns_whether_there_is_an_account(client, alice, set_up):
     assert answers == {"/reset/sent"}
     link_for(client, "alice@example.com")
     assert len(mail.outbox) == 1
-    assert b"Forgot the password?" in client.get("/login").content
+    assert b"Forgot your password?" in client.get("/login").content
 
 
 def test_the_pages_keep_the_policy_of_the_others(client, db, set_up):

@@ -708,7 +708,7 @@ def test_a_name_is_not_believed_against_the_content() -> None:
     }
     assert found.ignored == ("input", "output", "cost")
     assert "cost" in found.missing
-    assert "cost" in found.words.partition("Not in it:")[2]
+    assert "cost" in found.words.partition("Missing:")[2]
 
 
 GERMAN = (
@@ -763,9 +763,9 @@ def test_currencies_are_known_by_name_column_and_sign(load: Any) -> None:
 def test_words_for_a_person_name_what_was_read_missing_and_ignored() -> None:
     words = recognise(b"time,model,prompt_tokens,completion_tokens,colour\n2026-01-01,gpt-4o,1,1,red\n", "x.csv").words
     assert words.startswith(
-        "A table of usage (CSV with commas). Read as time: time; model: model; input tokens: prompt"
+        "Usage data (CSV with commas). Recognised: time: time; model: model; input tokens: prompt"
     )
-    assert "Not in it: cached input tokens, latency, status, user, feature, cost." in words
+    assert "Missing: cached input tokens, latency, status, user, feature, cost." in words
     assert "Not used: colour." in words
 
 

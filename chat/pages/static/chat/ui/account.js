@@ -4,7 +4,7 @@ import { BASE } from "../net/base.js";
 import { ApiError, SignedOut } from "../net/http.js";
 import { login, register, Session, signedInAs } from "../net/session.js";
 import { leaveKeysToInputMethod } from "./browser.js";
-import { found } from "./element.js";
+import { element, found } from "./element.js";
 
 leaveKeysToInputMethod();
 const form = found("#account-form", HTMLFormElement);
@@ -41,11 +41,11 @@ function fields() {
 }
 
 /**
- * @param {string} message
+ * @param {string | (Node | string)[]} message
  * @param {string | null} field the input that it is about
  */
 function refuse(message, field) {
-  error.textContent = message;
+  error.replaceChildren(...[message].flat());
   error.hidden = false;
   const input = field ? form.querySelector(`#${CSS.escape(field)}`) : null;
   if (!(input instanceof HTMLInputElement)) return;
@@ -63,7 +63,11 @@ function waiting(seconds) {
 function explain(reason) {
   if (!(reason instanceof ApiError)) throw reason;
   if (reason.status === 403 && enter === register) {
-    return refuse("Registration is closed here. Ask the administrator for an account.", null);
+    return refuse("Sign-ups are closed. Ask your administrator for an account.", null);
+  }
+  if (reason.status === 409 && enter === register) {
+    const link = element("a", { href: `${BASE}/login` }, "Sign in?");
+    return refuse(["You already have an account. ", link], reason.field);
   }
   return refuse(
     reason.retry_after ? `Too many attempts. Try again in ${waiting(reason.retry_after)}.` : reason.message,

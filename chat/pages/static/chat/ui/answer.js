@@ -120,7 +120,7 @@ export class Answer {
   #lay() {
     const figures = [...this.#figures.values()].map(({ node }) => node);
     const rest = this.#all ? 0 : Math.max(0, figures.length - SHOWN_CHARTS);
-    setText(this.#more, rest === 1 ? "One more chart" : `${rest} more charts`);
+    setText(this.#more, rest === 1 ? "Show 1 more chart" : `Show ${rest} more`);
     arrange(this.charts, rest > 0 ? [...figures.slice(0, SHOWN_CHARTS), this.#more] : figures);
   }
 

@@ -375,8 +375,8 @@ const view = new View({
         const { threads } = await api.search(words);
         found.threads = threads.filter(({ id }) => !removals.ids.has(id));
       },
-      ({ message }) => {
-        found.failure = message;
+      ({ status, message }) => {
+        found.failure = status === 0 ? "Can't search while offline" : message;
       },
     );
     return found;

@@ -104,12 +104,12 @@ function headline(run) {
     case "failed":
       return run.agent ? "failed" : "Failed";
     case "waiting":
-      if (run.stopping) return "Cancelling…";
+      if (run.stopping) return "Stopping…";
       return asks(run) ? waits(run) : "was answered, and continues soon";
     case "running": {
-      if (run.stopping) return "Cancelling…";
+      if (run.stopping) return "Stopping…";
       if (asks(run)) return waits(run);
-      if (running(run)) return "uses";
+      if (running(run)) return "is using";
       return run.text ? "is writing the answer" : "is thinking";
     }
   }
@@ -195,7 +195,7 @@ export class Card {
       this.#restarted.hidden = run.restarted === null;
       setText(
         this.#restarted,
-        `Restarted, attempt ${run.attempt}${run.restarted ? `: ${run.restarted.replaceAll("_", " ")}` : ""}`,
+        `Restarted after an interruption (attempt ${run.attempt})`,
       );
       this.#fold(run);
       if (this.node.open) this.#arrange(run);

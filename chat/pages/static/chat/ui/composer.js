@@ -90,7 +90,7 @@ export class Composer {
     this.#form.hidden = hidden;
     this.#stop.hidden = !run;
     this.#stop.disabled = run?.stopping === true;
-    setText(this.#stopText, run?.stopping ? "Cancelling…" : "Stop");
+    setText(this.#stopText, run?.stopping ? "Stopping…" : "Stop");
     this.#send.title = run ? "Send (queued)" : "Send";
     this.#controls();
   }
@@ -181,14 +181,14 @@ export class Composer {
     if (busy) return ["Not sent yet: ", quoted(busy), " is still on its way."];
     const bytes = new Blob([JSON.stringify(content)]).size;
     if (bytes <= MAX_CONTENT_SIZE) return null;
-    const attach = element("button", { type: "button", class: "link" }, "Attach it as a file");
+    const attach = element("button", { type: "button", class: "link" }, "Attach it as a file?");
     attach.addEventListener("click", () => {
       this.#field.value = "";
       this.#uploads.add([new File([content], "message.txt", { type: "text/plain" })]);
       this.#changed();
       this.#field.focus();
     });
-    return [`Not sent: a message can be ${size(MAX_CONTENT_SIZE)} long, this one has ${size(bytes)}. `, attach];
+    return [`Too long: ${size(bytes)} (limit ${size(MAX_CONTENT_SIZE)}). `, attach];
   }
 
   /** @param {(Node | string)[] | null} why a message stays here; null: nothing keeps it */

@@ -182,7 +182,7 @@ export class Exchange {
     this.#shown = shown;
     this.#answer_id = answer_id;
     this.#waits = waits;
-    setText(this.#queuedText, run?.stopping ? "Cancelling…" : "Queued, sends when this answer is done");
+    setText(this.#queuedText, run?.stopping ? "Stopping…" : "Queued, sends when this answer is done");
     this.#queuedTools.hidden = run?.stopping === true;
     this.#messages.update(shown.siblings, message.id);
     this.#versions.update(shown.versions, run?.id ?? "");

@@ -71,7 +71,7 @@ export class Pending {
    * @returns {HTMLElement}
    */
   #state({ client_msg_id, status, error, regenerates }, online) {
-    const what = regenerates ? "Regenerating: " : "";
+    const what = regenerates ? "Another answer: " : "";
     const discard = element("button", { type: "button", class: "link" }, "Discard");
     discard.addEventListener("click", () => this.#actions.discardMessage(client_msg_id));
     if (status === "held") {
@@ -87,12 +87,12 @@ export class Pending {
     }
     if (status !== "failed") {
       if (online || status === "accepted")
-        return element("p", { class: "state", "data-state": status }, `${what}Sending…`);
+        return element("p", { class: "state", "data-state": status }, regenerates ? "Regenerating…" : "Sending…");
       return element(
         "p",
         { class: "state", "data-state": "waiting" },
         icon("clock"),
-        `${what}Waiting for the connection`,
+        `${what}Waiting for connection`,
         discard,
       );
     }

@@ -102,7 +102,7 @@ export class Search {
         ),
       ),
     );
-    setText(this.#count, failure ? `The search failed. ${failure}` : this.#counted(words, threads.length));
+    setText(this.#count, failure || this.#counted(words, threads.length));
     this.#move(0);
   }
 

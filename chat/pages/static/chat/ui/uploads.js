@@ -183,7 +183,7 @@ export class Uploads {
     setText(about, "0 %");
     this.#keep();
     try {
-      if (file.size > MAX_SIZE) throw new Error(`${size(file.size)} is more than the 25 MB that a file may have.`);
+      if (file.size > MAX_SIZE) throw new Error(`Too large: ${size(file.size)} (limit 25 MB)`);
       if (file.size === 0) throw new Error("The file is empty.");
       const attachment = await this.#upload(
         file,
