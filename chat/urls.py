@@ -7,6 +7,7 @@ from chat import protocol
 from chat.agui import views as agui
 from chat.aisdk import views as aisdk
 from chat.api import (
+    account,
     agents,
     asyncapi,
     attachments,
@@ -68,6 +69,9 @@ urlpatterns = [
     path("auth/stream", auth.Stream.as_view(), name="auth_stream"),
     path("auth/view", auth.Viewer.as_view(), name="view"),
     path("auth/verify", auth.Verify.as_view(), name="verify"),
+    path("auth/email", account.Address.as_view(), name="change_address"),
+    path("auth/export", account.Data.as_view(), name="export_account"),
+    path("auth/delete", account.Deletion.as_view(), name="delete_account"),
     path("auth/me", auth.Me.as_view(), name="me"),
     path("auth/providers", sso.Providers.as_view(), name="sso_providers"),
     path("auth/sso/accounts", sso.Connections.as_view(), name="sso_accounts"),

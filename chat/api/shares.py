@@ -28,7 +28,7 @@ class NewShareSerializer(serializers.Serializer[Any]):
 
 
 class SharedMessageSerializer(serializers.Serializer[Any]):
-    role = serializers.ChoiceField(["user", "assistant"])
+    role = serializers.CharField(help_text="user or assistant")
     content = serializers.CharField()
 
 

@@ -75,6 +75,13 @@ class Threads(ListView):
         thread = runs.create_thread(user.pk, given.get("id"), given.get("title", ""), given.get("agent"), agents)
         return Response(ThreadSerializer(thread_of(user, thread.pk)).data, status=201)
 
+    @described("delete_threads", {204: None})
+    def delete(self, request: Request) -> Response:
+        """Delete all of the user's threads, and cancel their runs."""
+        for thread_id in Thread.objects.for_user(owner(request)).values_list("pk", flat=True):
+            runs.delete(owner(request).pk, thread_id)
+        return Response(status=204)
+
 
 class OneThread(View):
     @described("thread", {200: ThreadSerializer})

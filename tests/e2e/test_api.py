@@ -109,7 +109,7 @@ def bad(answer, field):
 # ---- Every route -------------------------------------------------------------------------------------------
 
 ROUTES = [
-    ("GET POST", "/api/threads"),
+    ("GET POST DELETE", "/api/threads"),
     ("GET PATCH DELETE", "/api/threads/{id}"),
     ("GET POST", "/api/threads/{id}/messages"),
     ("GET", "/api/threads/{id}/events"),

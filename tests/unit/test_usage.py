@@ -762,9 +762,7 @@ def test_currencies_are_known_by_name_column_and_sign(load: Any) -> None:
 
 def test_words_for_a_person_name_what_was_read_missing_and_ignored() -> None:
     words = recognise(b"time,model,prompt_tokens,completion_tokens,colour\n2026-01-01,gpt-4o,1,1,red\n", "x.csv").words
-    assert words.startswith(
-        "Usage data (CSV with commas). Recognised: time: time; model: model; input tokens: prompt"
-    )
+    assert words.startswith("Usage data (CSV with commas). Recognised: time: time; model: model; input tokens: prompt")
     assert "Missing: cached input tokens, latency, status, user, feature, cost." in words
     assert "Not used: colour." in words
 

@@ -252,6 +252,29 @@ export class Api {
     return this.#session.call("PATCH", "/auth/me", { name });
   }
 
+  /**
+   * @param {string} email
+   * @param {string} current password
+   * @returns {Promise<User>}
+   */
+  changeAddress(email, current) {
+    return this.#session.call("POST", "/auth/email", { email, current });
+  }
+
+  /** @returns {Promise<Blob>} a zip of all that is the user's */
+  everything() {
+    return this.#session.read("/auth/export");
+  }
+
+  /** @param {string} current password */
+  deleteAccount(current) {
+    return this.#session.call("POST", "/auth/delete", { current });
+  }
+
+  removeAll() {
+    return this.#session.call("DELETE", "/api/threads");
+  }
+
   /** @returns {Promise<{input_mail: string}>} */
   notifications() {
     return this.#session.call("GET", "/auth/notifications");

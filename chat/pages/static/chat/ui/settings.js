@@ -8,6 +8,7 @@ import { chooseTheme, theme } from "./appearance.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { showConnections } from "./connections.js";
 import { element, found, setText } from "./element.js";
+import { ownData } from "./own-data.js";
 import { makeKey, showKeys } from "./keys.js";
 import { showLinks } from "./links.js";
 import { exact } from "./values.js";
@@ -51,7 +52,9 @@ async function attempt(work, form) {
       field.before(notice);
       return field.addEventListener("input", () => notice.remove(), { once: true });
     }
-    found("#notices", HTMLElement).append(notice);
+    const dialog = form?.closest("dialog");
+    if (dialog) dialog.querySelector(".buttons")?.before(notice);
+    else found("#notices", HTMLElement).append(notice);
   }
 }
 
@@ -212,7 +215,7 @@ if (signedInAs() !== null) {
   void attempt(async () => {
     const { name, email } = await api.me();
     found("#name", HTMLInputElement).value = name;
-    found("#email", HTMLInputElement).value = email;
+    ownData({ api, email, attempt, onSubmit, done, leave: () => toSignIn() });
     for (const username of document.querySelectorAll("#username")) username.setAttribute("value", email);
     await Promise.all([
       showSessions(),

@@ -1,0 +1,55 @@
+/** The parts of the settings about what is the user's: the address, an export, and deleting. */
+
+import { save } from "./browser.js";
+import { found } from "./element.js";
+
+/**
+ * @param {object} page
+ * @param {import("../net/api.js").Api} page.api
+ * @param {string} page.email of the user
+ * @param {(work: () => Promise<unknown>) => Promise<unknown>} page.attempt
+ * @param {(selector: string, work: (data: FormData, form: HTMLFormElement) => Promise<unknown>) => void} page.onSubmit
+ * @param {(message: string) => void} page.done
+ * @param {() => void} page.leave to where a user signs in
+ */
+export function ownData({ api, email: first, attempt, onSubmit, done, leave }) {
+  let email = first;
+  const address = found("#email", HTMLInputElement);
+  const proof = found("#address-proof", HTMLElement);
+  const current = found("#address-current", HTMLInputElement);
+  const submit = found("#address-submit", HTMLButtonElement);
+  // The password is asked for once there is something to change.
+  const show = () => {
+    const changed = address.value.trim().toLowerCase() !== email;
+    proof.hidden = !changed;
+    current.required = changed;
+    submit.disabled = !changed;
+  };
+  address.value = email;
+  address.addEventListener("input", show);
+  onSubmit("#address-form", async (data) => {
+    ({ email } = await api.changeAddress(String(data.get("email")).trim(), String(data.get("current"))));
+    address.value = email;
+    current.value = "";
+    found("#username", HTMLInputElement).value = email;
+    show();
+    done("Email changed");
+  });
+  found("#export", HTMLElement).addEventListener("click", () => {
+    void attempt(async () => save("netra.zip", await api.everything()));
+  });
+  for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-opens]"))) {
+    const dialog = found(`#${button.dataset.opens}`, HTMLDialogElement);
+    button.addEventListener("click", () => dialog.showModal());
+    dialog.querySelector(".close")?.addEventListener("click", () => dialog.close());
+  }
+  onSubmit("#delete-threads-form", async () => {
+    await api.removeAll();
+    found("#delete-threads", HTMLDialogElement).close();
+    done("All conversations deleted");
+  });
+  onSubmit("#delete-account-form", async (data) => {
+    await api.deleteAccount(String(data.get("current")));
+    leave();
+  });
+}
