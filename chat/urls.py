@@ -88,6 +88,7 @@ urlpatterns = [
     path("api/threads/<id:thread_id>/events", events.ThreadEvents.as_view(), name="thread_events"),
     path("api/threads/<id:thread_id>/feedback", feedback.ThreadFeedback.as_view(), name="thread_feedback"),
     path("api/threads/<id:thread_id>/export", exports.Export.as_view(), name="thread_export"),
+    path("api/threads/<id:thread_id>/copy", threads.CopyThread.as_view(), name="copy_thread"),
     path("api/threads/<id:thread_id>/share", shares.ThreadShare.as_view(), name="thread_share"),
     path("api/shares", shares.Shares.as_view(), name="shares"),
     path("api/shares/<id:share_id>", shares.OneShare.as_view(), name="share"),

@@ -358,6 +358,10 @@ class NewThreadSerializer(serializers.Serializer[Any]):
     agent = Text(max_length=64, required=False)
 
 
+class CopyThreadSerializer(serializers.Serializer[Any]):
+    message_id = Id(required=False, help_text="the last message to copy; absent: the newest")
+
+
 class RenameThreadSerializer(serializers.Serializer[Any]):
     title = Name(max_length=200)
 

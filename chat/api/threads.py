@@ -13,6 +13,7 @@ from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
+    CopyThreadSerializer,
     NewThreadSerializer,
     RenameThreadSerializer,
     ThreadSerializer,
@@ -100,3 +101,13 @@ class OneThread(View):
     def delete(self, request: Request, thread_id: UUID) -> Response:
         runs.delete(owner(request).pk, thread_id)
         return Response(status=204)
+
+
+class CopyThread(View):
+    @described("copy_thread", {201: ThreadSerializer}, CopyThreadSerializer)
+    def post(self, request: Request, thread_id: UUID) -> Response:
+        """Make another thread of the branch that ends with a message, or with the newest."""
+        given = fields(CopyThreadSerializer, request, needed=False)
+        user = owner(request)
+        copied = runs.copy(user.pk, thread_id, given.get("message_id"))
+        return Response(ThreadSerializer(thread_of(user, copied.pk)).data, status=201)

@@ -49,7 +49,17 @@ from chat.runs.queries import (
 )
 from chat.runs.record import after_commit, insert_messages, lock_runs, log_fields, needs_title, record, record_usage
 from chat.runs.start import R, ask_again, regenerate, repeated, rerun, start, start_all
-from chat.runs.threads import ChosenAgent, agents_for, choose_agent, create_thread, delete, lock_thread, rename, show
+from chat.runs.threads import (
+    ChosenAgent,
+    agents_for,
+    choose_agent,
+    copy,
+    create_thread,
+    delete,
+    lock_thread,
+    rename,
+    show,
+)
 from chat.runs.types import AnyId, ClaimedRun, History, Origin, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
 
 __all__ = [
@@ -86,6 +96,7 @@ __all__ = [
     "check_parameters",
     "choose_agent",
     "claim",
+    "copy",
     "create_thread",
     "deciders",
     "delete",

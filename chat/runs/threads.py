@@ -1,8 +1,9 @@
-"""Create, rename and delete threads."""
+"""Create, copy, rename and delete threads."""
 
+import json
 import uuid
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -10,10 +11,14 @@ from django.db.models.functions import Now
 
 from chat import protocol
 from chat.assistants.listing import Listed, assistants
-from chat.models import Run, Thread
+from chat.models import Attachment, Event, Message, Run, Thread
 from chat.protocol import ProtocolError
 from chat.runs import event_log
 from chat.runs.cancel import cancel_one
+from chat.runs.queries import attachment_fields, branch
+from chat.runs.record import insert_messages
+
+MAX_COPIED_MESSAGES = 2_000  # each is a few statements in one transaction
 
 
 class ChosenAgent(NamedTuple):
@@ -67,6 +72,99 @@ def create_thread(
     except IntegrityError:
         raise ProtocolError("conflict", "This id is taken.", field="id") from None
     return Thread.objects.get(id=thread.id)
+
+
+@transaction.atomic
+def copy(user_id: int, thread_id: uuid.UUID, message_id: uuid.UUID | None = None) -> Thread:
+    """Make a thread of the messages down to this one, or to the newest, with their attachments and results.
+
+    The copied runs cost nothing and have no steps; one without an answer counts as stopped. Raises not_found, conflict
+    for an empty thread, too_large.
+    """
+    source = Thread.objects.for_user(user_id).filter(id=thread_id).first()
+    if source is None:
+        raise ProtocolError("not_found", "There is no such thread.")
+    found = branch(thread_id, message_id)
+    if not found:
+        if message_id is None:
+            raise ProtocolError("conflict", "There is nothing to copy yet.")
+        raise ProtocolError("not_found", "There is no such message in this thread.", field="message_id")
+    if len(found) > MAX_COPIED_MESSAGES:
+        raise ProtocolError("too_large", f"A conversation of more than {MAX_COPIED_MESSAGES:,} messages is not copied.")
+    ids = [id for id, _, _ in found]
+    messages = Message.objects.filter(id__in=ids).select_related("run").prefetch_related("attachments").in_bulk()
+    runs = [message.run_id for message in messages.values() if message.run_id]
+    ends = Event.objects.filter(thread=thread_id, run__in=runs, type="agent_completed").values_list("run", "frame")
+    results = {run_id: json.loads(frame).get("result") for run_id, frame in ends}
+    thread = Thread.objects.create(user_id=user_id, agent=source.agent, title=source.title)
+    last: uuid.UUID | None = None
+    for position, id in enumerate(ids):
+        if messages[id].role == "user":
+            after = messages[ids[position + 1]] if position + 1 < len(ids) else None
+            answer = after if after is not None and after.role == "assistant" else None
+            last = _copy_exchange(thread, last, messages[id], answer, results)
+    return Thread.objects.get(id=thread.id)
+
+
+def _copy_exchange(
+    thread: Thread, parent: uuid.UUID | None, asked: Message, answer: Message | None, results: dict[uuid.UUID, Any]
+) -> uuid.UUID:
+    """Write a question and its answer at the end of a new thread. Return the id of the last message."""
+    thread_id, run_id, asked_id, answer_id = str(thread.id), uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    run = answer.run if answer is not None else None
+    agent = run.agent if run is not None else thread.agent
+    files: list[Attachment] = list(asked.attachments.all())
+    created = event_log.make_event(
+        thread_id,
+        str(run_id),
+        0,
+        "message_created",
+        agent,
+        message_id=str(asked_id),
+        role="user",
+        content=asked.content,
+        parent_id=str(parent) if parent else None,
+        client_msg_id=None,
+        attachments=[attachment_fields(file) for file in files],
+    )
+    if answer is None:
+        ended = event_log.make_event(thread_id, str(run_id), 0, "agent_cancelled", agent, status="cancelled")
+    else:
+        result = results.get(run.id) if run is not None else None
+        ended = event_log.make_event(
+            thread_id,
+            str(run_id),
+            0,
+            "agent_completed",
+            agent,
+            status="completed",
+            final_response=answer.content,
+            **({} if result is None else {"result": result}),
+            message_id=str(answer_id),
+            agents_involved=[agent],
+            usage={},
+            duration_ms=0,
+        )
+    (first, _), (second, _) = event_log.append({thread_id: thread.user_id}, [created, ended])
+    insert_messages([(asked_id, thread.id, parent, None, "user", asked.content, first)])
+    Message.objects.get(id=asked_id).attachments.set(files)
+    Run.objects.create(
+        id=run_id,
+        user_id=thread.user_id,
+        thread=thread,
+        message_id=asked_id,
+        request_hash="",
+        agent=agent,
+        status=Run.CANCELLED if answer is None else Run.COMPLETED,
+        thread_seq=first,
+        started_at=Now(),
+        finished_at=Now(),
+        compacted=True,
+    )
+    if answer is None:
+        return asked_id
+    insert_messages([(answer_id, thread.id, asked_id, run_id, "assistant", answer.content, second)])
+    return answer_id
 
 
 @transaction.atomic

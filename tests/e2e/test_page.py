@@ -2636,6 +2636,96 @@ def test_failed_run_names_its_id_for_a_report(site, meet):
     assert page.evaluate("navigator.clipboard.readText()") == run_id
 
 
+def test_answer_is_rated_in_words_that_outlive_a_reload(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("echo"))
+    say(page, "one two")
+    expect(runs(page, "completed")).to_be_visible()
+    bad = page.get_by_role("button", name="Bad answer")
+    bad.click()
+    expect(page.get_by_label("What was wrong with it?")).to_be_focused()
+    serious(page)
+    page.keyboard.type("Too short")
+    page.locator(".rating-form").get_by_role("button", name="Send").click()
+    expect(bad).to_be_focused()
+    page.reload()
+    expect(bad).to_have_attribute("aria-pressed", "true")
+    messages = ann.user.http("GET", f"/api/threads/{thread_id(page)}/messages").json()["messages"]
+    assert (messages[1]["feedback"]["rating"], messages[1]["feedback"]["comment"]) == (-1, "Too short")
+    bad.click()
+    expect(page.get_by_label("What was wrong with it?")).to_have_value("Too short")
+    page.get_by_role("button", name="Remove rating").click()
+    expect(bad).to_have_attribute("aria-pressed", "false")
+
+
+def test_shared_conversation_is_looked_at_first_then_read_by_members_until_revoked(site, meet):
+    ann, bob, carol = meet(site), meet(site), meet(site, signed_in=False)
+    page = ann.open(ann.thread("echo"))
+    say(page, "one **two**")
+    expect(runs(page, "completed")).to_be_visible()
+    page.click("#thread-menu")
+    page.get_by_role("menuitem", name="Share").click()
+    dialog = page.get_by_role("dialog", name="Share this conversation")
+    expect(dialog.locator(".message strong")).to_have_text("two")
+    expect(dialog).to_contain_text("is signed in here")
+    serious(page)
+    assert ann.user.http("GET", "/api/shares").json()["shares"] == []
+    dialog.get_by_role("button", name="Create link").click()
+    address = dialog.get_by_label("Link").input_value()
+    path = urlsplit(address).path
+    read = bob.open(path)
+    expect(read.locator(".markdown strong")).to_have_text("two")
+    assert urlsplit(read.url).path == path
+    serious(read)
+    form = carol.open(path)
+    expect(form).to_have_url(re.compile(r"/login\?next=%2Fs%2F"))
+    form.fill("#email", carol.user.email)
+    form.fill("#password", carol.user.password)
+    form.click("#submit")
+    expect(form.get_by_role("heading", level=1)).to_have_text("One **two**")
+    settings = ann.open("/settings")
+    settings.locator("#links").get_by_role("button", name="Revoke").click()
+    expect(settings.locator("#links")).to_have_text("None.")
+    bob.provokes = MISSING
+    read.reload()
+    expect(read.get_by_role("heading", level=1)).to_have_text("This link leads nowhere")
+
+
+def test_account_is_changed_taken_along_and_deleted_in_the_settings(site, meet):
+    ann = meet(site)
+    page = ann.open("/settings")
+    page.fill("#email", f"new-{ann.user.email}")
+    page.fill("#address-current", ann.user.password)
+    page.get_by_role("button", name="Change email").click()
+    expect(page.locator("#status")).to_have_text("Email changed")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Export").click()
+    assert started.value.suggested_filename == "netra.zip"
+    page.locator("[data-opens=delete-account]").click()
+    serious(page)
+    page.fill("#delete-current", ann.user.password)
+    page.get_by_role("button", name="Delete account").click()
+    expect(page).to_have_url(re.compile("/login"))
+    credentials = {"email": f"new-{ann.user.email}", "password": ann.user.password}
+    assert httpx.post(site.url + "/auth/login", json=credentials, timeout=WAIT_TIMEOUT).status_code == 401
+
+
+def test_conversation_goes_on_from_an_answer_in_a_new_one(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("echo"))
+    say(page, "one")
+    expect(answers(page)).to_have_text(["one"])
+    say(page, "two")
+    expect(answers(page)).to_have_text(["one", "two"])
+    before = page.url
+    page.locator(".exchange").first.hover()
+    page.get_by_role("button", name="Continue from here in a new conversation").first.click()
+    expect(answers(page)).to_have_text(["one"])
+    assert page.url != before
+    say(page, "three")
+    expect(answers(page)).to_have_text(["one", "three"])
+
+
 def test_copied_is_said_beside_the_other_buttons(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("echo"))

@@ -193,6 +193,7 @@ WRITING = [
     ("PUT", f"/api/messages/{NOWHERE}/feedback", {"rating": 1}),
     ("DELETE", f"/api/messages/{NOWHERE}/feedback", None),
     ("POST", f"/api/threads/{NOWHERE}/share", {}),
+    ("POST", f"/api/threads/{NOWHERE}/copy", {}),
     ("DELETE", f"/api/shares/{NOWHERE}", None),
     ("POST", "/api/attachments", {}),
 ]

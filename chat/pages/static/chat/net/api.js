@@ -120,6 +120,15 @@ export class Api {
     return this.#session.call("PATCH", `/api/threads/${id}`, { title });
   }
 
+  /**
+   * @param {string} id
+   * @param {string} message_id the last message of the copy
+   * @returns {Promise<ListedThread>} the copy
+   */
+  copy(id, message_id) {
+    return this.#session.call("POST", `/api/threads/${id}/copy`, { message_id });
+  }
+
   /** @param {string} id */
   remove(id) {
     return this.#session.call("DELETE", `/api/threads/${id}`);

@@ -285,6 +285,15 @@ const view = new View({
     messages.write({ thread_id: open, content: "", attachments: [], regenerates: answer_id, agent });
     view.focus();
   },
+  branch(message_id) {
+    const thread_id = open;
+    if (!thread_id) return;
+    void attempt(async () => {
+      const copied = await api.copy(thread_id, message_id);
+      store.dispatch({ type: "threads_listed", threads: [copied] });
+      this.open(copied.id);
+    });
+  },
   choose(id) {
     if (open) store.dispatch({ type: "branch_chosen", thread_id: open, id });
   },

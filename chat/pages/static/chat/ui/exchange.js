@@ -70,6 +70,7 @@ export class Exchange {
   #tools;
   #copy = tool("copy", "Copy the answer", () => void copy(this.#shown?.run?.text ?? "", this.#copy));
   #again = tool("again", "Regenerate", () => this.#regenerate());
+  #branch = tool("branch", "Continue from here in a new conversation", () => this.#actions.branch(this.#answer_id));
   #pen = tool("pen", "Edit the message", () => this.edit());
   #change = element("button", { type: "button", class: "link" }, "Edit");
   #queued = element("p", { class: "state", "data-state": "queued" });
@@ -102,6 +103,7 @@ export class Exchange {
       this.#versions.node,
       this.#copy,
       this.#again,
+      this.#branch,
       this.#rating.node,
     );
     const remove = element("button", { type: "button", class: "link" }, "Remove");
@@ -191,6 +193,7 @@ export class Exchange {
     this.#copy.hidden = !run?.text;
     this.#tools.hidden = !over && shown.versions.length < 2;
     this.#again.hidden = !over;
+    this.#branch.hidden = answer_id === "";
     // Where there is nothing else to be done it is said in words.
     this.#again.toggleAttribute("data-told-by-name", run?.status === "failed");
     let answer = run ? this.#answers.get(run.id) : undefined;

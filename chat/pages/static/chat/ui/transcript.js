@@ -24,6 +24,7 @@ import { Pending } from "./pending.js";
  * @property {(run_id: string, content: string | null) => void} requeue change what waits; null: take it out
  * @property {(answer_id: string) => void} regenerate
  * @property {(answer_id: string, rating: 1 | -1 | null, comment: string) => Promise<boolean>} rate null: take it back
+ * @property {(message_id: string) => void} branch go on from there in a new conversation
  * @property {(id: string) => void} choose this message or run among its siblings
  * @property {(attachment: Attachment) => void} look
  *
