@@ -116,6 +116,9 @@ class ThreadSerializer(serializers.Serializer[Thread]):
     message_count = serializers.IntegerField()
     last_seq = serializers.IntegerField()
     open_inputs = serializers.IntegerField(help_text="requests that wait for a person")
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
+    temporary = serializers.BooleanField()
 
 
 class FoundThreadSerializer(ThreadSerializer):
@@ -356,14 +359,24 @@ class NewThreadSerializer(serializers.Serializer[Any]):
     id = Id(required=False)
     title = Name(max_length=200, required=False, allow_blank=True)
     agent = Text(max_length=64, required=False)
+    temporary = Flag(required=False, help_text="in no list; emptied once it is deleted")
 
 
 class CopyThreadSerializer(serializers.Serializer[Any]):
     message_id = Id(required=False, help_text="the last message to copy; absent: the newest")
 
 
-class RenameThreadSerializer(serializers.Serializer[Any]):
-    title = Name(max_length=200)
+class ChangeThreadSerializer(serializers.Serializer[Any]):
+    title = Name(max_length=200, required=False)
+    pinned = Flag(required=False)
+    archived = Flag(required=False, help_text="only a search finds it")
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse a body that changes nothing."""
+        given = super().to_internal_value(data)
+        if not given:
+            raise serializers.ValidationError({"title": ["This field is required."]})
+        return given
 
 
 class AliveSerializer(serializers.Serializer[Any]):

@@ -13,14 +13,15 @@ from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
+    ChangeThreadSerializer,
     CopyThreadSerializer,
     NewThreadSerializer,
-    RenameThreadSerializer,
     ThreadSerializer,
     ThreadsPageSerializer,
 )
 from chat.models import InputRequest, Message, Thread, User
 from chat.protocol import ProtocolError
+from chat.runs import retention
 
 
 def threads_of(user: User) -> QuerySet[Thread]:
@@ -48,18 +49,26 @@ def thread_of(user: User, thread_id: UUID) -> Thread:
 class Threads(ListView):
     serializer_class, results_name = ThreadSerializer, "threads"
 
-    @described("threads", {200: ThreadsPageSerializer}, query=("q", *PAGED))
+    @described("threads", {200: ThreadsPageSerializer}, query=("q", "pinned", "archived", *PAGED))
     def get(self, request: Request) -> Response:
-        """List the user's threads, the last changed first.
+        """List the user's threads, the last changed first: those that are not archived, unless `archived` is true.
+
+        `pinned` narrows the list to pinned ones, or to others. Temporary threads are in no list.
 
         With `q`, those that have each of its words in their title or in a message, in any case and any script; words
         in quotation marks belong together, no character is a wildcard. `match` is then the newest message with one of
         the words, null where only the title has it.
         """
-        threads = threads_of(owner(request)).filter(hidden=False)
+        threads = threads_of(owner(request)).filter(hidden=False, temporary=False)
         sought = request.query_params.get("q", "").strip()
         if len(sought) > 200 or "\0" in sought:
             raise ProtocolError("invalid_message", "q must be a text of at most 200 characters.", field="q")
+        for name in ("pinned", "archived"):
+            asked = request.query_params.get(name)
+            if asked not in (None, "true", "false"):
+                raise ProtocolError("invalid_message", f"{name} must be true or false.", field=name)
+            if asked is not None or (name == "archived" and not sought):
+                threads = threads.filter(**{name: asked == "true"})
         if not sought:
             return self.page(request, threads)
         words = search.words_of(sought)
@@ -73,7 +82,9 @@ class Threads(ListView):
     def post(self, request: Request) -> Response:
         given = fields(NewThreadSerializer, request, needed=False)
         user, agents = owner(request), identity_of(request).agents
-        thread = runs.create_thread(user.pk, given.get("id"), given.get("title", ""), given.get("agent"), agents)
+        thread = runs.create_thread(
+            user.pk, given.get("id"), given.get("title", ""), given.get("agent"), agents, given.get("temporary", False)
+        )
         return Response(ThreadSerializer(thread_of(user, thread.pk)).data, status=201)
 
     @described("delete_threads", {204: None})
@@ -92,14 +103,23 @@ class OneThread(View):
             runs.show(owner(request).pk, thread_id)
         return Response(ThreadSerializer(thread_of(owner(request), thread_id)).data)
 
-    @described("rename_thread", {200: ThreadSerializer}, RenameThreadSerializer)
+    @described("change_thread", {200: ThreadSerializer}, ChangeThreadSerializer)
     def patch(self, request: Request, thread_id: UUID) -> Response:
-        runs.rename(owner(request).pk, thread_id, fields(RenameThreadSerializer, request)["title"])
+        """Change the title, or whether the thread is pinned or archived."""
+        given = fields(ChangeThreadSerializer, request)
+        title = given.pop("title", None)
+        if title is not None:
+            runs.rename(owner(request).pk, thread_id, title)
+        if given:
+            runs.mark(owner(request).pk, thread_id, **given)
         return self.get(request, thread_id)
 
     @described("delete_thread", {204: None})
     def delete(self, request: Request, thread_id: UUID) -> Response:
+        thread = thread_of(owner(request), thread_id)
         runs.delete(owner(request).pk, thread_id)
+        if thread.temporary:
+            retention.empty_deleted(thread_id)
         return Response(status=204)
 
 

@@ -31,6 +31,9 @@ class Thread(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now())
     deleted_at = models.DateTimeField(null=True, blank=True)
+    pinned = models.BooleanField(db_default=False, help_text="Whether the list has it at the top.")
+    archived = models.BooleanField(db_default=False, help_text="Whether only a search finds it.")
+    temporary = models.BooleanField(db_default=False, help_text="Whether it is in no list, and emptied once deleted.")
     objects = OwnedQuerySet.as_manager()
 
     class Meta:

@@ -70,8 +70,8 @@ LAYERS = {
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
         "notify", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "share",
-        "shortcuts", "sidebar", "switch", "table", "text", "transcript", "uploads", "values", "view", "viewport",
-        "welcome",
+        "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads", "transcript", "uploads", "values",
+        "view", "viewport", "welcome",
     ),
 }  # fmt: skip
 LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")

@@ -57,6 +57,7 @@ from chat.runs.threads import (
     create_thread,
     delete,
     lock_thread,
+    mark,
     rename,
     show,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "lock_thread",
     "log",
     "log_fields",
+    "mark",
     "needs_title",
     "open_inputs",
     "publish_live",

@@ -20,6 +20,7 @@ from chat.runs import cancel
 from chat.runs.threads import delete
 
 HIDDEN_DAYS = 7
+MAX_TEMPORARY = timedelta(days=1)  # a temporary thread that its page did not delete, such as after a crash
 PRUNED = 1000  # events that one transaction deletes at most: a worker waits no longer for it
 
 
@@ -27,14 +28,18 @@ def prune(keep: timedelta) -> Iterator[int]:
     """Delete events of ended runs older than `keep`, and the contents of threads that were deleted before that.
 
     Yield the number of events of each batch. Messages and runs of other threads stay. Of a thread it deletes a prefix:
-    up to the first event that is younger, or whose run has not ended. Expired grants, old hidden threads and shares
-    that ended before that are deleted, too.
+    up to the first event that is younger, or whose run has not ended. Expired grants, old hidden threads, temporary
+    ones that nothing has changed for a day, and shares that ended before that are deleted, too.
     """
     before = Now() - keep
     while drop_hidden():
         pass
     Grant.objects.filter(expires_at__lt=Now()).delete()
     Share.objects.filter(Q(expires_at__lt=before) | Q(revoked_at__lt=before)).delete()
+    left = Thread.objects.filter(temporary=True, deleted_at=None, updated_at__lt=Now() - MAX_TEMPORARY)
+    for thread_id, user_id in list(left.values_list("id", "user")):
+        delete(user_id, thread_id)
+        empty_deleted(thread_id)
     first = Event.objects.filter(thread=OuterRef("pk")).order_by("seq").values("created_at")[:1]
     full = Q(Exists(Message.objects.filter(thread=OuterRef("pk")))) | ~Q(title="")
     gone = Q(deleted_at__isnull=False, deleted_at__lt=before) & full
@@ -120,6 +125,14 @@ def _lock(thread_id: uuid.UUID) -> None:
 def _lock_runs(runs: QuerySet[Run]) -> None:
     """Lock the runs, which are deleted after what belongs to them: an answer locks its run before its request."""
     list(runs.select_for_update().order_by("id").values_list("id"))
+
+
+def empty_deleted(thread_id: uuid.UUID) -> None:
+    """Delete the contents of a deleted thread at once."""
+    while _prune(thread_id, timedelta()):
+        pass
+    _empty(thread_id)
+    search.purge()
 
 
 @transaction.atomic

@@ -61,11 +61,16 @@ def _choose_name(names: list[str], asked: str | None, of_thread: str | None) -> 
 
 
 def create_thread(
-    user_id: int, thread_id: uuid.UUID | None, title: str, agent: str | None, allowed: Collection[str] = ()
+    user_id: int,
+    thread_id: uuid.UUID | None,
+    title: str,
+    agent: str | None,
+    allowed: Collection[str] = (),
+    temporary: bool = False,
 ) -> Thread:
     """Create a thread. Raises unknown_agent, and conflict for an id that any user has taken."""
     chosen = choose_agent(user_id, agent, None, allowed)
-    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=chosen.name)
+    thread = Thread(id=thread_id or uuid.uuid4(), user_id=user_id, title=title, agent=chosen.name, temporary=temporary)
     try:
         with transaction.atomic():
             thread.save(force_insert=True)
@@ -180,6 +185,12 @@ def rename(user_id: int, thread_id: uuid.UUID, title: str) -> Thread:
 def show(user_id: int, thread_id: uuid.UUID) -> None:
     """Bring a hidden thread of the user into the lists: a person has opened it."""
     Thread.objects.for_user(user_id).filter(id=thread_id, hidden=True).update(hidden=False)
+
+
+def mark(user_id: int, thread_id: uuid.UUID, **marks: bool) -> None:
+    """Set whether the thread is pinned or archived. Raises not_found."""
+    with transaction.atomic():
+        Thread.objects.filter(id=lock_thread(user_id, thread_id).id).update(**marks)
 
 
 def delete(user_id: int, thread_id: uuid.UUID) -> None:

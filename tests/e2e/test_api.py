@@ -303,6 +303,7 @@ def test_a_thread_from_its_making_to_its_end(ann):
     assert thread.pop("created_at").endswith("Z")
     assert thread.pop("updated_at").endswith("Z")
     shown = {"object": "thread", "title": "Spend", "agent": "echo", "message_count": 0, "last_seq": 0, "open_inputs": 0}
+    shown |= {"pinned": False, "archived": False, "temporary": False}
     assert thread == {"id": thread["id"], **shown}
 
     path = f"/api/threads/{thread['id']}"
@@ -617,6 +618,7 @@ def test_what_is_said_is_accepted_and_listed(ann, play):
         "role": "user",
         "content": "how much?",
         "attachments": [],
+        "feedback": None,
     }
     assert (answer["id"], answer["role"], answer["content"]) == (answer_id, "assistant", "five dollars")
     assert (answer["run_id"], answer["parent_id"]) == (said["run_id"], said["message_id"])

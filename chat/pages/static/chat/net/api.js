@@ -39,6 +39,20 @@ export class Api {
     return this.#session.call("GET", `/api/threads?page=${page}&page_size=100`);
   }
 
+  /** @returns {Promise<ListedThread[]>} */
+  pinned() {
+    return this.#all("threads", "/api/threads", { pinned: "true" });
+  }
+
+  /**
+   * @param {string} id
+   * @param {string | null} agent
+   * @returns {Promise<ListedThread>} a thread that is in no list
+   */
+  begin(id, agent) {
+    return this.#session.call("POST", "/api/threads", { id, agent, temporary: true });
+  }
+
   /**
    * @param {string} words looked for in titles and messages
    * @returns {Promise<{threads: ListedThread[]}>}
@@ -114,10 +128,11 @@ export class Api {
 
   /**
    * @param {string} id
-   * @param {string} title
+   * @param {{title?: string, pinned?: boolean, archived?: boolean}} change
+   * @returns {Promise<ListedThread>}
    */
-  rename(id, title) {
-    return this.#session.call("PATCH", `/api/threads/${id}`, { title });
+  change(id, change) {
+    return this.#session.call("PATCH", `/api/threads/${id}`, change);
   }
 
   /**

@@ -43,10 +43,12 @@ export class Loader {
 
   /** @param {number} page of the list, from 1 */
   async list(page) {
+    // Pinned ones are listed at once, however old they are.
+    const pinned = page === 1 ? this.#api.pinned() : [];
     const { threads, has_more } = await this.#api.threads(page);
     this.#pages = Math.max(this.#pages, page);
     if (page === this.#pages) this.more = has_more;
-    this.#store.dispatch({ type: "threads_listed", threads });
+    this.#store.dispatch({ type: "threads_listed", threads: [...threads, ...(await pinned)] });
   }
 
   listMore() {

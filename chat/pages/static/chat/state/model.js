@@ -134,6 +134,9 @@
  * @property {string} title empty until the server's is known
  * @property {string} agent which agent answers here unless another is named; empty until the server's is known
  * @property {string} updated_at
+ * @property {boolean} pinned
+ * @property {boolean} archived only a search finds it
+ * @property {boolean} temporary it is in no list, and deleted when it is left
  * @property {boolean} opened
  * @property {boolean} loaded its log has been read up to the head once
  * @property {boolean} missing the server does not know it
@@ -172,7 +175,8 @@
  * @property {Map<string, Feedback>} feedback by the id of the answer
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
- * @typedef {{id: string, title: string, agent: string, updated_at: string}} ListedThread
+ * @typedef {{id: string, title: string, agent: string, updated_at: string, pinned: boolean, archived: boolean,
+ *   temporary: boolean}} ListedThread
  *
  * @typedef {{type: "threads_listed", threads: ListedThread[]}
  *   | {type: "thread_opened", thread_id: string, at: string, fresh: boolean, chosen?: string[]}
@@ -224,6 +228,9 @@ export const newThread = (id) => ({
   title: "",
   agent: "",
   updated_at: "",
+  pinned: false,
+  archived: false,
+  temporary: false,
   opened: false,
   loaded: false,
   missing: false,

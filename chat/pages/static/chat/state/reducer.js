@@ -229,6 +229,9 @@ function mergeListed(state, entry) {
     title: entry.title,
     agent: entry.agent,
     updated_at: later(thread.updated_at, entry.updated_at),
+    pinned: entry.pinned,
+    archived: entry.archived,
+    temporary: entry.temporary,
   }));
 }
 

@@ -11,7 +11,7 @@ import { forgetUnsent, keepUnsent, restoreUnsent } from "../net/outbox.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { refusedResume, refusedStop, Socket } from "../net/socket.js";
 import { isId, uuid } from "../net/uuid.js";
-import { choices, leaf } from "../state/branches.js";
+import { choices } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
@@ -20,15 +20,13 @@ import { Messages } from "./messages.js";
 import { notice } from "./notices.js";
 import { preview } from "./preview.js";
 import { Removals } from "./removals.js";
-import { titleOf } from "./sidebar.js";
+import { threadActions } from "./threads.js";
 import { View } from "./view.js";
 
 /** @typedef {import("../net/frames.js").ServerFrame} Frame */
 
 /** Frames after which the list of input requests may be another. */
 const INPUT_FRAMES = new Set(["input_requested", "input_resolved", "answer_accepted", "approvals_changed"]);
-
-const DAY_SECONDS = 86_400;
 
 leaveKeysToInputMethod();
 const session = new Session();
@@ -44,6 +42,8 @@ let account = "";
 let agents = [];
 /** @type {Map<string, string>} thread id (empty: a new one) to the agent that was chosen for it */
 const chosenAgents = new Map();
+/** The next conversation is temporary. */
+let temporary = false;
 /** Signing out on purpose: the next sign-in does not return to this thread. */
 let leaving = false;
 
@@ -97,7 +97,8 @@ function render() {
   const { more, listed } = loader;
   const agent = agentOf(open);
   const requests = { shown: atInputs, listed: inputs.listed };
-  view.render({ state, open, requests, connection, account, listed, more, removing: removals.ids, agents, agent });
+  const removing = removals.ids;
+  view.render({ state, open, requests, connection, account, listed, more, removing, agents, agent, temporary });
 }
 
 /**
@@ -156,6 +157,9 @@ async function readAgents() {
  * @param {boolean} [requests] instead of a thread, all input requests
  */
 function show(thread_id, requests = false) {
+  const left = store.thread(open);
+  if (left?.temporary && left.id !== thread_id) forgetTemporary(left.id);
+  temporary = false;
   open = thread_id;
   atInputs = requests;
   if (requests) store.dispatch({ type: "inputs_shown" });
@@ -194,6 +198,56 @@ function take(frame) {
   if (frame.type === "message_accepted" || frame.type === "message_created") socket.flush();
   const thread = store.thread(id);
   if (thread && thread.gap > thread.last && !loader.isFetching(thread.id)) socket.resume(thread.id, thread.last);
+}
+
+/** @param {string} thread_id of a temporary thread that is left */
+function forgetTemporary(thread_id) {
+  store.dispatch({ type: "thread_deleted", thread_id });
+  void attempt(() => api.remove(thread_id));
+}
+
+/**
+ * Begin a temporary thread, which the server must know as one before its first message.
+ * @param {string} content
+ * @param {import("../state/model.js").Attachment[]} attachments
+ */
+async function beginTemporary(content, attachments) {
+  const agent = namedAgent(null);
+  await attempt(
+    async () => {
+      const begun = await api.begin(uuid(), agent);
+      store.dispatch({ type: "threads_listed", threads: [begun] });
+      begin(begun.id, content, attachments, agent);
+    },
+    ({ message }) => {
+      notice(message);
+      view.compose(content, attachments);
+    },
+  );
+}
+
+/**
+ * Send the first message of a new thread.
+ * @param {string} thread_id
+ * @param {string} content
+ * @param {import("../state/model.js").Attachment[]} attachments
+ * @param {string | null} agent
+ */
+function begin(thread_id, content, attachments, agent) {
+  history.pushState(null, "", `${BASE}/c/${thread_id}`);
+  if (agent) chosenAgents.set(thread_id, agent);
+  chosenAgents.delete("");
+  open = thread_id;
+  temporary = false;
+  loader.follow(thread_id, true);
+  messages.append({ thread_id, content, attachments, agent });
+}
+
+/** @param {string | null} thread_id null: a new one */
+function go(thread_id) {
+  const path = thread_id ? `${BASE}/c/${thread_id}` : `${BASE}/`;
+  if (path !== location.pathname) history.pushState(null, "", path);
+  show(thread_id);
 }
 
 /** Drop what is being written: the next user must not read it. */
@@ -259,17 +313,11 @@ const socket = new Socket(session, {
 });
 
 const view = new View({
+  ...threadActions({ api, store, attempt, removals, open: () => open, go }),
   send(content, attachments) {
-    const thread_id = open ?? uuid();
-    const agent = namedAgent(open);
-    if (!open) {
-      history.pushState(null, "", `${BASE}/c/${thread_id}`);
-      if (agent) chosenAgents.set(thread_id, agent);
-      chosenAgents.delete("");
-      open = thread_id;
-      loader.follow(thread_id, true);
-    }
-    messages.append({ thread_id, content, attachments, agent });
+    if (open) messages.append({ thread_id: open, content, attachments, agent: namedAgent(open) });
+    else if (temporary) void beginTemporary(content, attachments);
+    else begin(uuid(), content, attachments, namedAgent(null));
   },
   edit({ parent_id, attachments }, content) {
     const agent = namedAgent(open);
@@ -285,31 +333,8 @@ const view = new View({
     messages.write({ thread_id: open, content: "", attachments: [], regenerates: answer_id, agent });
     view.focus();
   },
-  branch(message_id) {
-    const thread_id = open;
-    if (!thread_id) return;
-    void attempt(async () => {
-      const copied = await api.copy(thread_id, message_id);
-      store.dispatch({ type: "threads_listed", threads: [copied] });
-      this.open(copied.id);
-    });
-  },
   choose(id) {
     if (open) store.dispatch({ type: "branch_chosen", thread_id: open, id });
-  },
-  async rate(answer_id, rating, comment) {
-    let isDone = false;
-    await attempt(async () => {
-      if (rating === null) {
-        await api.withdrawRating(answer_id);
-        store.dispatch({ type: "feedback_withdrawn", message_id: answer_id });
-      } else {
-        const given = await api.rate(answer_id, rating, comment);
-        store.dispatch({ type: "feedback_listed", feedback: [given] });
-      }
-      isDone = true;
-    });
-    return isDone;
   },
   async upload(file, progress, signal) {
     try {
@@ -354,27 +379,14 @@ const view = new View({
     const message = messages.discard(client_msg_id);
     if (message) view.compose(message.content, message.attachments);
   },
-  open(thread_id) {
-    const path = thread_id ? `${BASE}/c/${thread_id}` : `${BASE}/`;
-    if (path !== location.pathname) history.pushState(null, "", path);
-    show(thread_id);
+  open: go,
+  chooseTemporary(chosen) {
+    temporary = chosen;
+    render();
   },
   openInputs() {
     if (!atInputs) history.pushState(null, "", `${BASE}/inputs`);
     show(null, true);
-  },
-  rename(title) {
-    const thread_id = open;
-    if (!thread_id) return;
-    void attempt(async () => store.dispatch({ type: "threads_listed", threads: [await api.rename(thread_id, title)] }));
-  },
-  remove() {
-    const thread_id = open;
-    if (!thread_id) return;
-    const thread = store.thread(thread_id);
-    removals.add(thread_id, thread ? titleOf(thread) : "New conversation");
-    history.pushState(null, "", `${BASE}/`);
-    show(null);
   },
   async search(words) {
     /** @type {import("./search.js").Found} */
@@ -389,32 +401,6 @@ const view = new View({
       },
     );
     return found;
-  },
-  exportThread(format) {
-    const thread_id = open;
-    if (!thread_id) return;
-    void attempt(async () => {
-      const title = store
-        .thread(thread_id)
-        ?.title.replace(/[^\p{L}\p{N} ,.-]+/gu, " ")
-        .trim()
-        .slice(0, 60);
-      save(`${title || "conversation"}.${format}`, await api.exported(thread_id, format));
-    });
-  },
-  sharing() {
-    const thread = store.thread(open);
-    const last = leaf(thread) ?? null;
-    /** @type {<T>(ask: (thread_id: string) => Promise<T>) => Promise<T | null>} */
-    const asked = async (ask) => {
-      let answer = null;
-      if (thread) await attempt(async () => void (answer = await ask(thread.id)));
-      return answer;
-    };
-    return {
-      preview: () => asked((id) => api.sharePreview(id, last)),
-      make: (days) => asked((id) => api.share(id, last, days && days * DAY_SECONDS)),
-    };
   },
   reconnect: () => socket.retry(),
   signOut() {
@@ -437,7 +423,10 @@ const view = new View({
 if (signedInAs() !== null) {
   addEventListener("popstate", () => show(threadOfAddress(), isInputsAddress()));
   // Who closes the tab has not asked to keep the conversation.
-  addEventListener("pagehide", () => removals.flush());
+  addEventListener("pagehide", () => {
+    removals.flush();
+    if (open && store.thread(open)?.temporary) api.removeAtOnce(open);
+  });
   onSignOutElsewhere(() => toSignIn());
   const { mine, kept } = restoreUnsent(userId);
   if (!mine) forgetDrafts();

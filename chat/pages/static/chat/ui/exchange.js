@@ -247,8 +247,10 @@ export class Exchange {
   }
 
   #rate() {
-    if (this.#rating.isOpen) this.#tools.after(this.#rating.form);
-    else this.#rating.form.remove();
+    const { isOpen, form } = this.#rating;
+    // Where it is already it stays untouched: what is moved loses the focus.
+    if (isOpen && this.#tools.nextElementSibling !== form) this.#tools.after(form);
+    else if (!isOpen) form.remove();
   }
 
   /** It is not shown again. */

@@ -19,14 +19,27 @@ import { element } from "./element.js";
  * @param {() => Promise<void>} [read] makes the choices new; the open list then shows them
  */
 export function menu(button, label, choices, read) {
-  const list = element("div", { class: "menu", role: "menu", "aria-label": label, popover: "auto" });
-  document.body.append(list);
+  const toggle = menus(label);
   button.setAttribute("aria-haspopup", "menu");
   button.setAttribute("aria-expanded", "false");
-  button.addEventListener("click", () => {
-    list.replaceChildren(...choices().map((choice) => item(choice, list)));
-    list.togglePopover();
-  });
+  button.addEventListener("click", () => toggle(button, choices, read));
+}
+
+/**
+ * One list for the buttons of many rows, of which one is open at a time.
+ * @param {string} label of the list
+ * @returns {(button: HTMLButtonElement, choices: () => Choice[], read?: () => Promise<void>) => void} opens and closes
+ *   it at a button
+ */
+export function menus(label) {
+  const list = element("div", { class: "menu", role: "menu", "aria-label": label, popover: "auto" });
+  document.body.append(list);
+  /** @type {HTMLButtonElement} */
+  let button;
+  /** @type {() => Choice[]} */
+  let choices = () => [];
+  /** @type {(() => Promise<void>) | undefined} */
+  let read;
   list.addEventListener("toggle", (event) => {
     const open = /** @type {ToggleEvent} */ (event).newState === "open";
     button.setAttribute("aria-expanded", String(open));
@@ -45,6 +58,11 @@ export function menu(button, label, choices, read) {
     event.preventDefault();
     items.at(to % items.length)?.focus();
   });
+  return (at, offered, renewed) => {
+    [button, choices, read] = [at, offered, renewed];
+    list.replaceChildren(...choices().map((choice) => item(choice, list)));
+    list.togglePopover();
+  };
 }
 
 /**

@@ -3,7 +3,8 @@
 import { BASE } from "../net/base.js";
 import { path } from "../state/branches.js";
 import { isMine, waitingInputs } from "../state/inputs.js";
-import { arrange, element, setAttribute, setText } from "./element.js";
+import { arrange, element, icon, setAttribute, setText } from "./element.js";
+import { menus } from "./menu.js";
 import { visible } from "./text.js";
 
 /**
@@ -42,9 +43,18 @@ export class Sidebar {
   /** @type {Map<string, {node: HTMLElement, list: HTMLElement}>} */
   #groups = new Map();
 
-  /** @param {HTMLElement} root */
-  constructor(root) {
+  #toggle = menus("Conversation");
+  #choices;
+  /** @type {State["threads"]} */
+  #threads = new Map();
+
+  /**
+   * @param {HTMLElement} root
+   * @param {(thread: Thread) => import("./menu.js").Choice[]} choices of the menu of a row
+   */
+  constructor(root, choices) {
     this.#root = root;
+    this.#choices = choices;
   }
 
   /**
@@ -54,6 +64,7 @@ export class Sidebar {
    * @param {boolean} listed the server's list is known
    */
   render(state, open, removing, listed) {
+    this.#threads = state.threads;
     const working = new Set(state.active.values());
     const waiting = new Set([...state.active].flatMap(([id, thread_id]) => (state.waiting.has(id) ? [thread_id] : [])));
     const mine = new Set(waitingInputs(state).map(({ thread_id }) => thread_id));
@@ -65,16 +76,18 @@ export class Sidebar {
       .filter(
         (thread) =>
           !thread.missing &&
+          !thread.archived &&
+          !thread.temporary &&
           !removing.has(thread.id) &&
           thread.updated_at !== "" &&
           (thread.title !== "" || thread.last > 0),
       )
-      .sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
+      .sort((a, b) => Number(b.pinned) - Number(a.pinned) || (a.updated_at < b.updated_at ? 1 : -1));
     /** @type {Map<string, HTMLElement[]>} */
     const groups = new Map();
     const now = new Date();
     for (const thread of threads) {
-      const name = period(thread.updated_at, now);
+      const name = thread.pinned ? "Pinned" : period(thread.updated_at, now);
       groups.set(name, [
         ...(groups.get(name) ?? []),
         this.#item(thread, thread.id === open, working.has(thread.id), asks(thread.id)),
@@ -117,6 +130,7 @@ export class Sidebar {
     const link = this.#links.get(thread.id) ?? this.#link(thread.id);
     setText(link.children[0], titleOf(thread));
     setAttribute(link, "title", titleOf(thread));
+    setAttribute(/** @type {Element} */ (link.nextElementSibling), "aria-label", `Menu of ${titleOf(thread)}`);
     setText(link.children[1], asking ? "waits for you" : working ? "at work" : "");
     setAttribute(link, "aria-current", current ? "page" : null);
     link.toggleAttribute("data-running", working);
@@ -132,7 +146,18 @@ export class Sidebar {
       element("span", { class: "title", dir: "auto" }),
       element("span", { class: "working" }),
     );
-    element("li", {}, link);
+    const button = element(
+      "button",
+      { type: "button", class: "quiet row-menu", "aria-haspopup": "menu", "aria-expanded": "false" },
+      icon("more"),
+    );
+    button.addEventListener("click", () => {
+      this.#toggle(button, () => {
+        const thread = this.#threads.get(id);
+        return thread ? this.#choices(thread) : [];
+      });
+    });
+    element("li", {}, link, button);
     this.#links.set(id, link);
     return link;
   }

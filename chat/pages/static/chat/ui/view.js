@@ -12,10 +12,9 @@ import { menu } from "./menu.js";
 import { Announcer, Banner, notice } from "./notices.js";
 import { Notifier, TabIcon } from "./notify.js";
 import { Search } from "./search.js";
-import { ShareDialog } from "./share.js";
 import { listenToKeys } from "./shortcuts.js";
 import { Sidebar, titleOf } from "./sidebar.js";
-import { visible } from "./text.js";
+import { ThreadMenu } from "./thread-menu.js";
 import { Transcript } from "./transcript.js";
 import { Viewport } from "./viewport.js";
 import { Welcome } from "./welcome.js";
@@ -37,6 +36,7 @@ import { Welcome } from "./welcome.js";
  * @property {Set<string>} removing threads that are about to be deleted
  * @property {import("../net/api.js").Agent[]} agents
  * @property {string} agent the one that the next message goes to; empty: not known yet
+ * @property {boolean} temporary the next conversation is
  *
  * @typedef {object} PageActions
  * @property {(content: string, attachments: Attachment[]) => void} send
@@ -46,16 +46,13 @@ import { Welcome } from "./welcome.js";
  * @property {() => Promise<void>} readAgents
  * @property {(thread_id: string | null) => void} open
  * @property {() => void} openInputs
+ * @property {(chosen: boolean) => void} chooseTemporary
  * @property {(words: string) => Promise<import("./search.js").Found>} search
- * @property {(title: string) => void} rename
- * @property {() => void} remove
- * @property {(format: "md" | "json") => void} exportThread
- * @property {() => import("./share.js").Sharing} sharing of the thread that is shown
  * @property {() => void} reconnect
  * @property {() => void} signOut
  * @property {() => void} moreThreads
  *
- * @typedef {import("./transcript.js").Actions & PageActions} Actions
+ * @typedef {import("./transcript.js").Actions & import("./thread-menu.js").ThreadActions & PageActions} Actions
  */
 
 /** When it goes on with what is not shown yet, in milliseconds. */
@@ -77,28 +74,27 @@ export class View {
   #switched = false;
 
   #title = found("#title", HTMLElement);
+  #temporary = found("#temporary", HTMLButtonElement);
   #threadMenu = found("#thread-actions", HTMLElement);
   #welcome;
   #missing = found("#missing", HTMLElement);
   #loading = found("#loading", HTMLElement);
   #account = found("#account", HTMLElement);
   #more = found("#more-threads", HTMLButtonElement);
-  #renaming = found("#renaming", HTMLDialogElement);
-  #newTitle = found("#new-title", HTMLInputElement);
   #agent = found("#agent", HTMLButtonElement);
   #agentName = found("#agent-name", HTMLElement);
   #help = found("#help", HTMLDialogElement);
   #drawer = new Drawer();
   #banner = new Banner();
   #announcer = new Announcer();
-  #threads = new Sidebar(found("#threads", HTMLElement));
+  #threads;
   #viewport = new Viewport();
   #inputs;
   #inputsLink = found("#inputs-link", HTMLAnchorElement);
   #inputsBadge = found("#inputs-badge", HTMLElement);
   #icon = new TabIcon();
   #notifier;
-  #share = new ShareDialog();
+  #threadChoices;
   #composer;
   #search;
   #transcript;
@@ -106,6 +102,8 @@ export class View {
   /** @param {Actions} actions */
   constructor(actions) {
     this.#actions = actions;
+    this.#threadChoices = new ThreadMenu(actions);
+    this.#threads = new Sidebar(found("#threads", HTMLElement), (thread) => this.#threadChoices.row(thread));
     const send = (/** @type {string} */ content, /** @type {Attachment[]} */ attachments) => {
       this.#viewport.sent(this.#current() !== undefined);
       actions.send(content, attachments);
@@ -184,7 +182,7 @@ export class View {
   }
 
   #listen() {
-    const { open, openInputs, rename, reconnect, signOut, moreThreads } = this.#actions;
+    const { open, openInputs, reconnect, signOut, moreThreads } = this.#actions;
     document.addEventListener("click", (event) => {
       const link =
         event.target instanceof Element ? event.target.closest("a[data-thread], a[data-new], a[data-inputs]") : null;
@@ -202,17 +200,10 @@ export class View {
         found(skip.hash, HTMLElement).focus();
       });
     }
+    this.#temporary.addEventListener("click", () => this.#actions.chooseTemporary(!this.#model?.temporary));
     found("#reconnect", HTMLElement).addEventListener("click", reconnect);
     found("#sign-out", HTMLElement).addEventListener("click", signOut);
     this.#more.addEventListener("click", moreThreads);
-    this.#renaming.addEventListener("close", () => {
-      const title = this.#newTitle.value.trim();
-      if (this.#renaming.returnValue === "yes") rename(title);
-      this.#renaming.returnValue = "";
-    });
-    this.#newTitle.addEventListener("input", () => {
-      this.#newTitle.setCustomValidity(visible(this.#newTitle.value) ? "" : "Write a title.");
-    });
     for (const cancel of document.querySelectorAll("dialog .close")) {
       cancel.addEventListener("click", () => cancel.closest("dialog")?.close());
     }
@@ -237,15 +228,16 @@ export class View {
   /** @returns {import("./commands.js").Command[]} what the search offers beside conversations */
   #commands() {
     const { open, openInputs, signOut, exportThread } = this.#actions;
-    const here = [
-      { label: "Rename this conversation", act: () => this.#rename() },
-      ...this.#shared("Share this conversation"),
+    const thread = this.#thread();
+    const here = thread && [
+      { label: "Rename this conversation", act: () => this.#threadChoices.rename(thread) },
+      ...this.#threadChoices.shared("Share this conversation"),
       { label: "Export this conversation as Markdown", act: () => exportThread("md") },
       { label: "Print this conversation", act: () => print() },
     ];
     return [
       { label: "New conversation", act: () => open(null) },
-      ...(this.#thread() ? here : []),
+      ...(here ?? []),
       { label: "Go to requests", act: openInputs },
       { label: "Go to settings", act: () => found("#account-link", HTMLElement).click() },
       { label: "Theme: light", act: () => chooseTheme("light") },
@@ -257,15 +249,11 @@ export class View {
   }
 
   #menus() {
-    const { remove, exportThread, chooseAgent, readAgents } = this.#actions;
-    menu(found("#thread-menu", HTMLButtonElement), "This conversation", () => [
-      { label: "Rename", act: () => this.#rename() },
-      ...this.#shared("Share"),
-      { label: "Export as Markdown", act: () => exportThread("md") },
-      { label: "Export as JSON", act: () => exportThread("json") },
-      { label: "Print or save as PDF", act: () => print() },
-      { label: "Delete", danger: true, act: remove },
-    ]);
+    const { chooseAgent, readAgents } = this.#actions;
+    menu(found("#thread-menu", HTMLButtonElement), "This conversation", () => {
+      const thread = this.#thread();
+      return thread ? this.#threadChoices.bar(thread) : [];
+    });
     const agents = () =>
       (this.#model?.agents ?? []).map(({ name, title, description, available, reason }) => ({
         label: title || name,
@@ -278,22 +266,6 @@ export class View {
         },
       }));
     menu(this.#agent, "Agent", agents, readAgents);
-  }
-
-  /**
-   * @param {string} label
-   * @returns {import("./commands.js").Command[]} none where sharing is switched off
-   */
-  #shared(label) {
-    if (document.documentElement.dataset.shareLinks === "off") return [];
-    return [{ label, act: () => void this.#share.open(this.#actions.sharing()) }];
-  }
-
-  #rename() {
-    this.#newTitle.value = this.#title.textContent ?? "";
-    this.#newTitle.setCustomValidity("");
-    this.#renaming.showModal();
-    this.#newTitle.select();
   }
 
   /** @returns {Thread | undefined} */
@@ -337,7 +309,13 @@ export class View {
     this.#missing.hidden = !missing;
     this.#loading.hidden = model.open === null || missing || thread?.loaded === true || !empty;
     const agent = model.agents.find(({ name }) => name === model.agent);
-    this.#welcome.update(shown || !empty || missing || !this.#loading.hidden, agent);
+    const isWelcome = !shown && empty && !missing && this.#loading.hidden;
+    this.#welcome.update(!isWelcome, agent);
+    const isTemporary = model.temporary || thread?.temporary === true;
+    document.body.toggleAttribute("data-temporary", isTemporary);
+    this.#temporary.hidden = model.open === null ? !isWelcome : !isTemporary;
+    this.#temporary.disabled = model.open !== null;
+    this.#temporary.ariaPressed = String(isTemporary);
     this.#threads.render(model.state, model.open, model.removing, model.listed);
     const titleOfThread = (/** @type {string} */ id) => model.state.threads.get(id)?.title ?? "";
     this.#inputs.render(shown, model.state, listed, online, this.#now(), titleOfThread);

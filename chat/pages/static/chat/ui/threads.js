@@ -1,0 +1,120 @@
+/** What is done with whole conversations, and with their answers: how the server is asked for it. */
+
+import { leaf } from "../state/branches.js";
+import { save } from "./browser.js";
+import { element } from "./element.js";
+import { offer } from "./notices.js";
+import { titleOf } from "./sidebar.js";
+
+/**
+ * @typedef {import("../state/model.js").Thread} Thread
+ *
+ * @typedef {object} Page
+ * @property {import("../net/api.js").Api} api
+ * @property {import("../state/store.js").Store} store
+ * @property {(work: () => Promise<unknown>) => Promise<void>} attempt
+ * @property {import("./removals.js").Removals} removals
+ * @property {() => string | null} open the thread that is shown
+ * @property {(thread_id: string | null) => void} go show this one; null: a new one
+ */
+
+const DAY_SECONDS = 86_400;
+/** How long archiving can be taken back where it was done, in milliseconds. */
+const OFFERED_MS = 6_000;
+
+/** @param {Page} page */
+export function threadActions({ api, store, attempt, removals, open, go }) {
+  /**
+   * @param {string} thread_id
+   * @param {{title?: string, pinned?: boolean, archived?: boolean}} change
+   */
+  const change = (thread_id, change) =>
+    attempt(async () => {
+      store.dispatch({ type: "threads_listed", threads: [await api.change(thread_id, change)] });
+    });
+
+  /**
+   * @template T
+   * @param {(thread_id: string) => Promise<T>} ask
+   * @returns {Promise<T | null>} null: it was said why there is no answer
+   */
+  const asked = async (ask) => {
+    const thread_id = open();
+    /** @type {T | null} */
+    let answer = null;
+    if (thread_id) {
+      await attempt(async () => {
+        answer = await ask(thread_id);
+      });
+    }
+    return answer;
+  };
+
+  return {
+    /**
+     * @param {string} thread_id
+     * @param {{title?: string, pinned?: boolean, archived?: boolean}} wanted
+     */
+    async change(thread_id, wanted) {
+      await change(thread_id, wanted);
+      const thread = store.thread(thread_id);
+      if (!wanted.archived || !thread?.archived) return;
+      // It has left the list: only a search finds it from now on.
+      const title = element("bdi", {}, titleOf(thread));
+      const withdraw = offer(["Archived “", title, "”"], () => void change(thread_id, { archived: false }));
+      setTimeout(withdraw, OFFERED_MS);
+    },
+    /** @param {Thread} thread */
+    remove(thread) {
+      removals.add(thread.id, titleOf(thread));
+      if (thread.id === open()) go(null);
+    },
+    /** @param {"md" | "json"} format */
+    exportThread(format) {
+      void asked(async (id) => {
+        const title = store
+          .thread(id)
+          ?.title.replace(/[^\p{L}\p{N} ,.-]+/gu, " ")
+          .trim()
+          .slice(0, 60);
+        save(`${title || "conversation"}.${format}`, await api.exported(id, format));
+      });
+    },
+    /** @param {string} message_id from which another conversation goes on */
+    branch(message_id) {
+      void asked(async (id) => {
+        const copied = await api.copy(id, message_id);
+        store.dispatch({ type: "threads_listed", threads: [copied] });
+        go(copied.id);
+      });
+    },
+    /** @returns {import("./share.js").Sharing} of what is shown */
+    sharing() {
+      const last = leaf(store.thread(open())) ?? null;
+      return {
+        preview: () => asked((id) => api.sharePreview(id, last)),
+        make: (days) => asked((id) => api.share(id, last, days && days * DAY_SECONDS)),
+      };
+    },
+    /**
+     * @param {string} answer_id
+     * @param {1 | -1 | null} rating null: take it back
+     * @param {string} comment
+     * @returns {Promise<boolean>} it is done
+     */
+    async rate(answer_id, rating, comment) {
+      let isDone = false;
+      await attempt(async () => {
+        if (rating === null) {
+          await api.withdrawRating(answer_id);
+          store.dispatch({ type: "feedback_withdrawn", message_id: answer_id });
+        } else {
+          const given = await api.rate(answer_id, rating, comment);
+          store.dispatch({ type: "feedback_listed", feedback: [given] });
+        }
+        isDone = true;
+      });
+      return isDone;
+    },
+  };
+}

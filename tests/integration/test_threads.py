@@ -1,0 +1,91 @@
+"""Pinned, archived and temporary threads in the lists of the API."""
+
+import uuid
+
+import pytest
+from django.db.models import F
+
+from chat import runs
+from chat.models import Event, Message, Run, Thread
+from chat.runs import retention
+from tests.factories import claim_one, client, completed, message
+
+
+@pytest.fixture
+def ann(alice):
+    return client(alice)
+
+
+def started(user, content="hello", **fields):
+    accepted = runs.start(user.id, message(content, **fields))
+    runs.record([completed(claim_one())])
+    return str(accepted.thread_id)
+
+
+def change(caller, thread_id, **fields):
+    return caller.patch(f"/api/threads/{thread_id}", fields, format="json")
+
+
+def listed(caller, **query):
+    answer = caller.get("/api/threads", query).json()
+    assert answer["total_count"] == len(answer["threads"])
+    return [thread["id"] for thread in answer["threads"]]
+
+
+def test_pinned_and_archived_threads_are_listed_apart(ann, alice):
+    old, archived, new = (started(alice, words) for words in ("old", "archived", "new"))
+    assert change(ann, old, pinned=True).json()["pinned"] is True
+    done = change(ann, archived, archived=True, title="Kept")
+    assert (done.status_code, done.json()["archived"], done.json()["title"]) == (200, True, "Kept")
+    assert listed(ann) == [new, old]
+    assert (listed(ann, pinned="true"), listed(ann, pinned="false")) == ([old], [new])
+    assert listed(ann, archived="true") == listed(ann, q="archived") == [archived]
+    assert change(ann, archived, archived=False).status_code == 200
+    assert len(listed(ann)) == 3
+    assert ann.get("/api/threads", {"pinned": "1"}).json()["field"] == "pinned"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "title"),
+        ({"title": None}, "title"),
+        ({"title": " "}, "title"),
+        ({"pinned": 1}, "pinned"),
+        ({"archived": "true"}, "archived"),
+    ],
+)
+def test_bad_change_is_refused_with_its_field(ann, alice, body, field):
+    refused = change(ann, started(alice), **body)
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+
+
+def test_threads_of_another_user_are_neither_pinned_nor_archived(ann, bob):
+    his = started(bob)
+    assert change(ann, his, pinned=True, archived=True).status_code == 404
+    assert not Thread.objects.filter(pinned=True).exists() and not Thread.objects.filter(archived=True).exists()
+
+
+def test_temporary_thread_is_in_no_list_and_leaves_nothing(ann, alice):
+    made = ann.post("/api/threads", {"id": str(uuid.uuid4()), "temporary": True}, format="json").json()
+    assert made["temporary"] is True
+    thread_id = started(alice, "a secret", thread_id=uuid.UUID(made["id"]))
+    kept = started(alice, "kept")
+    assert listed(ann) == [kept]
+    assert listed(ann, q="secret") == listed(ann, pinned="true") == listed(ann, archived="true") == []
+    assert ann.get(f"/api/threads/{thread_id}/messages").json()["total_count"] == 2
+    assert ann.delete(f"/api/threads/{thread_id}").status_code == 204
+    assert ann.get(f"/api/threads/{thread_id}").status_code == 404
+    for model in (Message, Run, Event):
+        assert not model.objects.filter(thread=thread_id).exists()
+    assert Thread.objects.get(pk=thread_id).title == ""
+
+
+def test_temporary_thread_that_was_left_behind_is_pruned_after_a_day(ann, alice):
+    left, fresh = (ann.post("/api/threads", {"temporary": True}, format="json").json()["id"] for _ in range(2))
+    started(alice, "a secret", thread_id=uuid.UUID(left))
+    Thread.objects.filter(pk=left).update(updated_at=F("updated_at") - retention.MAX_TEMPORARY * 2)
+    list(retention.prune(retention.MAX_TEMPORARY * 90))
+    assert not Message.objects.filter(thread=left).exists()
+    assert ann.get(f"/api/threads/{fresh}").status_code == 200
+    assert ann.get(f"/api/threads/{left}").status_code == 404
