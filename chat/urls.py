@@ -81,6 +81,7 @@ urlpatterns = [
     path("auth/sso/<slug:provider_id>/callback", oidc.callback, name="oidc_callback"),
     path("auth/sso/<slug:provider_id>/logout", oidc.back_channel, name="oidc_logout"),
     path("login/done", reading(views.sso_done), name="sso_done"),
+    path("auth/instructions", auth.Instructions.as_view(), name="instructions"),
     path("auth/notifications", auth.Notifications.as_view(), name="notifications"),
     path("api/threads", threads.Threads.as_view(), name="threads"),
     path("api/threads/<id:thread_id>", threads.OneThread.as_view(), name="thread"),

@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,6 +21,7 @@ from chat import limits, metrics, protocol
 from chat.accounts import authentication, sessions, stream_cookies, tokens
 from chat.api import client_ip
 from chat.api.base import ListView, Open, View, identity_of, owner
+from chat.api.fields import Text
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.permissions import NO_ACCOUNT
@@ -308,6 +310,26 @@ class Me(Account):
         user = owner(request)
         user.name = fields(RenameUserSerializer, request)["name"]
         user.save(update_fields=["name"])
+        return self.get(request)
+
+
+class InstructionsSerializer(serializers.Serializer[Any]):
+    instructions = Text(max_length=2000, allow_blank=True, help_text="what the assistant knows of the user")
+
+
+class Instructions(Account):
+    """The text that the user wants the assistant to know."""
+
+    @described("instructions", {200: InstructionsSerializer})
+    def get(self, request: Request) -> Response:
+        return Response(InstructionsSerializer(owner(request)).data)
+
+    @described("change_instructions", {200: InstructionsSerializer}, InstructionsSerializer)
+    def patch(self, request: Request) -> Response:
+        """Change it: the assistant reads it with each message from then on."""
+        user = owner(request)
+        user.instructions = fields(InstructionsSerializer, request)["instructions"]
+        user.save(update_fields=["instructions"])
         return self.get(request)
 
 

@@ -1,23 +1,35 @@
 """REST: what users think of answers."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import metrics
 from chat.api.base import ListView, View, owner
+from chat.api.fields import Choice, Text
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
-from chat.api.serializers import FeedbackPageSerializer, FeedbackSerializer, RatingSerializer
+from chat.api.serializers import FeedbackSerializer, PageSerializer
 from chat.api.threads import thread_of
 from chat.models import Feedback, Message
 from chat.protocol import ProtocolError
 
 MAX_MODEL_NAME = 100  # characters
+
+
+class RatingSerializer(serializers.Serializer[Any]):
+    rating = Choice(Feedback.RATINGS, help_text="1: good, -1: bad")
+    comment = Text(max_length=Feedback.MAX_COMMENT, required=False, allow_blank=True)
+
+
+class FeedbackPageSerializer(PageSerializer):
+    feedback = FeedbackSerializer(many=True)
 
 
 class MessageFeedback(View):

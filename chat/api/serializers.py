@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 from rest_framework import serializers
 
 from chat import runs
-from chat.api.fields import Choice, Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
+from chat.api.fields import Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
 from chat.models import ApiKey, Feedback, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
@@ -342,11 +342,6 @@ class NewApiKeySerializer(serializers.Serializer[Any]):
     )
 
 
-class RatingSerializer(serializers.Serializer[Any]):
-    rating = Choice(Feedback.RATINGS, help_text="1: good, -1: bad")
-    comment = Text(max_length=Feedback.MAX_COMMENT, required=False, allow_blank=True)
-
-
 class RenameUserSerializer(serializers.Serializer[Any]):
     name = Name(max_length=150, allow_blank=True)
 
@@ -360,23 +355,6 @@ class NewThreadSerializer(serializers.Serializer[Any]):
     title = Name(max_length=200, required=False, allow_blank=True)
     agent = Text(max_length=64, required=False)
     temporary = Flag(required=False, help_text="in no list; emptied once it is deleted")
-
-
-class CopyThreadSerializer(serializers.Serializer[Any]):
-    message_id = Id(required=False, help_text="the last message to copy; absent: the newest")
-
-
-class ChangeThreadSerializer(serializers.Serializer[Any]):
-    title = Name(max_length=200, required=False)
-    pinned = Flag(required=False)
-    archived = Flag(required=False, help_text="only a search finds it")
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse a body that changes nothing."""
-        given = super().to_internal_value(data)
-        if not given:
-            raise serializers.ValidationError({"title": ["This field is required."]})
-        return given
 
 
 class AliveSerializer(serializers.Serializer[Any]):
@@ -464,10 +442,6 @@ class SessionsPageSerializer(PageSerializer):
 
 class ApiKeysPageSerializer(PageSerializer):
     keys = ApiKeySerializer(many=True)
-
-
-class FeedbackPageSerializer(PageSerializer):
-    feedback = FeedbackSerializer(many=True)
 
 
 class InputsPageSerializer(PageSerializer):

@@ -1,20 +1,21 @@
 """REST: threads and their events."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import runs
 from chat.api import search
 from chat.api.base import ListView, View, identity_of, owner
+from chat.api.fields import Flag, Id, Name
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
-    ChangeThreadSerializer,
-    CopyThreadSerializer,
     NewThreadSerializer,
     ThreadSerializer,
     ThreadsPageSerializer,
@@ -22,6 +23,23 @@ from chat.api.serializers import (
 from chat.models import InputRequest, Message, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import retention
+
+
+class CopyThreadSerializer(serializers.Serializer[Any]):
+    message_id = Id(required=False, help_text="the last message to copy; absent: the newest")
+
+
+class ChangeThreadSerializer(serializers.Serializer[Any]):
+    title = Name(max_length=200, required=False)
+    pinned = Flag(required=False)
+    archived = Flag(required=False, help_text="only a search finds it")
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse a body that changes nothing."""
+        given = super().to_internal_value(data)
+        if not given:
+            raise serializers.ValidationError({"title": ["This field is required."]})
+        return given
 
 
 def threads_of(user: User) -> QuerySet[Thread]:

@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
                 ('email', models.EmailField(error_messages={'unique': 'This address is already registered.'}, max_length=254, unique=True)),
                 ('name', models.CharField(blank=True, max_length=150)),
+                ('instructions', models.TextField(blank=True, db_default='', default='', help_text='What the assistant knows of the user.', max_length=2000)),
                 ('is_staff', models.BooleanField(default=False)),
                 ('is_active', models.BooleanField(default=True)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),

@@ -67,6 +67,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField(max_length=150, blank=True)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
+    instructions = models.TextField(
+        max_length=2000, blank=True, default="", db_default="", help_text="What the assistant knows of the user."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     input_mail = models.CharField(
         "mail about requests",

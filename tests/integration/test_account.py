@@ -1,4 +1,4 @@
-"""What users do with their account themselves: another address, an export, and the end of it."""
+"""Self-service of an account: another address, an export, the end of it, instructions."""
 
 import io
 import json
@@ -117,3 +117,13 @@ def test_all_conversations_of_the_user_are_deleted_at_once(ann, alice, bob):
     assert ann.get("/api/threads").json()["threads"] == []
     assert [thread.user for thread in Thread.objects.filter(deleted_at=None)] == [bob]
     assert sessions.live_sessions(alice).exists()
+
+
+def test_instructions_are_kept_for_the_user_alone(ann, alice, bob):
+    path = "/auth/instructions"
+    assert ann.get(path).json() == {"instructions": ""}
+    kept = ann.patch(path, {"instructions": "Answer in one line. 🙂"}, format="json")
+    assert kept.json() == ann.get(path).json() == {"instructions": "Answer in one line. 🙂"}
+    assert client(bob).get(path).json() == {"instructions": ""}
+    for wrong in ({}, {"instructions": "x" * 2001}, {"instructions": 5}, {"instructions": "a\0b"}):
+        assert refusal(ann.patch(path, wrong, format="json")) == (422, "invalid_message", "instructions")

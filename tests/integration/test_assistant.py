@@ -117,6 +117,15 @@ def test_the_model_gets_the_history_and_the_newest_of_a_long_one(play: Any) -> N
     ]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_model_gets_what_the_user_wrote_of_themselves(play: Any, alice: User, bob: User) -> None:
+    User.objects.filter(pk=alice.pk).update(instructions="We run gpt-4o at ACME. Answer in one line.")
+    for user, has in ((alice, True), (bob, False)):
+        _, _, provider = play(says("Fine"), user_id=str(user.pk))
+        (system,) = [one["content"] for one in provider.asked[-1].request["messages"] if one["role"] == "system"]
+        assert ("We run gpt-4o at ACME. Answer in one line." in system) is has
+
+
 def test_usage_and_cost_are_counted_over_all_requests(play: Any) -> None:
     turn, _, _ = play(calls(("calculator", {"expression": "2*3"})), says("6", tokens=(200, 20)))
     assert turn.usage == {

@@ -276,6 +276,16 @@ export class Api {
     return this.#session.call("PATCH", "/auth/me", { name });
   }
 
+  /** @returns {Promise<{instructions: string}>} */
+  instructions() {
+    return this.#session.call("GET", "/auth/instructions");
+  }
+
+  /** @param {string} instructions */
+  changeInstructions(instructions) {
+    return this.#session.call("PATCH", "/auth/instructions", { instructions });
+  }
+
   /**
    * @param {string} email
    * @param {string} current password

@@ -98,7 +98,10 @@ export function reduce(state, event) {
     case "feedback_listed":
       return {
         ...state,
-        feedback: new Map([...state.feedback, ...event.feedback.map((one) => /** @type {const} */ ([one.message_id, one]))]),
+        feedback: new Map([
+          ...state.feedback,
+          ...event.feedback.map((one) => /** @type {const} */ ([one.message_id, one])),
+        ]),
       };
     case "feedback_withdrawn":
       return { ...state, feedback: new Map([...state.feedback].filter(([id]) => id !== event.message_id)) };

@@ -193,10 +193,7 @@ export class Card {
       setText(this.#tool, call?.tool_name ?? "");
       setText(this.#tally, tally(run));
       this.#restarted.hidden = run.restarted === null;
-      setText(
-        this.#restarted,
-        `Restarted after an interruption (attempt ${run.attempt})`,
-      );
+      setText(this.#restarted, `Restarted after an interruption (attempt ${run.attempt})`);
       this.#fold(run);
       if (this.node.open) this.#arrange(run);
     }

@@ -170,6 +170,10 @@ onSubmit("#name-form", async (data) => {
   await api.renameMe(String(data.get("name") ?? ""));
   done("Saved");
 });
+onSubmit("#instructions-form", async (data) => {
+  await api.changeInstructions(String(data.get("instructions") ?? ""));
+  done("Saved");
+});
 onSubmit("#key-form", async (data, form) => {
   await makeKey(api, data);
   form.reset();
@@ -204,6 +208,10 @@ for (const radio of mails) {
   });
 }
 
+async function showInstructions() {
+  found("#instructions", HTMLTextAreaElement).value = (await api.instructions()).instructions;
+}
+
 async function showMail() {
   if (mails.length === 0) return;
   const { input_mail } = await api.notifications();
@@ -219,6 +227,7 @@ if (signedInAs() !== null) {
     for (const username of document.querySelectorAll("#username")) username.setAttribute("value", email);
     await Promise.all([
       showSessions(),
+      showInstructions(),
       showMail(),
       showGrants(),
       showKeys(api, attempt, done),

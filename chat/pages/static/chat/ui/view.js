@@ -303,7 +303,14 @@ export class View {
       this.#composer.show(model.open ?? "");
     }
     const online = model.connection.phase === "online";
-    const late = this.#transcript.render(thread, unsent, model.state.answers, model.state.feedback, online, this.#now());
+    const late = this.#transcript.render(
+      thread,
+      unsent,
+      model.state.answers,
+      model.state.feedback,
+      online,
+      this.#now(),
+    );
     const empty = path(thread).length === 0 && unsent.length === 0;
     const missing = removed || (thread?.missing === true && unsent.length === 0);
     this.#missing.hidden = !missing;
