@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 from rest_framework import serializers
 
 from chat import runs
-from chat.api.fields import Email, Flag, Id, Name, Seconds, Text, Texts, Timestamp
+from chat.api.fields import Email, Flag, Name, Seconds, Text, Texts, Timestamp
 from chat.models import ApiKey, Feedback, Message, Run, Session, Thread, User
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
@@ -348,13 +348,6 @@ class RenameUserSerializer(serializers.Serializer[Any]):
 
 class NotificationsSerializer(serializers.Serializer[Any]):
     input_mail = serializers.ChoiceField(User.MAIL, help_text="the requests about which mail comes")
-
-
-class NewThreadSerializer(serializers.Serializer[Any]):
-    id = Id(required=False)
-    title = Name(max_length=200, required=False, allow_blank=True)
-    agent = Text(max_length=64, required=False)
-    temporary = Flag(required=False, help_text="in no list; emptied once it is deleted")
 
 
 class AliveSerializer(serializers.Serializer[Any]):

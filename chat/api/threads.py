@@ -11,18 +11,24 @@ from rest_framework.response import Response
 from chat import runs
 from chat.api import search
 from chat.api.base import ListView, View, identity_of, owner
-from chat.api.fields import Flag, Id, Name
+from chat.api.fields import Flag, Id, Name, Text
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
-    NewThreadSerializer,
     ThreadSerializer,
     ThreadsPageSerializer,
 )
 from chat.models import InputRequest, Message, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import retention
+
+
+class NewThreadSerializer(serializers.Serializer[Any]):
+    id = Id(required=False)
+    title = Name(max_length=200, required=False, allow_blank=True)
+    agent = Text(max_length=64, required=False)
+    temporary = Flag(required=False, help_text="in no list; emptied once it is deleted")
 
 
 class CopyThreadSerializer(serializers.Serializer[Any]):

@@ -276,8 +276,20 @@ test("an event changes no state that was handed out before", () => {
     inputs: new Map(),
     unsent: [],
     answers: new Map(),
+    feedback: new Map(),
     stopping: new Set(),
   });
+});
+
+test("feedback is kept by its answer until it is withdrawn, and a newer one replaces it", () => {
+  const one = { message_id: "a", rating: 1, comment: "" };
+  const other = { message_id: "b", rating: -1, comment: "Wrong" };
+  const listed = reduce(EMPTY, { type: "feedback_listed", feedback: [one, other] });
+  const changed = reduce(listed, { type: "feedback_listed", feedback: [{ ...one, rating: -1 }] });
+  assert.deepEqual([...changed.feedback.values()], [{ ...one, rating: -1 }, other]);
+  const left = reduce(changed, { type: "feedback_withdrawn", message_id: "a" });
+  assert.deepEqual([...left.feedback.keys()], ["b"]);
+  assert.equal(EMPTY.feedback.size, 0);
 });
 
 test("a thread that is not open keeps its entry, its title and its mark only", () => {

@@ -111,9 +111,12 @@ export class Session {
     return ask(this.#token);
   }
 
-  /** Let this browser open conversations that are shared with members, until the session ends. */
-  view() {
-    return this.call("POST", "/auth/view");
+  /**
+   * Let this browser open a page of the site: one that is shared with members asks for a cookie, until the session ends.
+   * @param {string} path
+   */
+  async admit(path) {
+    if (/^\/s\//.test(path.slice(BASE.length))) await this.call("POST", "/auth/view");
   }
 
   /**

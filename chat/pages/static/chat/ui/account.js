@@ -22,14 +22,12 @@ function destination() {
 /** Go there. A link to a shared conversation is for who is signed in: the server gets to know that by a cookie. */
 async function leave() {
   const to = destination();
-  if (/^\/s\//.test(to.slice(BASE.length))) {
-    const session = new Session();
-    try {
-      await session.view();
-    } catch (error) {
-      if (!(error instanceof SignedOut)) throw error;
-      return session.forget();
-    }
+  const session = new Session();
+  try {
+    await session.admit(to);
+  } catch (error) {
+    if (!(error instanceof SignedOut)) throw error;
+    return session.forget();
   }
   location.replace(to);
 }

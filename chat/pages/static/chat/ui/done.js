@@ -11,8 +11,11 @@ import { found } from "./element.js";
 const error = found("#error", HTMLElement);
 
 try {
-  await new Session().refresh();
-  location.replace(found("#done", HTMLElement).dataset.next ?? `${BASE}/`);
+  const session = new Session();
+  const next = found("#done", HTMLElement).dataset.next ?? `${BASE}/`;
+  await session.refresh();
+  await session.admit(next);
+  location.replace(next);
 } catch (reason) {
   if (reason instanceof SignedOut) location.replace(`${BASE}/login?error=sso_failed`);
   else if (!(reason instanceof ApiError)) throw reason;
