@@ -2596,7 +2596,7 @@ def test_agent_that_is_not_available_is_reached_with_its_reason_and_not_chosen(s
     expect(page.locator("#agent-name")).not_to_be_empty()
     chosen = page.locator("#agent-name").inner_text()
     page.click("#agent")
-    item = page.get_by_role("menuitemradio", name=re.compile("^assistant"))
+    item = page.get_by_role("menuitemradio", name=re.compile("^Assistant"))
     expect(item).to_be_disabled()
     expect(item).to_contain_text("Not set up yet")
     for _ in page.get_by_role("menuitemradio").all():
