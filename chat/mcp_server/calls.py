@@ -183,13 +183,20 @@ class Call:
         """
         with self._reader(run_id) as reader:
             found = await self._look(run_id)
+            if after is not None:
+                found = await self._wait(found.ids, after)
             while (result := self._result_of(found, patient)) is None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._deadline):
-                        await self._until_decisive(found.ids, found.head if after is None else after)
-                found, after = await self._look(run_id), None
+                found = await self._wait(found.ids, found.head)
             reader.finish()
         return result
+
+    async def _wait(self, ids: RunIds, after: int) -> Snapshot:
+        """Return the run after its next decisive event, or when the time of the call is over."""
+        if asyncio.get_running_loop().time() < self._deadline:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._deadline):
+                    await self._until_decisive(ids, after)
+        return await self._look(ids.run_id)
 
     async def _look(self, run_id: UUID) -> Snapshot:
         found = await from_database(look, self._caller.user_id, run_id, self._caller.identity.agents)
