@@ -4,19 +4,20 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from chat.protocol.fields import Declaration, Fields, Text, invalid, validate
+from chat.protocol.fields import Fields, Text, invalid, validate
+from chat.streams.declarations import ClientDeclaration
 
 MAX_MESSAGE_ID = 128  # characters of the id that the client gives its message
 
 
-class TextPart(Declaration):
+class TextPart(ClientDeclaration):
     """A text."""
 
     type: Literal["text"]
     text: str
 
 
-class Source(Declaration):
+class Source(ClientDeclaration):
     """Where a part's bytes are: in `value` as Base64, or at the provider that `value` is an id of."""
 
     type: str
@@ -25,7 +26,7 @@ class Source(Declaration):
     mime_type: str = Field("", alias="mimeType")
 
 
-class MediaPart(Declaration):
+class MediaPart(ClientDeclaration):
     """A document, image, audio or video."""
 
     type: str
@@ -47,7 +48,7 @@ def _kind(part: Any) -> str:
 Part: TypeAlias = Annotated[Annotated[TextPart, Tag("text")] | Annotated[MediaPart, Tag("media")], Discriminator(_kind)]
 
 
-class SentMessage(Declaration):
+class SentMessage(ClientDeclaration):
     """A message of the client."""
 
     id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)]
@@ -55,7 +56,7 @@ class SentMessage(Declaration):
     content: Any = None
 
 
-class UserContent(Declaration):
+class UserContent(ClientDeclaration):
     """The content of the user's message that counts."""
 
     content: str | list[Part]
@@ -73,14 +74,14 @@ class UserContent(Declaration):
         return [] if isinstance(self.content, str) else [one for one in self.content if isinstance(one, MediaPart)]
 
 
-class ContextEntry(Declaration):
+class ContextEntry(ClientDeclaration):
     """A named piece of information for the agent."""
 
     description: str
     value: str
 
 
-class ResumeEntry(Declaration):
+class ResumeEntry(ClientDeclaration):
     """The answer to an interrupt."""
 
     interrupt_id: str = Field(alias="interruptId")
@@ -88,7 +89,7 @@ class ResumeEntry(Declaration):
     payload: Any = None
 
 
-class RunAgentInput(Declaration):
+class RunAgentInput(ClientDeclaration):
     """The body of a request for a run. `tools` and `state` have no effect."""
 
     thread_id: Text = Field(alias="threadId", description="Any text, the name of a thread of the user, or its UUID")
@@ -105,7 +106,7 @@ class RunAgentInput(Declaration):
         return isinstance(props, dict) and props.get("attach") is True
 
 
-class StopBody(Declaration):
+class StopBody(ClientDeclaration):
     """The body of a request to stop: one run, or all of the thread."""
 
     thread_id: Text = Field(alias="threadId")

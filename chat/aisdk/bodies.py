@@ -6,19 +6,20 @@ from pydantic import Discriminator, Field, Tag
 
 from chat.dialects.aisdk import ASK_USER
 from chat.protocol.errors import ProtocolError
-from chat.protocol.fields import AgentName, Declaration, Fields, Text, invalid, validate
+from chat.protocol.fields import AgentName, Fields, Text, invalid, validate
+from chat.streams.declarations import ClientDeclaration
 
 MAX_MESSAGE_ID = 128  # characters of the id that the client gives its message
 
 
-class TextPart(Declaration):
+class TextPart(ClientDeclaration):
     """A text."""
 
     type: Literal["text"]
     text: str
 
 
-class FilePart(Declaration):
+class FilePart(ClientDeclaration):
     """A file: in a data URL, or an attachment of Netra by the URL of its content."""
 
     type: Literal["file"]
@@ -27,7 +28,7 @@ class FilePart(Declaration):
     filename: str | None = None
 
 
-class Approval(Declaration):
+class Approval(ClientDeclaration):
     """A person's answer to a request for approval."""
 
     id: str
@@ -35,7 +36,7 @@ class Approval(Declaration):
     reason: str | None = None
 
 
-class ToolPart(Declaration):
+class ToolPart(ClientDeclaration):
     """A call, with the answer to its request or the output that the person gave."""
 
     type: str
@@ -52,7 +53,7 @@ class ToolPart(Declaration):
         return self.tool_name or self.type.removeprefix("tool-")
 
 
-class OtherPart(Declaration):
+class OtherPart(ClientDeclaration):
     """A part that no request is read from."""
 
     type: str
@@ -63,7 +64,8 @@ def _kind(part: Any) -> str:
     if kind in ("text", "file"):
         return str(kind)
     is_tool = isinstance(kind, str) and (kind == "dynamic-tool" or kind.startswith("tool-"))
-    return "tool" if is_tool else "other"
+    # A part that could be no answer must not keep the whole chat from being sent.
+    return "tool" if is_tool and {"toolCallId", "state"} <= part.keys() else "other"
 
 
 Part: TypeAlias = Annotated[
@@ -75,7 +77,7 @@ Part: TypeAlias = Annotated[
 ]
 
 
-class UIMessage(Declaration):
+class UIMessage(ClientDeclaration):
     """A message of the client."""
 
     id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)]
@@ -105,7 +107,7 @@ def is_answer(part: ToolPart) -> bool:
     return part.name == ASK_USER and part.state in ("output-available", "output-error")
 
 
-class ChatBody(Declaration):
+class ChatBody(ClientDeclaration):
     """The body of a request for an answer."""
 
     id: Text = Field(description="Any text, the name of a thread of the user; a UUID is the thread's id")
@@ -124,7 +126,7 @@ class ChatBody(Declaration):
         return messages[:-1], messages[-1]
 
 
-class SocketFrame(Declaration):
+class SocketFrame(ClientDeclaration):
     """A frame of a client's socket."""
 
     request_id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)] = Field(alias="requestId")

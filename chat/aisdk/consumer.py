@@ -24,6 +24,8 @@ from chat.protocol import MAX_FRAME, MAX_UNREAD, ProtocolError, Refused
 from chat.realtime.consumers import ChatConsumer
 from chat.realtime.daphne_writer import PING, PONG
 from chat.streams.follower import Follower
+from chat.streams.requests import Connection, Reader
+from chat.streams.views import frames_of
 
 log = logging.getLogger("netra.socket")
 
@@ -209,31 +211,22 @@ class AiSdkConsumer(ChatConsumer):
 
     async def _stream(self, request_id: str, opened: Opened, first: int) -> None:
         """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0."""
-        projection, number = opened.projection(), 0
-        run_id = str(opened.run.pk)
-
-        async def send(frames: list[Any]) -> None:
-            nonlocal number
-            for frame in frames:
-                if isinstance(frame, str):  # the end of a stream over HTTP
-                    continue
-                if number > opened.after:
-                    await self._wait_until_read()
-                    await self._send(request_id, "chunk", sequence=number - first, chunk=frame)
-                number += 1
-
+        run, number = opened.run, 0
+        projection, reader = opened.projection(), Reader(self.owner, run.pk, Connection(), cancels=False)
+        follower = Follower(self.owner, run.thread_id, run.thread_seq - 1, self.mode)
         try:
-            await send(projection.begin())
-            follower = Follower(self.owner, opened.run.thread_id, opened.run.thread_seq - 1, self.mode)
-            async with follower, aclosing(follower.batches()) as batches:
-                async for events in batches:
-                    for event in events:
-                        if event.run_id == run_id and not projection.ended:
-                            await send(projection.feed(event.fields))
-                    if projection.ended:
-                        await self._send(request_id, "end")
-                        return
-            if follower.ended == "deleted":
+            async with aclosing(frames_of(follower, run, projection, reader)) as batches:
+                async for frames in batches:
+                    for frame in frames or ():
+                        if isinstance(frame, str):  # the end of a stream over HTTP
+                            continue
+                        if number > opened.after:
+                            await self._wait_until_read()
+                            await self._send(request_id, "chunk", sequence=number - first, chunk=frame)
+                        number += 1
+            if projection.ended:
+                await self._send(request_id, "end")
+            elif follower.ended == "deleted":
                 await self._send(request_id, "error", errorText="This chat was deleted.")
         finally:
             del self._runs[request_id]

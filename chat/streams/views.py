@@ -121,7 +121,7 @@ class StreamView(View):
         identity, connection = identity_of(request), connection_of(request._request)
         follower = Follower(identity, run.thread_id, run.thread_seq - 1, self.mode)
         reader = Reader(identity, run.pk, connection, cancels)
-        frames = _frames(follower, run, projection, reader)
+        frames = frames_of(follower, run, projection, reader)
         response = streamed(_encoded(frames, encode, after), {**headers_of(facts), **(headers or {})})
         response.reader = reader  # type: ignore[attr-defined]
         return response
@@ -145,7 +145,7 @@ class StreamView(View):
         reader = Reader(identity, run.pk, connection, cancels)
 
         async def finish() -> HttpResponseBase:
-            async with aclosing(_frames(follower, run, projection, reader)) as frames:
+            async with aclosing(frames_of(follower, run, projection, reader)) as frames:
                 async for _ in frames:
                     pass
             if not projection.ended:
@@ -181,7 +181,7 @@ def _abandon(work: "asyncio.Future[Any]") -> None:
             pass
 
 
-async def _frames(
+async def frames_of(
     follower: Follower, run: Run, projection: Projection, reader: Reader
 ) -> AsyncGenerator[list[Frame] | None]:
     """Yield the frames of the run in lists, and None where none came for a while."""
@@ -223,4 +223,4 @@ async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, a
                 yield text
 
 
-__all__ = ["CHUNK", "MAX_BODY", "Deferred", "Encode", "StreamView", "encode_plain", "streamed"]
+__all__ = ["CHUNK", "MAX_BODY", "Deferred", "Encode", "StreamView", "encode_plain", "frames_of", "streamed"]
