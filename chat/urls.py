@@ -112,6 +112,7 @@ urlpatterns = [
     path("api/grants/<id:grant_id>", inputs.OneGrant.as_view(), name="grant"),
     path("api/attachments", attachments.Attachments.as_view(), name="attachments"),
     path("api/attachments/<id:attachment_id>", attachments.OneAttachment.as_view(), name="attachment"),
+    path("api/attachments/<id:attachment_id>/preview", attachments.AttachmentPreview.as_view(), name="preview"),
     path("api/attachments/<id:attachment_id>/content", attachments.AttachmentContent.as_view(), name="content"),
     path("api/agents", agents.Agents.as_view(), name="agents"),
     path("api/agents/status", agents.AgentsStatus.as_view(), name="agents_status"),

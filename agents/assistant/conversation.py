@@ -8,10 +8,10 @@ from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import ToolDefinition
 
 from agents.assistant.toolsets import toolsets
-from agents.llm import pydantic_agent
+from agents.llm import files, pydantic_agent
 from agents.llm.catalogue import entry
 from agents.llm.durability import Durability
-from agents.llm.tool_policy import INSTRUCTIONS, Context
+from agents.llm.tool_policy import ATTACHMENTS, INSTRUCTIONS, Context
 from agents.sdk import Turn
 from agents.toolbox.profile import instructions_of
 from chat.assistants import Definition
@@ -38,6 +38,8 @@ async def answer(turn: Turn, definition: Definition) -> str | None:
     chosen, context = entry(definition.model), Context.of(turn)
     if turn.saved is None:
         await turn.think(f"Asking {chosen.own_name}")
+    if files.seen_of(turn):
+        context.brought_in.add(ATTACHMENTS.untrusted)
     async with toolsets(turn, context, definition.policies) as offered:
         agent = Agent(
             deps_type=Turn,

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessage,
     ModelMessagesTypeAdapter,
     ModelRequest,
@@ -32,8 +33,20 @@ _LEFT_OUT = "[The result was left out: the conversation is too long.]"
 
 
 def dumped(messages: Sequence[ModelMessage]) -> Any:
-    """Return the messages as JSON values."""
-    return ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
+    """Return the messages as JSON values, without the files in the user's: the next turn has them again."""
+    return ModelMessagesTypeAdapter.dump_python([*map(_without_files, messages)], mode="json")
+
+
+def _without_files(message: ModelMessage) -> ModelMessage:
+    if not isinstance(message, ModelRequest):
+        return message
+    parts = [
+        replace(part, content=[each for each in part.content if not isinstance(each, BinaryContent)])
+        if isinstance(part, UserPromptPart) and not isinstance(part.content, str)
+        else part
+        for part in message.parts
+    ]
+    return replace(message, parts=parts)
 
 
 def before(turn: Turn, context: int | None = None) -> tuple[list[ModelMessage], str]:

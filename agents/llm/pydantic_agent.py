@@ -15,7 +15,7 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_core import to_jsonable_python
 
-from agents.llm import history
+from agents.llm import files, history
 from agents.llm.catalogue import Entry, entry
 from agents.llm.durability import Durability
 from agents.llm.errors import user_error
@@ -85,11 +85,13 @@ async def answer(
         durability = engine(agent, turn, relay, chosen, model, is_streaming=_can_stream(chosen))
         if options:
             own["model_settings"] = {**own["model_settings"], **options}
-        earlier, question = history.before(turn, _context_of(chosen))
+        earlier, text = history.before(turn, _context_of(chosen))
+        question = await files.question_of(turn, text, chosen)
+        await relay.tell(question.note)
         try:
             with replay_scope(), using(lambda: turn):
                 result = await agent.run(
-                    question,
+                    question.content,
                     message_history=earlier,
                     deps=deps,
                     usage_limits=UsageLimits(
@@ -110,13 +112,13 @@ async def answer(
                 raise words from None  # it may quote the key
             if not relay.is_whole:
                 await relay.cut(words)
-    text = relay.text if relay.text != turn.said else None
+    whole = relay.text if relay.text != turn.said else None
     if result is None:
-        return text
+        return whole
     if isinstance(result.output, str):
         # The library joins the texts of a response without the paragraphs between them.
         is_said = relay.is_cut or "".join(turn.said.split()).endswith("".join(result.output.split()))
-        returned = text if is_said else result.output
+        returned = whole if is_said else result.output
     else:
         returned = to_jsonable_python(result.output, inf_nan_mode="null", serialize_unknown=True)
     with suppress(AgentError):  # too large to be kept: the next turn has the texts

@@ -34,6 +34,7 @@ class Relay:
         self._turn, self._is_marked = turn, is_marked
         self._before = self.now = ""
         self._thought: Thought | None = None  # under way
+        self._told = ""  # the beginning of the text, which no model said
         self._is_new = False  # the next text begins a paragraph
         self.is_streaming = self.is_whole = self.is_cut = False
 
@@ -46,7 +47,7 @@ class Relay:
         """Return whether the text stays, with the reason for its end, so that the run neither fails nor restarts."""
         if reason.retryable and self._turn.attempt < settings.NETRA_MAX_ATTEMPTS:
             return False
-        return bool(self.text.strip())
+        return bool(self.text.removeprefix(self._told).strip())
 
     async def relay(self, stream: AgentStream[Any, Any]) -> None:
         """Say and think what comes, to the end of the response. Raises AgentError model_cut where it breaks off."""
@@ -110,6 +111,13 @@ class Relay:
                     raise reason
                 await self.cut(reason)
         self.is_streaming = False
+
+    async def tell(self, text: str) -> None:
+        """Say something that the model did not say, as a part of the answer."""
+        if text:
+            self.now += text
+            self._told += text
+            await self._turn.say(text)
 
     async def cut(self, reason: AgentError) -> None:
         """Tell the user what cut the answer, as the last paragraph of it."""

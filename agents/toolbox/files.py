@@ -13,6 +13,7 @@ from typing import Any
 from agents.sdk import AgentError, Attachment, Turn
 from agents.usage.asked import Query
 from agents.usage.files import UsageFiles
+from chat import media
 from chat.usage.text import HEAD, encoding_of
 
 _BYTES = 40_000  # of a file's text at a time
@@ -79,6 +80,12 @@ def file_tools(turn: Turn, files: UsageFiles) -> list[Callable[..., Any]]:
         if attachment not in attachments:
             raise AgentError(f"There is no file “{attachment[:100]}”. Attached: {', '.join(attachments)}.")
         start = max(start, 0)
+        file = attachments[attachment]
+        if file.media_type in media.FORMATS:
+            raise AgentError(f"“{attachment[:100]}” is a picture, which has no text.")
+        if file.media_type == media.PDF:
+            with closing(file.open()) as binary:
+                return Piece(media.pdf_text(binary, _BYTES), 0, None)
         with closing(attachments[attachment].open()) as binary:
             decoder = codecs.getincrementaldecoder(_encoding(binary.read(HEAD)))("replace")
             binary.seek(start)

@@ -1,4 +1,4 @@
-"""REST: files attached to messages, stored unchanged, for their owner only."""
+"""REST: files attached to messages, for their owner only."""
 
 import asyncio
 import codecs
@@ -7,12 +7,14 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
+from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import UploadedFile
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat import media
 from chat.api import turns
 from chat.api.base import View, owner
 from chat.api.schema import described
@@ -38,7 +40,7 @@ TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".md": "text/markdown",
 }
-NO_TEXT = "Only text (CSV, JSONL, …), workbooks, Parquet, ZIP and gzip work here."
+NO_TEXT = "Only text (CSV, JSONL, …), workbooks, Parquet, ZIP, gzip, pictures and PDF files work here."
 
 
 class Attachments(View):
@@ -47,7 +49,11 @@ class Attachments(View):
 
     @described("upload", {201: AttachmentSerializer}, UploadSerializer)
     def post(self, request: Request) -> Response:
-        """Store a file (multipart, field `file`, at most 25 MiB). The answer says what was recognised in it."""
+        """Store a file (multipart, field `file`, at most 25 MiB). The answer says what was recognised in it.
+
+        Pictures (PNG, JPEG, WebP, GIF) and PDF files are told by their content and stored without their metadata: at
+        most 20 MiB, 40 megapixels, 100 pages.
+        """
         attachment = store(owner(request).pk, uploaded(request))
         return Response(attachment_fields(attachment), status=201)
 
@@ -74,6 +80,24 @@ class AttachmentContent(View):
         return answer
 
 
+class AttachmentPreview(View):
+    @described("attachment_preview", {200: bytes})
+    def get(self, request: Request, attachment_id: UUID) -> Any:
+        """Return a picture as a small WebP. Any other file has none."""
+        attachment = attachment_of(request, attachment_id)
+        if attachment.media_type not in media.FORMATS:
+            raise ProtocolError("not_found", "This file has no preview.")
+        try:
+            with attachment.file.open("rb") as file:
+                made = media.preview(file)
+        except OSError:
+            raise ProtocolError("not_found", "The file is gone.") from None
+        answer = HttpResponse(made, content_type="image/webp")
+        answer["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
 class Download(FileResponse):
     """Django's response, without reading the whole file into memory before the first byte, as it does under ASGI."""
 
@@ -84,18 +108,21 @@ class Download(FileResponse):
 
 
 def store(user_id: int, file: "UploadedFile[bytes]") -> Attachment:
-    """Store a file of the user. Raises ProtocolError unsupported_data for one that Netra does not take."""
+    """Store a file of the user. Raises ProtocolError unsupported_data or too_large for one that Netra does not take."""
     head = file.read(HEAD)
     name = file.name or ""
-    if not container_of(head, name)[0] and (why := refusal_of(head) or ("" if is_text(head) else NO_TEXT)):
+    stored: Any = file
+    if media_type := media.media_type_of(head):
+        stored = ContentFile(media.cleaned(file, media_type, file.size or 0), name)
+    elif not container_of(head, name)[0] and (why := refusal_of(head) or ("" if is_text(head) else NO_TEXT)):
         raise ProtocolError("unsupported_data", why, field="file")
     return Attachment.objects.create(
         user_id=user_id,
         name=name,
-        media_type=TYPES.get(PurePosixPath(name).suffix.lower(), "text/plain"),
-        size=file.size or 0,
+        media_type=media_type or TYPES.get(PurePosixPath(name).suffix.lower(), "text/plain"),
+        size=stored.size or 0,
         recognised=recognise(head, name).as_json(),
-        file=file,
+        file=stored,
     )
 
 

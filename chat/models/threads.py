@@ -49,7 +49,7 @@ def attachment_path(attachment: "Attachment", name: str) -> str:
 
 
 class Attachment(models.Model):
-    """An uploaded file, unchanged. `recognised` is the result of chat/usage."""
+    """An uploaded file, without the metadata of pictures and PDF files. `recognised` is the result of chat/usage."""
 
     OWNER, IN_THREAD = "user", False
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,0 +1,111 @@
+"""Pictures and PDF files: what is taken of them, without the metadata that tells about their author; previews; text."""
+
+from io import BytesIO
+from typing import IO, Any
+
+from chat.protocol import KIB, ProtocolError
+
+PDF = "application/pdf"
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}  # as Pillow names them
+
+MAX_SIZE = 20 * 1024 * KIB  # bytes: what providers of models take
+MAX_PAGES = 100
+MAX_PIXELS = 40_000_000  # of all frames: 160 MB of memory
+PREVIEW_SIDE = 1024  # pixels
+_ORIENTATION = 0x0112  # the EXIF tag
+_SHOWN = {"icc_profile", "transparency", "duration", "loop", "background", "disposal"}  # what a picture looks like
+
+
+def media_type_of(head: bytes) -> str:
+    """Return the media type of a picture or PDF file by its first bytes; "" for any other file."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
+    return PDF if head.startswith(b"%PDF-") else ""
+
+
+def cleaned(file: IO[bytes], media_type: str, size: int) -> bytes:
+    """Return the file without its metadata. Raises ProtocolError for one that is too large or cannot be read."""
+    if size > MAX_SIZE:
+        raise ProtocolError("too_large", f"A picture or PDF may have at most {MAX_SIZE} bytes.", field="file")
+    try:
+        file.seek(0)
+        return _cleaned_pdf(file) if media_type == PDF else _cleaned_picture(file, media_type)
+    except ProtocolError:
+        raise
+    except Exception:  # the libraries raise whatever a broken file leads to
+        what = "PDF" if media_type == PDF else "picture"
+        raise ProtocolError("unsupported_data", f"This {what} cannot be read.", field="file") from None
+
+
+def _cleaned_picture(file: IO[bytes], media_type: str) -> bytes:
+    from PIL import Image, ImageOps
+
+    made = BytesIO()
+    with Image.open(file, formats=[FORMATS[media_type]]) as picture:
+        frames = getattr(picture, "n_frames", 1)
+        if picture.width * picture.height * frames > MAX_PIXELS:
+            raise ProtocolError("too_large", f"A picture may have at most {MAX_PIXELS} pixels.", field="file")
+        picture.load()
+        is_turned = picture.getexif().get(_ORIENTATION, 1) != 1
+        shown: Any = ImageOps.exif_transpose(picture) if is_turned else picture
+        shown.info = {name: value for name, value in shown.info.items() if name in _SHOWN}
+        given: dict[str, Any] = {}
+        if media_type == "image/jpeg":
+            given = {"quality": 95} if is_turned else {"quality": "keep"}
+        elif media_type == "image/webp":
+            given = {"quality": 90, "exif": b"", "xmp": b""}
+        if frames > 1:
+            given["save_all"] = True
+        shown.save(made, FORMATS[media_type], **given)
+    return made.getvalue()
+
+
+def _cleaned_pdf(file: IO[bytes]) -> bytes:
+    from pypdf import PdfReader, PdfWriter
+
+    reader = PdfReader(file)
+    if reader.is_encrypted:
+        raise ProtocolError("unsupported_data", "This PDF is encrypted.", field="file")
+    if len(reader.pages) > MAX_PAGES:
+        raise ProtocolError("too_large", f"A PDF may have at most {MAX_PAGES} pages.", field="file")
+    writer = PdfWriter(clone_from=reader)
+    writer.metadata = None
+    writer.root_object.pop("/Metadata", None)
+    made = BytesIO()
+    writer.write(made)
+    return made.getvalue()
+
+
+def preview(file: IO[bytes]) -> bytes:
+    """Return a small WebP of the picture. Raises OSError for one that cannot be read."""
+    from PIL import Image
+
+    made = BytesIO()
+    with Image.open(file, formats=list(FORMATS.values())) as picture:
+        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        small = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
+        small.info = {}
+        small.save(made, "WEBP", quality=80)
+    return made.getvalue()
+
+
+def pdf_text(file: IO[bytes], most: int) -> str:
+    """Return at most so many characters of a PDF's text; "" if it has none. Raises OSError if it cannot be read."""
+    from pypdf import PdfReader
+
+    texts, left = list[str](), most
+    try:
+        for page in PdfReader(file).pages:
+            texts.append(page.extract_text()[:left])
+            left -= len(texts[-1])
+            if left <= 0:
+                break
+    except Exception as error:  # the library raises whatever a broken file leads to
+        raise OSError("this PDF cannot be read") from error
+    return "\n\n".join(text for text in texts if text.strip())
