@@ -1,5 +1,6 @@
 """Assistants as rows: in the list at once, for their groups alone, with versions that runs keep, and their admin."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 
+from agents.sdk import decline
+from agents.worker.known_tools import store_tools
 from chat import runs
 from chat.assistants import Definition, Policy, versions
 from chat.assistants.listing import CACHE_SECONDS, AssistantList, assistants
@@ -18,6 +21,7 @@ from chat.protocol import ProtocolError
 from tests import factories
 from tests.factories import accept, claim_one, client, frames, message, regenerate
 from tests.model_provider import calls, provided, says
+from tests.tickets import FOUND, tickets
 from tests.turns import execute
 
 pytestmark = pytest.mark.django_db
@@ -344,3 +348,29 @@ def test_tools_that_a_server_has_no_more_are_forgotten() -> None:
     store("tickets", [known("tickets_find", "Find."), known("tickets_close", "Close.")])
     store("tickets", [known("tickets_find", "Find it.")])
     assert [row.definition["description"] for row in ToolDefinition.objects.all()] == ["Find it."]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_policy_for_a_tool_that_a_worker_has_stored_holds_in_a_run(
+    staff: Client, play: Any, model_settings: Any
+) -> None:
+    async def scene() -> None:
+        async with tickets(model_settings):
+            await store_tools()
+
+    asyncio.run(scene())
+    stored = {row.tool: row for row in ToolDefinition.objects.all()}
+    assert set(stored) == {"tickets_find", "tickets_close", "tickets_broken", "tickets_picture"}
+    assert (stored["tickets_find"].server, stored["tickets_find"].hints["readOnlyHint"]) == ("tickets", True)
+    support = make()
+    name, digest = "tickets_find", stored["tickets_find"].definition_hash
+    saved = {"save": "on", "policy": "never", "decided_by": "owner", "definition_hash": digest}
+    page = reverse("admin:chat_assistant_tools", args=[support.pk])
+    staff.post(page, {f"{name}-{field}": value for field, value in saved.items()})
+    policies = Definition.of(support.versions.latest("number").content).policies
+    find, close = calls((name, {"word": "bug"})), calls(("tickets_close", {"number": 7}))
+    _, sink, _ = play(
+        find, close, says("Found."), policies=policies, beside=tickets(model_settings), answers=[decline()]
+    )
+    assert [event["tool_name"] for event in sink if event["type"] == "input_requested"] == ["tickets_close"]
+    assert FOUND == ["bug"]
