@@ -79,8 +79,13 @@ def _safe_tool(server: str, entry: Any, taken: frozenset[str]) -> ServerTool | N
     return ServerTool(entry["name"], definition, schema[1])
 
 
+_ASKS = "The server asks a question before it answers, and a question of a server cannot be answered here."
+
+
 def safe_result(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result of text blocks, with its structured content if all its blocks are text."""
+    if result.get("resultType") == "input_required" or "inputRequests" in result:
+        return {"content": [{"type": "text", "text": _ASKS}], "isError": True}
     content = result.get("content")
     blocks = content if isinstance(content, list) else [] if content is None else [content]
     structured = result.get("structuredContent")

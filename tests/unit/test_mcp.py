@@ -608,6 +608,7 @@ RESULTS: list[tuple[Any, str]] = [
     ({"isError": True, "structuredContent": {"reason": "closed"}}, "closed"),
     ({"content": [{"type": "text", "text": "x" * 100_001}]}, "longer than 100000"),
     ({"content": [{"type": "text", "text": "x" * 9_000_000}]}, "too large"),
+    ({"resultType": "input_required", "inputRequests": {"1": {"method": "roots/list"}}}, "asks a question"),
     ({"error": {"code": -32602, "message": "Invalid params: number"}}, "Invalid params: number"),
     ({"error": {"code": -32603, "message": "Internal error"}}, "Internal error"),
     ({}, "returned nothing"),
@@ -630,7 +631,7 @@ def test_mcp_result_of_any_shape_reaches_the_model_in_words(ask: Any, model_sett
     assert len(words) == len(RESULTS)
     for (_, expected), word in zip(RESULTS, words, strict=True):
         assert expected in word
-    assert success(sink).count(False) == 7
+    assert success(sink).count(False) == 8
     assert odd.asked["tools/list"] == 1
     assert turn.said == "Well."
 
