@@ -45,10 +45,6 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         kind = "github" if config.kind == "github" else "oidc"
         return CLASSES[kind](request, app=app_of(config, kind))
 
-    def generate_state_param(self, state: dict[str, Any]) -> str:
-        """Return a new state, which belongs to one provider and expires."""
-        return flow.new_state(state["provider"])
-
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> NoReturn:
         """Decide what the sign-in means. Raises ImmediateHttpResponse: allauth's own decision never comes."""
         raise ImmediateHttpResponse(flow.finish(request, sociallogin.person, sociallogin.state))

@@ -43,7 +43,7 @@ def is_fresh(user: User, session_id: UUID) -> bool:
 def begin(request: HttpRequest, config: Config, user: User, session_id: UUID) -> str:
     """Return the address at the provider that connects it. The browser's Django session is for this alone."""
     request.session.flush()
-    state = {"provider": config.id, "user": user.pk, "session": str(session_id)}
+    state = {"user": user.pk, "session": str(session_id)}
     answer = get_adapter().get_provider(request, config.id).redirect(request, "connect", **state)
     return str(answer["Location"])
 

@@ -1,14 +1,12 @@
 """The frame of a sign-in: its state, what follows on the provider's answer, and where the browser goes."""
 
 import logging
-import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib.auth import login, user_logged_in
-from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
@@ -27,23 +25,6 @@ MAX_PATH = 2000  # characters of a path to go to
 BOUND_TO = "netra_sid"  # in a Django session: the session of Netra that it ends with
 CONNECT = "connect"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-
-
-def new_state(provider_id: str) -> str:
-    """Return a new state of this provider, good for STATE_SECONDS. That it is used once is the session's part."""
-    return _signer(provider_id).sign(secrets.token_urlsafe(24))
-
-
-def check_state(provider_id: str, state: str) -> None:
-    """Raise Refused for a state that is not one of this provider, or too old."""
-    try:
-        _signer(provider_id).unsign(state, max_age=STATE_SECONDS)
-    except BadSignature:  # or SignatureExpired
-        raise Refused("sso_failed", "the state is not of this provider, or too old") from None
-
-
-def _signer(provider_id: str) -> TimestampSigner:
-    return TimestampSigner(salt=f"netra.sso.state.{provider_id}")
 
 
 def finish(request: HttpRequest, person: Identity, state: Mapping[str, Any]) -> HttpResponse:

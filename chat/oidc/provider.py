@@ -162,7 +162,7 @@ class _Provider:
 
     def get_redirect_from_request_kwargs(self, request: HttpRequest) -> dict[str, Any]:
         """Return how a sign-in begins. `next` alone is taken from the request, and that when it has ended."""
-        return {"process": "login", "next_url": request.POST.get("next", ""), "provider": self.app.provider_id}
+        return {"process": "login", "next_url": request.POST.get("next", "")}
 
 
 class OidcProvider(_Provider, OpenIDConnectProvider):  # type: ignore[misc]

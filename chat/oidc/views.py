@@ -68,10 +68,6 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     adapter = _adapter(request, provider_id)
     if request.method != "GET":
         return method_not_allowed("GET")
-    try:
-        flow.check_state(provider_id, request.GET.get("state", ""))
-    except Refused as refused:
-        return flow.refuse(request, provider_id, refused, {})
     return _through(request, provider_id, OAuth2CallbackView.adapter_view(adapter))
 
 

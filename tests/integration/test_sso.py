@@ -13,7 +13,6 @@ from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.conf import settings as configured
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session as DjangoSession
-from django.core import signing
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -229,7 +228,7 @@ def test_state_of_ten_minutes_ago_is_refused(browser, monkeypatch):
     callback = browser.at_provider(browser.begin())
     before, later = everything(), time.time() + 601
     with monkeypatch.context() as patched:
-        patched.setattr(signing.time, "time", lambda: later)
+        patched.setattr(time, "time", lambda: later)
         assert error_of(browser.client.get(callback)) == "sso_failed"
     assert everything() == before
 
