@@ -151,7 +151,7 @@ def _copy_exchange(
             duration_ms=0,
         )
     (first, _), (second, _) = event_log.append({thread_id: thread.user_id}, [created, ended])
-    insert_messages([(asked_id, thread.id, parent, None, "user", asked.content, first)])
+    insert_messages([(asked_id, thread.id, parent, None, "user", asked.content, first)], [asked.path])
     Message.objects.get(id=asked_id).attachments.set(files)
     Run.objects.create(
         id=run_id,
@@ -168,7 +168,7 @@ def _copy_exchange(
     )
     if answer is None:
         return asked_id
-    insert_messages([(answer_id, thread.id, asked_id, run_id, "assistant", answer.content, second)])
+    insert_messages([(answer_id, thread.id, asked_id, run_id, "assistant", answer.content, second)], [answer.path])
     return answer_id
 
 

@@ -263,6 +263,15 @@ def test_conversation_begun_elsewhere_is_found_at_its_next_turn(alice):
     assert ask(caller, "one", "of another model", "two", "four", "five").thread_id == first.thread_id
 
 
+def test_conversation_that_a_person_copied_is_continued_in_the_copy(alice):
+    caller = client(alice)
+    first = ask(caller, "one", netra_thread="7")
+    answered("two")
+    copy = caller.post(f"/api/threads/{first.thread_id}/copy", {}, format="json").json()
+    assert str(ask(caller, "one", "two", "three").thread_id) == copy["id"], "the newest message counts"
+    assert ask(caller, "one", "two", "three", netra_thread="7").thread_id == first.thread_id
+
+
 def test_same_message_again_is_answered_again(alice):
     caller = client(alice)
     first = ask(caller, "one")
