@@ -46,8 +46,9 @@ def open_chat(identity: Identity, body: ChatBody, agent: str | None, key: str | 
     """
     thread_id = thread_id_of(identity.user_id, body.id)
     before, last = body.before_and_last
-    if last.role == "assistant" and last.answers:
-        return _answer(identity.user_id, thread_id, last, decider)
+    answering = _answering(body)
+    if answering is not None:
+        return _answer(identity.user_id, thread_id, answering, decider)
     if last.role != "user":
         raise ProtocolError("invalid_message", "The last message must be the user's.", field=FIELD)
     turns = tuple(SentTurn(one.id, one.role, one.text) for one in before)
@@ -58,6 +59,14 @@ def open_chat(identity: Identity, body: ChatBody, agent: str | None, key: str | 
     client_msg_id = key or (None if body.trigger == "regenerate-message" else own_key)
     started = send(identity, thread_id, message, body.agent or agent, client_msg_id, digest)
     return Opened(Run.objects.get(pk=started.run_id))
+
+
+def _answering(body: ChatBody) -> UIMessage | None:
+    """Return the assistant's message with answers that the request is about: the one it names, or the last one."""
+    before, last = body.before_and_last
+    named = [one for one in (*before, last) if one.id == body.message_id] or [last]
+    found = named[-1]
+    return found if found.role == "assistant" and found.answers else None
 
 
 def _sent_file(part: FilePart) -> SentFile:

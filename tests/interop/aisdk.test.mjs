@@ -158,6 +158,23 @@ for (const [name, transport] of [
   });
 }
 
+test("a form in an earlier message is answered there, after another message was sent", async () => {
+  const path = join(folder, randomUUID());
+  const isAnswered = (part) =>
+    part.toolName === "ask_user" && part.state === "output-available" && !part.providerExecuted;
+  const automatic = ({ messages }) => messages.length === 4 && messages[1].parts.some(isAnswered);
+  const found = chat(http(NETRA_ALICE, { agent: "asking" }), { sendAutomaticallyWhen: automatic });
+  await found.sendMessage({ text: path });
+  await found.sendMessage({ text: "meanwhile" }, { body: { agent: "echo" } });
+  assert.equal(textOf(last(found)), "meanwhile ");
+  const asked = found.messages[1].parts.find((part) => part.toolName === "ask_user");
+  await found.addToolOutput({ tool: "ask_user", toolCallId: asked.toolCallId, output: "second" });
+  const waits = () => found.messages[1].parts.some((part) => part.state === "approval-requested");
+  await until(() => waits() && found.status === "ready", "the approval");
+  assert.equal(textOf(found.messages[1]), "before between ");
+  assert.equal(found.messages.length, 4);
+});
+
 test("HTTP: stop at the stop path ends the run, and what was said stays", async () => {
   const found = chat(http(NETRA_ALICE, { agent: "slow" }));
   const sent = found.sendMessage({ text: "x" });
