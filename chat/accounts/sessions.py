@@ -115,7 +115,7 @@ def is_viewer(cookie: str) -> bool:
     except (BadSignature, ValueError):
         return False
     since = Now() - api_settings.REFRESH_TOKEN_LIFETIME
-    return Session.objects.filter(pk=session_id, ended_at=None, used_at__gt=since, user__is_active=True).exists()
+    return Session.objects.filter(UNENDED, pk=session_id, used_at__gt=since, user__is_active=True).exists()
 
 
 def alive(ids: Iterable[UUID]) -> set[UUID]:

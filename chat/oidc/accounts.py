@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
+from chat import sharing
 from chat.accounts import api_keys, audit
 from chat.models import User
 from chat.oidc import groups
@@ -95,7 +96,8 @@ def _check_active(user: User) -> None:
 def take_back(user: User, request: HttpRequest) -> None:
     """End every way into an account whose address was never verified: somebody else may have made it.
 
-    Password, sessions, API keys and connections end. Raises Refused for the last administrator, who needs a password.
+    Password, sessions, API keys, shares and connections end. Raises Refused for the last administrator, who needs a
+    password.
     """
     try:
         user.set_unusable_password()
@@ -103,6 +105,7 @@ def take_back(user: User, request: HttpRequest) -> None:
     except ValidationError:
         raise Refused("account_exists", "the account of the last administrator keeps its password") from None
     api_keys.revoke(api_keys.live_keys(user), request)
+    sharing.revoke(sharing.live_shares(user), request)
     disconnect_all(user, request)
 
 

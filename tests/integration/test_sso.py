@@ -18,8 +18,9 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from rest_framework.request import Request
 
+from chat import sharing
 from chat.accounts import authentication, sessions, stream_cookies
-from chat.models import ApiKey, AuditRecord, GroupPolicy, Session, User
+from chat.models import ApiKey, AuditRecord, GroupPolicy, Session, Share, Thread, User
 from chat.oidc import discovery
 from tests.openid_provider import CLIENT, EC, OTHER, SECRET, openid_provider
 
@@ -494,6 +495,8 @@ def test_account_that_is_taken_back_has_nothing_of_the_squatters(browser, alice,
     sso(trust="verified")
     squatted = sessions.sign_in(alice, "the squatter")
     key, his = with_key(alice), with_key(bob)
+    thread = Thread.objects.create(user=alice, agent="echo")
+    Share.objects.create(thread=thread, user=alice, token="t" * 27, snapshot=[{"role": "user", "content": "x"}])
     SocialAccount.objects.create(user=alice, provider="other", uid="squatter", extra_data={"iss": "x"})
     SocialAccount.objects.create(user=bob, provider="other", uid="bob", extra_data={"iss": "x"})
     provider.person["email"] = alice.email
@@ -505,6 +508,7 @@ def test_account_that_is_taken_back_has_nothing_of_the_squatters(browser, alice,
     key.refresh_from_db()
     his.refresh_from_db()
     assert key.revoked_at
+    assert not sharing.live_shares(alice).exists()
     assert not his.revoked_at
     assert [account.provider for account in SocialAccount.objects.filter(user=alice)] == ["corp"]
     assert SocialAccount.objects.filter(user=bob).count() == 1
@@ -659,11 +663,13 @@ def test_stream_of_a_session_of_a_provider_ends_with_it(browser):
     stream_cookies.give(response, session.pk)
     request = RequestFactory().get("/api/threads", headers={"Accept": "text/event-stream"})
     request.COOKIES[stream_cookies.COOKIE] = response.cookies[stream_cookies.COOKIE].value
-    user, identity = stream_cookies.StreamAuthentication().authenticate(Request(request))
+    user, identity = stream_cookies.CookieAuthentication().authenticate(Request(request))
     assert (user, identity.expires_at) == (session.user, int(session.expires_at.timestamp()))
+    assert sessions.is_viewer(sessions.viewer(session.pk))
     Session.objects.update(expires_at=timezone.now())
+    assert not sessions.is_viewer(sessions.viewer(session.pk)), "it opens what is shared with members"
     with pytest.raises(authentication.Unauthorized):
-        stream_cookies.StreamAuthentication().authenticate(Request(request))
+        stream_cookies.CookieAuthentication().authenticate(Request(request))
 
 
 def test_session_of_a_password_has_no_end_of_its_own(alice):
@@ -1106,3 +1112,59 @@ def test_id_token_is_no_logout_token(three, provider):
         assert Client().post("/auth/sso/corp/logout", body).status_code == 400
     assert Client().get("/auth/sso/corp/logout").status_code == 405
     assert everything() == before
+
+
+# ---- The pages ---------------------------------------------------------------------------------------------
+
+
+def form_action(path):
+    policy = Client().get(path)["Content-Security-Policy"]
+    return next(part.split()[1:] for part in policy.split("; ") if part.startswith("form-action"))
+
+
+def test_pages_with_buttons_alone_name_the_providers_in_their_policy(sso, provider):
+    origin = provider.url
+    provider.discovery = {"authorization_endpoint": "https://login.corp.example/a/authorize?p=b2c_1"}
+    assert form_action("/login") == form_action("/settings") == ["'self'", "https://login.corp.example"]
+    assert form_action("/") == form_action("/signup") == ["'self'"]
+    discovery.forget()
+    provider.broken = True
+    assert form_action("/login") == ["'self'", origin]
+
+
+def test_authorization_endpoint_with_a_query_keeps_it(browser, provider):
+    provider.discovery = {"authorization_endpoint": f"{provider.url}/authorize?p=b2c_1"}
+    asked = parse_qs(urlsplit(browser.begin()["Location"]).query)
+    assert (asked["p"], asked["client_id"]) == (["b2c_1"], [CLIENT])
+
+
+@pytest.mark.parametrize(
+    "error", ["sso_failed", "sso_denied", "email_unverified", "account_exists", "domain", "closed", "inactive"]
+)
+def test_login_says_each_error_in_a_sentence(sso, error):
+    page = Client().get("/login", {"error": error}).content.decode()
+    assert 'role="alert"' in page.split("<form")[0]
+    assert error not in page
+    assert 'class="refused"' not in Client().get("/login", {"error": "<script>"}).content.decode()
+
+
+def test_login_has_a_button_for_each_provider_and_keeps_next(sso):
+    sso("other", name="<Other>")
+    page = Client().get("/login", {"next": "/settings"})
+    text = page.content.decode()
+    assert "Continue with Corp" in text
+    assert "Continue with &lt;Other&gt;" in text
+    assert text.count('name="next" value="/settings"') == 2
+    assert 'value="//' not in Client().get("/login", {"next": "//evil.example"}).content.decode()
+    assert "no-store" in page["Cache-Control"]
+
+
+def test_pages_have_no_password_where_only_providers_sign_in(sso, settings):
+    settings.NETRA_SSO_ONLY, settings.NETRA_EMAIL_URL = True, "smtp://mail.example"
+    for path in ("/login", "/settings"):
+        page = Client().get(path).content.decode()
+        assert 'name="new"' not in page
+        assert "/reset" not in page
+        assert "/signup" not in page
+    assert 'id="password"' not in Client().get("/login").content.decode()
+    assert Client().get("/signup")["Location"] == "/login"
