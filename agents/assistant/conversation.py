@@ -39,7 +39,7 @@ async def answer(turn: Turn, definition: Definition) -> str | None:
     if turn.saved is None:
         await turn.think(f"Asking {chosen.own_name}")
     if files.seen_of(turn):
-        context.brought_in.add(ATTACHMENTS.untrusted)
+        context.earlier |= {ATTACHMENTS.untrusted}  # the model has them before its first call
     async with toolsets(turn, context, definition.policies) as offered:
         agent = Agent(
             deps_type=Turn,

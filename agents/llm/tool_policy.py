@@ -87,7 +87,10 @@ person's approval, which you cannot give. If it is declined, say so, and do not 
 
 @dataclass
 class Context:
-    """The untrusted content that is before the model of one run: `earlier`, and what its tools have `brought_in`."""
+    """The untrusted content before the model of one run: what its tools have `brought_in`, and `earlier` content.
+
+    Earlier content is before the model from its first request on: that of the thread, and files that it gets as such.
+    """
 
     earlier: frozenset[str]
     brought_in: set[str] = field(default_factory=set)

@@ -145,6 +145,16 @@ def test_what_came_in_cannot_have_a_tool_of_another_source_called(
     assert (CLOSED, EVIL.removeprefix("http://") in internet.asked) == ([], False)
 
 
+@pytest.mark.parametrize("media_type", ["image/png", "application/pdf"])
+def test_a_file_that_the_model_sees_as_such_cannot_have_a_tool_called(world: Any, media_type: str) -> None:
+    demanded = [call for call, _ in INJECTED]
+    _, sink, _ = world(
+        calls(*demanded), says("No."), attachments=[File("trap", b"%PDF-1.4 trap", media_type)], answers=[decline()] * 4
+    )
+    assert asked(sink) == [(name, "untrusted_content: attachments") for name, _ in demanded]
+    assert (started(sink), CLOSED) == ([], [])
+
+
 def test_what_came_in_may_have_more_read_of_its_source(world: Any) -> None:
     again = calls(("tickets_find", {"word": "another"}), ("tickets_close", {"number": 13}))
     _, sink, _ = world(calls(("tickets_find", {"word": "bug"})), again, says("Done."))
