@@ -1991,7 +1991,7 @@ def test_message_too_long_to_be_sent_can_become_a_file(site, meet):
     page = ann.open(ann.thread("echo"))
     page.fill("#composer", "é x" * 350_000)
     page.press("#composer", "Enter")
-    expect(page.locator("#held")).to_contain_text("a message can be 60 KB long")
+    expect(page.locator("#held")).to_contain_text("(limit 60 KB)")
     expect(questions(page)).to_have_count(0)
     page.get_by_role("button", name="Attach it as a file").click()
     expect(page.locator(".draft[data-state=ready] .chip-name")).to_have_text(["message.txt"])
@@ -2725,6 +2725,46 @@ def test_conversation_goes_on_from_an_answer_in_a_new_one(site, meet):
     assert page.url != before
     say(page, "three")
     expect(answers(page)).to_have_text(["one", "three"])
+
+
+def test_temporary_conversation_is_in_no_list_and_gone_once_it_is_left(site, meet):
+    ann = meet(site)
+    page = ann.open("/")
+    page.get_by_role("button", name="Temporary").click()
+    expect(page.locator("#temporary-note")).to_be_visible()
+    say(page, "between us")
+    expect(runs(page, "completed")).to_be_visible()
+    expect(page.locator("#threads .nothing")).to_have_text("No conversations yet")
+    path = f"/api/threads/{thread_id(page)}"
+    assert ann.user.http("GET", path).json()["temporary"] is True
+    page.click("#new-thread")
+    expect(page.locator("#welcome")).to_be_visible()
+    wait_until(lambda: ann.user.http("GET", path).status_code == 404, "the end of the conversation")
+
+
+def test_row_of_a_conversation_pins_renames_and_archives_it(site, meet):
+    ann = meet(site)
+    old, page = ann.user.http("POST", "/api/threads", {"title": "Old"}).json()["id"], ann.open("/")
+    ann.user.http("POST", "/api/threads", {"title": "New"})
+    page.reload()
+    expect(listed(page)).to_have_text(["New", "Old"])
+    row = page.locator("#threads li").filter(has_text="Old")
+
+    def choose(name):
+        row.hover()
+        row.get_by_role("button").click()
+        page.get_by_role("menuitem", name=name).click()
+
+    choose("Pin")
+    expect(listed(page)).to_have_text(["Old", "New"])
+    expect(page.locator("#threads h2").first).to_have_text("Pinned")
+    page.reload()
+    expect(listed(page)).to_have_text(["Old", "New"])
+    choose("Archive")
+    expect(listed(page)).to_have_text(["New"])
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    expect(listed(page)).to_have_text(["Old", "New"])
+    assert ann.user.http("GET", f"/api/threads/{old}").json()["pinned"] is True
 
 
 def test_copied_is_said_beside_the_other_buttons(site, meet):
