@@ -26,12 +26,16 @@ def give(response: HttpResponse, session_id: UUID) -> None:
     response.set_cookie(
         COOKIE,
         signing.dumps(session_id.hex, salt=_SALT),
-        max_age=int(settings.NETRA_REFRESH_TOKEN_SECONDS),
+        max_age=_max_age(),
         path=path(),
         secure=settings.NETRA_HTTPS,
         httponly=True,
         samesite="Strict",
     )
+
+
+def _max_age() -> int:
+    return int(settings.NETRA_REFRESH_TOKEN_SECONDS)
 
 
 def path() -> str:
@@ -60,7 +64,7 @@ class CookieAuthentication(BaseAuthentication):
         if not protocol.origin_allowed(headers, settings.ALLOWED_ORIGINS):
             raise ProtocolError("forbidden", "The cookie of a stream is only accepted from a page of this site.")
         try:
-            session_id = UUID(signing.loads(request.COOKIES[COOKIE], salt=_SALT))
+            session_id = UUID(signing.loads(request.COOKIES[COOKIE], salt=_SALT, max_age=_max_age()))
         except (signing.BadSignature, ValueError, TypeError):
             raise Unauthorized("the cookie of a stream is malformed") from None
         session = Session.objects.filter(UNENDED, pk=session_id).select_related("user").first()

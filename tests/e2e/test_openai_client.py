@@ -69,6 +69,12 @@ def test_client_that_closes_its_stream_stops_the_run(client, alice):
     assert ended(alice, f"resp_{run.replace('-', '')}") == "cancelled"
 
 
+def test_client_that_gives_up_waiting_stops_the_run(client, alice):
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=1).chat.completions.create(model="slow", messages=HELLO)
+    wait_until(lambda: not alice.http("GET", "/api/agents/status").json()["runs"], "the run to be cancelled")
+
+
 def test_client_that_leaves_may_let_the_run_go_on(client, alice, tmp_path):
     gate = tmp_path / "gate"
     stream = client.chat.completions.create(
