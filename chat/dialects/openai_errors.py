@@ -15,7 +15,7 @@ _ERRORS = {
     "method_not_allowed": (404, "not_found"),
     "rate_limited": (429, "rate_limit_exceeded"),
 }
-_PARAMS = {"agent": "model", "content": "messages"}
+_PARAMS = {"agent": "model"}
 
 
 def openai_error(error: ProtocolError) -> tuple[int, dict[str, Any], dict[str, str]]:

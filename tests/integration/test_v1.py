@@ -204,6 +204,7 @@ def test_completion_that_would_lie_is_refused(alice, given, param):
         ({"input": [{"type": "message", "role": "assistant", "content": "x"}]}, "input"),
         ({"input": [{"type": "computer_call_output"}]}, "input"),
         ({"input": []}, "input"),
+        ({"input": "  "}, "input"),
         ({"input": 5}, "input"),
     ],
 )

@@ -102,6 +102,7 @@ class V1View(StreamView):
     """A view of OpenAI's interface."""
 
     mode = "openai"
+    content_field = "messages"  # that has the text of the new message
 
     def fields(self, request: Request, model: type[_Body]) -> _Body:
         """Return the body's fields; null is the same as absent. Raises ProtocolError."""
@@ -124,7 +125,7 @@ class V1View(StreamView):
             return _run(user_id, known)
         text = sent.text or ""
         if len(text.encode()) > MAX_FRAME:
-            raise ProtocolError("too_large", f"A message has at most {MAX_FRAME} bytes.", field="content")
+            raise ProtocolError("too_large", f"A message has at most {MAX_FRAME} bytes.", field=self.content_field)
         self.count_message(request)
         found, context = _found(user_id, place, sent)
         files = [_stored(user_id, file) for file in sent.files]
@@ -135,7 +136,12 @@ class V1View(StreamView):
         if found.has_parent:
             fields["parent_id"] = found.parent_id and str(found.parent_id)
         origin = runs.Origin(None, context, found.hides, digest)
-        return _run(user_id, runs.start(user_id, protocol.user_message_fields(fields), agents, origin))
+        try:
+            message = protocol.user_message_fields(fields)
+        except ProtocolError as error:
+            error.field = self.content_field if error.field == "content" else error.field
+            raise
+        return _run(user_id, runs.start(user_id, message, agents, origin))
 
 
 def _found(user_id: int, place: Place, sent: Sent) -> tuple[Place, tuple[Turn, ...]]:

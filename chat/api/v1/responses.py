@@ -57,6 +57,8 @@ class ResponseBody(Body):
 
 
 class Responses(V1View):
+    content_field = "input"
+
     @described(
         "create_response",
         {200: OBJECT, **STREAM},
