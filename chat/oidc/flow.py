@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -11,13 +12,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
-from chat import metrics
+from chat import limits, metrics
 from chat.accounts import audit, sessions
 from chat.api.auth import set_refresh_cookie
+from chat.api.client_ip import address_of
+from chat.limits.rates import SIGN_INS
 from chat.models import User
 from chat.oidc import accounts, connections
 from chat.oidc.config import Refused
 from chat.oidc.identity import Identity
+from chat.protocol import ProtocolError
 
 log = logging.getLogger("netra.sso")
 STATE_SECONDS = 600  # from the button to the provider's answer
@@ -61,7 +65,9 @@ def _sign_in(request: HttpRequest, person: Identity, path: str) -> HttpResponse:
 def refuse(request: HttpRequest, provider_id: str, refused: Refused, state: Mapping[str, Any]) -> HttpResponse:
     """Log why a sign-in is refused, and return the way to the page that says so in general words."""
     log.warning("%s: refused as %s: %s", provider_id, refused.code, refused.reason)
-    audit.record("sign_in_failed", None, request, detail=f"{provider_id}: {refused.code}")
+    with suppress(ProtocolError):  # anybody can ask for a refusal: beyond the limit only the log has them
+        limits.rate_limiter().acquire(SIGN_INS, address_of(request))
+        audit.record("sign_in_failed", None, request, detail=f"{provider_id}: {refused.code}")
     page = reverse("chat:settings" if state.get("process") == CONNECT else "chat:login")
     return HttpResponseRedirect(f"{page}?{urlencode({'error': refused.code})}")
 

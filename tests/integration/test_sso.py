@@ -248,6 +248,13 @@ def test_state_that_is_none_is_refused(browser, state):
     assert error_of(browser.client.get("/auth/sso/corp/callback", {"code": "c", "state": state})) == "sso_failed"
 
 
+def test_refusals_that_anybody_can_ask_for_do_not_fill_the_audit_record(browser, limited_by):
+    limited_by("redis://127.0.0.1:1/0")
+    for _ in range(110):
+        assert error_of(browser.client.get("/auth/sso/corp/callback")) == "sso_failed"
+    assert 100 <= AuditRecord.objects.count() < 105
+
+
 def test_code_of_another_sign_in_is_refused_by_pkce(browser, provider):
     stolen = parse_qs(urlsplit(Browser().at_provider(Browser().begin())).query)["code"][0]
     mine = browser.at_provider(browser.begin())
