@@ -17,7 +17,7 @@ from chat.runs.inputs.parameters import check_parameters
 from chat.runs.inputs.requests import close, continue_runs, may_remember, person, requeue, resolve
 from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
 
-MAX_EXPIRED_INPUTS = 50  # requests that one transaction expires: a worker's writes wait for it, 0.25 s on a busy machine
+MAX_EXPIRED_INPUTS = 50  # requests that one transaction expires: it took 0.25 s on a busy machine, and writes wait
 MAX_SWEPT_RUNS = 100  # runs that one call queues or returns
 GRANT_HOURS = 24
 
