@@ -47,8 +47,8 @@ PORT = number("PORT", 8000, 1, 65535)
 # beginning of a request's path shows whether a proxy removed the base (netra/base_path.py).
 NETRA_BASE_PATH = text("NETRA_BASE_PATH", "")
 OWN_SEGMENTS = {
-    "admin", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "mcp", "metrics", "reset", "robots.txt",
-    "s", "settings", "signup", "static", "v1", "ws",
+    "admin", "agui", "api", "auth", "c", "favicon.ico", "health", "inputs", "login", "mcp", "metrics", "reset",
+    "robots.txt", "s", "settings", "signup", "static", "v1", "ws",
 }  # fmt: skip
 if not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){0,8}", NETRA_BASE_PATH):
     raise ImproperlyConfigured(

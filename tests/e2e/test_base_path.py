@@ -69,7 +69,7 @@ def test_mounted_path_of_any_proxy_gets_the_base_once(base: str, path: str, mean
 
 def test_base_path_cannot_begin_like_a_path_of_netra() -> None:
     patterns = (re.split(r"[/<$]", str(route.pattern).lstrip("^"))[0] for route in all_routes())
-    assert {segment for segment in patterns if segment} | {"static"} == OWN_SEGMENTS
+    assert {segment for segment in patterns if segment} | {"static", "mcp"} == OWN_SEGMENTS
 
 
 def test_page_scripts_name_no_path_without_the_base() -> None:
