@@ -224,6 +224,8 @@ def test_pages_name_only_addresses_below_the_base_path(front: Site) -> None:
 def test_addresses_that_netra_tells_are_below_the_base_path(front: Site) -> None:
     services = get(front, "/api/discovery/services").json()["services"]
     assert services["api"]["url"] == f"{front.url}/api"
+    assert services["mcp"]["url"] == f"{front.url}/mcp"
+    assert httpx.post(services["mcp"]["url"], json={}, timeout=WAIT_TIMEOUT).json()["error"] == "unauthorized"
     assert services["websocket"] == {
         "url": front.url.replace("http", "ws") + "/ws",
         "config": f"{front.url}/ws/config",

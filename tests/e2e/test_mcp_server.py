@@ -31,6 +31,12 @@ def bob(site):
     return site.register("bob")
 
 
+@pytest.fixture(scope="module")
+def anybody(_site):
+    """A user for tests to which it does not matter what others have left."""
+    return _site.register("anybody")
+
+
 @asynccontextmanager
 async def connected(user, era="auto", credential=None, headers=None, answers=None):
     """Yield a client. `answers` are given to what it is asked, in turn; what it was asked is in `client.asked`."""
@@ -77,14 +83,14 @@ def text_of(result):
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_tools_are_the_available_agents_and_the_wait(alice, era):
+def test_tools_are_the_available_agents_and_the_wait(anybody, era):
     async def play():
-        async with connected(alice, era) as client:
+        async with connected(anybody, era) as client:
             return client.protocol_version, (await client.list_tools()).tools
 
     version, tools = asyncio.run(play())
     assert (version == "2026-07-28") == (era == "auto")
-    agents = {agent["name"]: agent for agent in alice.http("GET", "/api/agents").json()["agents"]}
+    agents = {agent["name"]: agent for agent in anybody.http("GET", "/api/agents").json()["agents"]}
     assert {tool.name for tool in tools} == {name for name in agents if agents[name]["available"]} | {"netra_wait"}
     echo = next(tool for tool in tools if tool.name == "echo")
     assert echo.description == agents["echo"]["description"]
@@ -199,17 +205,17 @@ def events_of(user, thread_id):
         ("netra_wait", {}, "invalid_message"),
     ],
 )
-def test_failed_runs_and_wrong_arguments_are_errors_of_the_tool(alice, era, name, arguments, code):
-    result = call(alice, name, arguments, era=era)
+def test_failed_runs_and_wrong_arguments_are_errors_of_the_tool(anybody, era, name, arguments, code):
+    result = call(anybody, name, arguments, era=era)
     assert (result.is_error, result.structured_content["error_code"]) == (True, code)
     assert text_of(result) == result.structured_content["message"]
     assert "secret" not in text_of(result)
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_unknown_tool_is_an_error_of_the_protocol(alice, era):
+def test_unknown_tool_is_an_error_of_the_protocol(anybody, era):
     async def play():
-        async with connected(alice, era) as client:
+        async with connected(anybody, era) as client:
             with pytest.raises(MCPError) as refused:
                 await client.call_tool("nobody", {"message": "x"})
             return refused.value.error.code
@@ -310,8 +316,8 @@ def test_request_that_the_client_does_not_answer_is_answered_in_netra(alice, mes
     assert ended.structured_content["status"] == "completed"
 
 
-def test_request_for_somebody_else_is_not_put_to_the_clients_user(alice):
-    result = call(alice, "refunding", {"message": "x"}, answers=[])
+def test_request_for_somebody_else_is_not_put_to_the_clients_user(anybody):
+    result = call(anybody, "refunding", {"message": "x"}, answers=[])
     # Nobody is in the group: the request is declined at once.
     assert result.structured_content["error_code"] == "input_declined"
 
@@ -367,16 +373,16 @@ def test_runs_threads_and_states_of_another_user_do_not_exist(alice, bob):
     assert answered["structuredContent"]["status"] == "completed"
 
 
-def test_bad_credentials_get_one_answer(alice):
-    revoked, expiring = made(alice), made(alice, expires_in=1)
-    alice.http("DELETE", f"/auth/keys/{revoked['id']}")
+def test_bad_credentials_get_one_answer(anybody):
+    revoked, expiring = made(anybody), made(anybody, expires_in=1)
+    anybody.http("DELETE", f"/auth/keys/{revoked['id']}")
     listing = request("tools/list")
     wait_until(
-        lambda: post(alice.site, listing, Authorization=f"Bearer {expiring['key']}").status_code == 401, "its end"
+        lambda: post(anybody.site, listing, Authorization=f"Bearer {expiring['key']}").status_code == 401, "its end"
     )
     bad = [None, "Basic x", "Bearer a.b.c", "Bearer netra_nonsense"]
     bad += [f"Bearer {key}" for key in (new_key(), revoked["key"], expiring["key"])]
-    answers = [post(alice.site, listing, era, **auth(value)) for value in bad for era in ERAS]
+    answers = [post(anybody.site, listing, era, **auth(value)) for value in bad for era in ERAS]
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
     assert len({answer.text for answer in answers}) == 1
@@ -445,15 +451,15 @@ def test_revoked_key_ends_a_call_and_the_run_goes_on(alice, tmp_path):
 # ---- HTTP ---------------------------------------------------------------------------------------------------
 
 
-def test_only_posts_to_this_host_and_origin_are_answered(alice):
-    url, signed_in = f"{alice.site.url}/mcp", {"Authorization": f"Bearer {alice.access}"}
+def test_only_posts_to_this_host_and_origin_are_answered(anybody):
+    url, signed_in = f"{anybody.site.url}/mcp", {"Authorization": f"Bearer {anybody.access}"}
     for method in ("GET", "DELETE", "PUT"):
         answer = httpx.request(method, url, headers=signed_in, timeout=WAIT_TIMEOUT)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     for foreign in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        answer = post(alice.site, request("tools/list"), **signed_in, **foreign)
+        answer = post(anybody.site, request("tools/list"), **signed_in, **foreign)
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
-    assert post(alice.site, request("tools/list"), **signed_in, Origin=alice.site.url).status_code == 200
+    assert post(anybody.site, request("tools/list"), **signed_in, Origin=anybody.site.url).status_code == 200
 
 
 def test_repeated_idempotency_key_is_the_same_run(alice):
@@ -468,22 +474,22 @@ def test_repeated_idempotency_key_is_the_same_run(alice):
     assert post(alice.site, other, **headers).json()["result"]["structuredContent"]["error_code"] == "conflict"
 
 
-def test_notification_names_no_run_and_has_no_effect(alice):
+def test_notification_names_no_run_and_has_no_effect(anybody):
     note = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
     for era in ERAS:
-        answer = post(alice.site, note, era, Authorization=f"Bearer {alice.access}")
+        answer = post(anybody.site, note, era, Authorization=f"Bearer {anybody.access}")
         assert (answer.status_code, answer.content) == (202, b"")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"jsonrpc":"2.0"}', b"\xff", json.dumps([1] * 10).encode()])
 @pytest.mark.parametrize("version", ["2026-07-28", "2025-11-25", "1999-01-01"])
-def test_malformed_body_is_refused(alice, body, version):
+def test_malformed_body_is_refused(anybody, body, version):
     headers = {
-        "Authorization": f"Bearer {alice.access}",
+        "Authorization": f"Bearer {anybody.access}",
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",
         "MCP-Protocol-Version": version,
     }
-    answer = httpx.post(f"{alice.site.url}/mcp", content=body, headers=headers, timeout=WAIT_TIMEOUT)
+    answer = httpx.post(f"{anybody.site.url}/mcp", content=body, headers=headers, timeout=WAIT_TIMEOUT)
     assert answer.status_code == 400
     assert "error" in answer.json()
