@@ -57,10 +57,14 @@ def test_titled_values_of_a_list_are_named_as_mcp_names_them():
 
 
 @pytest.mark.parametrize(
-    "row", [asked(schema={"url": "https://example.org/x"}), asked("approval", parameters={"a": 1})]
+    "row",
+    [
+        asked(schema=form_schema({"type": "integer", "minimum": 1})),
+        asked("link", schema={"url": "https://example.org/x"}),
+        asked("approval", tool_name="send", parameters={"a": 1}),
+    ],
 )
 def test_every_kind_of_request_is_valid_in_2026_07_28(row):
-    row.kind = "link" if row.schema else "approval"
     result = results.elicit([row], "state").model_dump(by_alias=True, mode="json", exclude_none=True)
     sent = serialize_server_result("tools/call", "2026-07-28", result)
     assert sent["resultType"] == "input_required"
