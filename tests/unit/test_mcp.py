@@ -725,6 +725,7 @@ def impatient(model_settings: Any) -> Any:
     return model_settings
 
 
+@pytest.mark.django_db(transaction=True)
 def test_mcp_silent_server_is_waited_for_once(conversation: Any, impatient: Any) -> None:
     silent, good = Odd(tool("find")), Odd(tool("find"))
     silent.silent = True
@@ -954,6 +955,7 @@ def test_mcp_server_without_sessions_is_called(ask: Any) -> None:
     assert told(provider.asked[2]) == ["done", "done"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_mcp_session_is_one_runs_own_and_not_in_the_log(conversation: Any, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     odd = Odd(tool("find"))
@@ -984,6 +986,7 @@ def test_mcp_call_that_hangs_is_told_to_the_model(ask: Any, model_settings: Any,
     assert turn.said == "Well."
 
 
+@pytest.mark.django_db(transaction=True)
 def test_mcp_server_that_dies_in_a_call_is_told_and_left_out_next_time(conversation: Any, model_settings: Any) -> None:
     model_settings.NETRA_MCP_CALL_SECONDS = 5.0
     odd = Odd(tool("act", annotations={}))
