@@ -1142,6 +1142,7 @@ def test_what_a_client_needs_to_connect(client):
         "factory": "/ws/factory",
         "isolated": "/ws/isolated",
         "legacy": "/ws/legacy",
+        "ai-sdk": "/ws/ai-sdk",
     }
     assert config["subprotocols"] == ["jwt-auth", "jwt.<token>", "bearer.<token>"]
     assert config["heartbeat_interval"] == protocol.HEARTBEAT_INTERVAL
@@ -1152,7 +1153,7 @@ def test_what_a_client_needs_to_connect(client):
     assert config["limits"] == json.loads(first)["data"]["limits"]
 
 
-@pytest.mark.parametrize("path", ["/ws", "/ws/factory", "/ws/isolated", "/ws/legacy"])
+@pytest.mark.parametrize("path", protocol.MODES)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_sockets_path_wants_a_socket(path, method):
     answer = Client(enforce_csrf_checks=True).generic(method, path)

@@ -134,7 +134,7 @@ def test_hostile_values_are_named_errors(alice, run):
 
         consumer.mode, consumer.base_send, consumer.scope = "main", send, {"client": ["127.0.0.1", 1], "headers": []}
         async with consumer.stream.lock:
-            await consumer.open(Identity(alice.id, alice.email, uuid.uuid4(), int(time.time()) + 60), {}, None)
+            await consumer.open(Identity(alice.id, alice.email, uuid.uuid4(), int(time.time()) + 60), {}, None, [])
         for text in texts:
             await consumer.websocket_receive({"text": text})
         codes.extend(frame["error_code"] for frame in sent[1:])
