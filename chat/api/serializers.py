@@ -8,6 +8,7 @@ from rest_framework import serializers
 from chat import runs
 from chat.api.fields import Email, Flag, Name, Seconds, Text, Texts, Timestamp
 from chat.models import ApiKey, Feedback, Message, Run, Session, Thread, User
+from chat.oidc.accounts import is_verified
 from chat.protocol import STATUS, MessageBody, NumberedEvent
 from chat.protocol.fields import AgentName, Count, Declaration
 
@@ -29,7 +30,13 @@ class UserSerializer(serializers.Serializer[User]):
 
 class ProfileSerializer(UserSerializer):
     user_id = serializers.CharField(source="id")
+    email_verified = serializers.SerializerMethodField(
+        help_text="whether a trusted provider or a reset by mail has shown that the address is the user's"
+    )
     created_at = Timestamp()
+
+    def get_email_verified(self, user: User) -> bool:
+        return is_verified(user)
 
 
 class TokensSerializer(serializers.Serializer[Any]):

@@ -23,6 +23,7 @@ from chat import runs
 from chat.accounts import authentication, sessions, tokens
 from chat.api import bodies
 from chat.models import AuditRecord, Session, User
+from chat.oidc.accounts import is_verified, set_verified
 from tests.factories import message
 
 PASSWORD = "correct horse battery"
@@ -891,7 +892,18 @@ def test_verify_tells_whose_token_it_is(client, alice, signed_in, method):
 def test_me(client, alice, signed_in):
     answer = client.get("/auth/me", headers=bearer(signed_in.access)).json()
     assert answer.pop("created_at").endswith("Z")
+    assert answer.pop("email_verified") is False
     assert answer == {"id": str(alice.pk), "user_id": str(alice.pk), "email": alice.email, "name": "Alice"}
+
+
+def test_me_after_a_provider_or_a_mail_has_shown_whose_the_address_is(client, alice, bob, signed_in):
+    set_verified(alice)
+    answer = client.get("/auth/me", headers=bearer(signed_in.access)).json()
+    assert answer["email_verified"] is True
+    alice.email = "alice@elsewhere.example"
+    alice.save(update_fields=["email"])
+    assert client.get("/auth/me", headers=bearer(signed_in.access)).json()["email_verified"] is False
+    assert not is_verified(bob)
 
 
 def test_my_name_can_be_changed_and_nothing_else(client, alice, signed_in):
