@@ -58,6 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("e2e")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Let the database's writing thread end its work while the test has its database.
+
+    pytest-django then refuses every access: a transaction that is refused half way keeps its lock.
+    """
+    marker = item.get_closest_marker("django_db")
+    if marker is not None and marker.kwargs.get("transaction"):
+        async_to_sync(access.in_database)(bool)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_templates_left() -> Iterator[None]:
     yield

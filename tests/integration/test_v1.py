@@ -16,7 +16,7 @@ from chat.models import Attachment, InputRequest, Message, Run, Thread
 from chat.runs import retention
 from tests.factories import USAGE, claim_one, client, completed, message, upload, waiting
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db  # with a transaction where a key is used: that is noted in another thread
 ASK = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
 
@@ -98,6 +98,7 @@ def test_every_path_refuses_a_bad_credential_in_the_shape_of_openai(alice, setti
             assert answer["WWW-Authenticate"] == "Bearer"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_read_only_key_reads_and_starts_nothing(alice):
     started = runs.start(alice.id, message())
     reader = with_key(keyed(alice, scopes=["read"])[1])
@@ -110,6 +111,7 @@ def test_read_only_key_reads_and_starts_nothing(alice):
     assert Run.objects.get().status == Run.QUEUED
 
 
+@pytest.mark.django_db(transaction=True)
 def test_reader_with_a_read_only_key_cannot_stop_a_run_by_leaving(alice):
     started = runs.start(alice.id, message())
     reader = with_key(keyed(alice, scopes=["read"])[1])
@@ -118,6 +120,7 @@ def test_reader_with_a_read_only_key_cannot_stop_a_run_by_leaving(alice):
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
     new_worker_of("echo", "advisor")
     caller = with_key(keyed(alice, agents=["advisor"])[1])
@@ -317,6 +320,7 @@ def test_task_has_a_hidden_thread_of_its_own(alice):
     assert caller.get("/api/threads").json()["total_count"] == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_hidden_thread_is_shown_once_a_person_opens_it(alice):
     thread = ask(client(alice), "hello").thread_id
     assert with_key(keyed(alice)[1]).get(f"/api/threads/{thread}").status_code == 200
