@@ -96,12 +96,13 @@ def _check_active(user: User) -> None:
 def take_back(user: User, request: HttpRequest) -> None:
     """End every way into an account whose address was never verified: somebody else may have made it.
 
-    Password, sessions, API keys, shares and connections end. Raises Refused for the last administrator, who needs a
-    password.
+    Password, sessions, API keys, shares and connections end, and the assistant forgets the instructions. Raises Refused
+    for the last administrator, who needs a password.
     """
     try:
         user.set_unusable_password()
-        user.save(update_fields=["password"])  # ends the sessions
+        user.instructions = ""  # else the assistant would obey somebody else in all that the owner asks
+        user.save(update_fields=["password", "instructions"])  # ends the sessions
     except ValidationError:
         raise Refused("account_exists", "the account of the last administrator keeps its password") from None
     api_keys.revoke(api_keys.live_keys(user), request)
