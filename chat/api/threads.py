@@ -70,6 +70,13 @@ def thread_of(user: User, thread_id: UUID) -> Thread:
     return thread
 
 
+def delete(thread: Thread) -> None:
+    """Delete the thread, a temporary one with all that is in it. Raises not_found."""
+    runs.delete(thread.user_id, thread.pk)
+    if thread.temporary:
+        retention.empty_deleted(thread.pk)
+
+
 class Threads(ListView):
     serializer_class, results_name = ThreadSerializer, "threads"
 
@@ -114,8 +121,8 @@ class Threads(ListView):
     @described("delete_threads", {204: None})
     def delete(self, request: Request) -> Response:
         """Delete all of the user's threads, and cancel their runs."""
-        for thread_id in Thread.objects.for_user(owner(request)).values_list("pk", flat=True):
-            runs.delete(owner(request).pk, thread_id)
+        for thread in Thread.objects.for_user(owner(request)):
+            delete(thread)
         return Response(status=204)
 
 
@@ -140,10 +147,7 @@ class OneThread(View):
 
     @described("delete_thread", {204: None})
     def delete(self, request: Request, thread_id: UUID) -> Response:
-        thread = thread_of(owner(request), thread_id)
-        runs.delete(owner(request).pk, thread_id)
-        if thread.temporary:
-            retention.empty_deleted(thread_id)
+        delete(thread_of(owner(request), thread_id))
         return Response(status=204)
 
 

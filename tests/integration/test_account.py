@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from chat import runs
 from chat.accounts import sessions
-from chat.models import Attachment, AuditRecord, Session, Thread, User
+from chat.models import Attachment, AuditRecord, Message, Session, Thread, User
 from tests.conftest import PASSWORD
 from tests.factories import claim_one, client, completed, message, upload
 
@@ -75,12 +75,14 @@ def test_export_has_all_that_is_the_users_and_nothing_else(ann, alice, bob, medi
     runs.start(alice.id, message("What do I pay?"))
     runs.start(bob.id, message("bob's words"))
     upload(ann)
+    User.objects.filter(pk=alice.pk).update(instructions="Be brief.")
     answer = ann.get("/auth/export")
     assert (answer.status_code, answer["Content-Type"]) == (200, "application/zip")
     assert 'filename="netra.zip"' in answer["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content))) as found:
         texts = {name: found.read(name) for name in found.namelist()}
-    assert json.loads(texts["profile.json"])["email"] == alice.email
+    profile = json.loads(texts["profile.json"])
+    assert (profile["email"], profile["instructions"]) == (alice.email, "Be brief.")
     assert any(name.endswith("usage.csv") for name in texts)
     assert b"What do I pay?" in b"".join(texts.values())
     assert b"bob" not in b"".join(texts.values())
@@ -117,6 +119,13 @@ def test_all_conversations_of_the_user_are_deleted_at_once(ann, alice, bob):
     assert ann.get("/api/threads").json()["threads"] == []
     assert [thread.user for thread in Thread.objects.filter(deleted_at=None)] == [bob]
     assert sessions.live_sessions(alice).exists()
+
+
+def test_temporary_conversation_is_emptied_when_all_are_deleted(ann, alice):
+    started = runs.start(alice.id, message("for nobody"))
+    Thread.objects.filter(pk=started.thread_id).update(temporary=True)
+    assert ann.delete("/api/threads").status_code == 204
+    assert not Message.objects.filter(thread=started.thread_id).exists()
 
 
 def test_instructions_are_kept_for_the_user_alone(ann, alice, bob):
