@@ -122,7 +122,7 @@ def note_use(row: ApiKey, address: str) -> None:
 def _touch(key_id: UUID, user_id: int, prefix: str, address: str) -> None:
     keys = ApiKey.objects.filter(pk=key_id)
     if keys.filter(last_used_at=None).update(last_used_at=Now()):
-        audit.record("key_first_used", user_id, detail=prefix, address=address)
+        audit.record("key_used_first", user_id, detail=prefix, address=address)
     else:
         keys.filter(last_used_at__lt=Now() - TOUCH_INTERVAL).update(last_used_at=Now())
 

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                 'signed_in', 'sign_in_failed', 'locked_out', 'session_ended', 'refresh_token_reused',
                 'signed_out_everywhere', 'password_changed', 'deactivated', 'deleted', 'admin_added', 'admin_changed',
                 'admin_deleted', 'admin_read', 'admin_acted', 'input_resolved', 'grant_added', 'grant_removed',
-                'assistant_changed', 'key_made', 'key_first_used', 'key_revoked',
+                'assistant_changed', 'key_made', 'key_used_first', 'key_revoked',
             )),
         ),
         migrations.AlterField(

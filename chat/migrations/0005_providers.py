@@ -5,7 +5,7 @@ KINDS = (
     'signed_in', 'sign_in_failed', 'locked_out', 'session_ended', 'refresh_token_reused', 'signed_out_everywhere',
     'password_changed', 'deactivated', 'deleted', 'admin_added', 'admin_changed', 'admin_deleted', 'admin_read',
     'admin_acted', 'input_resolved', 'grant_added', 'grant_removed', 'assistant_changed',
-    'key_made', 'key_first_used', 'key_revoked',
+    'key_made', 'key_used_first', 'key_revoked',
     'provider_connected', 'provider_disconnected', 'address_changed', 'signed_out_by_provider', 'group_changed',
     'share_made', 'share_revoked',
 )

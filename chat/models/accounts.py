@@ -213,7 +213,7 @@ class AuditRecord(models.Model):
         "grant_removed",
         "assistant_changed",
         "key_made",
-        "key_first_used",
+        "key_used_first",
         "key_revoked",
         "provider_connected",
         "provider_disconnected",

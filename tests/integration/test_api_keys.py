@@ -473,7 +473,7 @@ def test_audit_names_the_prefix_and_the_log_never_the_key(client, alice, access,
     call(client, "GET", "/api/threads", made["key"][:-1] + "_")
     call(client, "DELETE", f"/auth/keys/{made['id']}", access)
     call(client, "GET", "/api/threads", made["key"])
-    kinds = ("key_made", "key_first_used", "key_revoked")
+    kinds = ("key_made", "key_used_first", "key_revoked")
     records = AuditRecord.objects.filter(kind__startswith="key_").order_by("pk")
     assert [(one.kind, one.user_id, one.address, one.detail) for one in records] == [
         (kind, alice.pk, "127.0.0.1", made["prefix"]) for kind in kinds
