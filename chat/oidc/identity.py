@@ -1,6 +1,6 @@
 """The person whom a provider names, read from its answers. Pure but for the check of an address."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,7 @@ def of_claims(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[s
     What the id_token says counts, since it is signed; an address and the word on who verified it belong together.
     """
     source = id_token if id_token.get("email") else userinfo
-    verified = _is_verified(source)
-    if verified is None and userinfo.get("email") == source.get("email"):
-        verified = _is_verified(userinfo)
+    words = [source, userinfo] if userinfo.get("email") == source.get("email") else [source]
     name = id_token.get("name") or userinfo.get("name")
     sid = id_token.get("sid")
     return Identity(
@@ -46,7 +44,7 @@ def of_claims(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[s
         subject=str(id_token["sub"]),
         sid=sid if isinstance(sid, str) and len(sid) <= MAX_SID and "\0" not in sid else "",
         groups=groups_of(provider, id_token, userinfo),
-        **_described(provider, source.get("email"), bool(verified), name),
+        **_described(provider, source.get("email"), _is_verified(words), name),
     )
 
 
@@ -85,16 +83,17 @@ def _address(email: object) -> str:
     return address
 
 
-def _is_verified(claims: Mapping[str, Any]) -> bool | None:
-    """Return the provider's word on the address, None if it has none.
+def _is_verified(sources: Sequence[Mapping[str, Any]]) -> bool:
+    """Return the provider's word on the address, that of the first source that has one.
 
-    Entra says it in `xms_edov` and omits `email_verified`: the first counts only where the second is absent.
+    Entra says it in `xms_edov` and omits `email_verified`: the first counts only where the second is absent in all.
     """
-    word = claims.get("email_verified")
-    if word is not None:
-        return word is True or word == "true"
-    word = claims.get("xms_edov")
-    return None if word is None else _is_true(word)
+    for claims in sources:
+        word = claims.get("email_verified")
+        if word is not None:
+            return word is True or word == "true"
+    words = [claims["xms_edov"] for claims in sources if claims.get("xms_edov") is not None]
+    return bool(words) and _is_true(words[0])
 
 
 def _is_true(word: object) -> bool:

@@ -471,6 +471,14 @@ def test_userinfo_does_not_verify_another_address_of_the_id_token(browser, provi
     assert everything() == before
 
 
+def test_xms_edov_does_not_count_against_what_userinfo_says_of_the_same_address(browser, provider):
+    provider.claims.update(email="carol@corp.example", email_verified=None, xms_edov=True)
+    provider.userinfo.update(email="carol@corp.example", email_verified=False)
+    before = everything()
+    assert error_of(browser.sign_in()) == "email_unverified"
+    assert everything() == before
+
+
 def test_provider_that_is_always_trusted_verifies_every_address(browser, provider, sso):
     sso(trust="always")
     provider.person["email_verified"] = False
