@@ -75,11 +75,12 @@ urlpatterns = [
     path("auth/me", auth.Me.as_view(), name="me"),
     path("auth/providers", sso.Providers.as_view(), name="sso_providers"),
     path("auth/sso/accounts", sso.Connections.as_view(), name="sso_accounts"),
-    path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
     path("auth/sso/<slug:provider_id>/connect", sso.Connect.as_view(), name="sso_connect"),
     path("auth/sso/<slug:provider_id>/login", oidc.login, name="oidc_login"),
     path("auth/sso/<slug:provider_id>/callback", oidc.callback, name="oidc_callback"),
     path("auth/sso/<slug:provider_id>/logout", oidc.back_channel, name="oidc_logout"),
+    # After the paths of providers, one of which may be called `accounts`.
+    path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
     path("login/done", reading(views.sso_done), name="sso_done"),
     path("auth/instructions", auth.Instructions.as_view(), name="instructions"),
     path("auth/notifications", auth.Notifications.as_view(), name="notifications"),

@@ -202,6 +202,11 @@ def test_cancelled_sign_in_is_told_from_a_failed_one(browser, provider):
     assert error_of(browser.sign_in()) == "sso_failed"
 
 
+def test_provider_may_be_called_like_the_path_of_the_connections(sso, provider):
+    sso("accounts")
+    assert succeeded(Browser().sign_in("accounts"))
+
+
 def test_unknown_provider_is_not_found(browser):
     for path in ("login", "callback", "logout"):
         assert browser.client.get(f"/auth/sso/other/{path}").status_code == 404
