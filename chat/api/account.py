@@ -32,7 +32,9 @@ class Address(Account):
 
     @described("change_address", {200: ProfileSerializer}, NewAddressSerializer)
     def post(self, request: Request) -> Response:
-        """Change it. Sessions and API keys stay."""
+        """Change it; `forbidden` where only providers sign in: the address is theirs. Sessions and API keys stay."""
+        if settings.NETRA_SSO_ONLY:
+            raise ProtocolError("forbidden", "Your address is that of your company's account: change it there.")
         given, user = fields(NewAddressSerializer, request), owner(request)
         demand_proof(request, user, session_id_of(request))
         user.email = given["email"]

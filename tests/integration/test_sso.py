@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from urllib.parse import parse_qs, urlsplit
 
@@ -825,6 +826,11 @@ def test_only_providers_sign_in_where_the_settings_say_so(browser, alice, settin
     body = json.dumps({"current": PASSWORD, "new": "another good password"})
     headers = {"Authorization": f"Bearer {access}"}
     assert Client().post("/auth/password", body, content_type="application/json", headers=headers).status_code == 403
+    # An address that a provider says of somebody else would keep that person out.
+    taken = json.dumps({"email": "boss@corp.example", "current": PASSWORD})
+    assert Client().post("/auth/email", taken, content_type="application/json", headers=headers).status_code == 403
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.com"
     settings.NETRA_EMAIL_URL = "smtp://localhost"
     assert Client().get("/reset").status_code == 404
     answer = Client().get("/auth/providers").json()
@@ -1182,11 +1188,20 @@ def test_login_has_a_button_for_each_provider_and_keeps_next(sso):
     assert "no-store" in page["Cache-Control"]
 
 
+def test_settings_demand_no_password_for_what_an_account_without_one_may_do(sso):
+    page = Client().get("/settings").content.decode()
+    for id in ("address-current", "delete-current", "proof-password"):
+        field = re.search(rf'<input id="{id}"[^>]*>', page)[0]
+        assert " required" not in field
+        assert re.search(rf'class="proof"[^>]*>\s*<label for="{id}"', page), "the script hides it"
+
+
 def test_pages_have_no_password_where_only_providers_sign_in(sso, settings):
     settings.NETRA_SSO_ONLY, settings.NETRA_EMAIL_URL = True, "smtp://mail.example"
     for path in ("/login", "/settings"):
         page = Client().get(path).content.decode()
         assert 'name="new"' not in page
+        assert 'id="address-form"' not in page
         assert "/reset" not in page
         assert "/signup" not in page
     assert 'id="password"' not in Client().get("/login").content.decode()

@@ -288,11 +288,11 @@ export class Api {
 
   /**
    * @param {string} email
-   * @param {string} current password
+   * @param {string} current password; empty if the account has none
    * @returns {Promise<User>}
    */
   changeAddress(email, current) {
-    return this.#session.call("POST", "/auth/email", { email, current });
+    return this.#session.call("POST", "/auth/email", current ? { email, current } : { email });
   }
 
   /** @returns {Promise<Blob>} a zip of all that is the user's */
@@ -300,9 +300,9 @@ export class Api {
     return this.#session.read("/auth/export");
   }
 
-  /** @param {string} current password */
+  /** @param {string} current password; empty if the account has none */
   deleteAccount(current) {
-    return this.#session.call("POST", "/auth/delete", { current });
+    return this.#session.call("POST", "/auth/delete", current ? { current } : {});
   }
 
   removeAll() {

@@ -40,7 +40,8 @@ export async function showConnections(api, attempt, done) {
   if (!(list instanceof HTMLElement)) return;
   const form = found("#connect-form", HTMLFormElement);
   const { accounts, password } = await api.connections();
-  found("#proof", HTMLElement).hidden = !password;
+  const passwordFields = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".proof"));
+  for (const field of passwordFields) field.hidden = !password;
   const passwords = document.querySelector("#password-section");
   if (passwords instanceof HTMLElement) passwords.hidden = !password;
   const rows = accounts.map((connection) =>

@@ -12,29 +12,9 @@ import { found } from "./element.js";
  * @param {(message: string) => void} page.done
  * @param {() => void} page.leave to where a user signs in
  */
-export function ownData({ api, email: first, attempt, onSubmit, done, leave }) {
-  let email = first;
-  const address = found("#email", HTMLInputElement);
-  const proof = found("#address-proof", HTMLElement);
-  const current = found("#address-current", HTMLInputElement);
-  const submit = found("#address-submit", HTMLButtonElement);
-  // The password is asked for once there is something to change.
-  const show = () => {
-    const changed = address.value.trim().toLowerCase() !== email;
-    proof.hidden = !changed;
-    current.required = changed;
-    submit.disabled = !changed;
-  };
-  address.value = email;
-  address.addEventListener("input", show);
-  onSubmit("#address-form", async (data) => {
-    ({ email } = await api.changeAddress(String(data.get("email")).trim(), String(data.get("current"))));
-    address.value = email;
-    current.value = "";
-    found("#username", HTMLInputElement).value = email;
-    show();
-    done("Email changed");
-  });
+export function ownData({ api, email, attempt, onSubmit, done, leave }) {
+  // Where only providers sign in, the address is theirs.
+  if (document.querySelector("#address-form")) addressForm({ api, email, onSubmit, done });
   found("#export", HTMLElement).addEventListener("click", () => {
     void attempt(async () => save("netra.zip", await api.everything()));
   });
@@ -49,7 +29,30 @@ export function ownData({ api, email: first, attempt, onSubmit, done, leave }) {
     done("All conversations deleted");
   });
   onSubmit("#delete-account-form", async (data) => {
-    await api.deleteAccount(String(data.get("current")));
+    await api.deleteAccount(String(data.get("current") ?? ""));
     leave();
+  });
+}
+
+/** @param {Pick<Parameters<typeof ownData>[0], "api" | "email" | "onSubmit" | "done">} page */
+function addressForm({ api, email: first, onSubmit, done }) {
+  let email = first;
+  const address = found("#email", HTMLInputElement);
+  const current = found("#address-current", HTMLInputElement);
+  // The password is asked for once there is something to change.
+  const show = () => {
+    const changed = address.value.trim().toLowerCase() !== email;
+    found("#address-proof", HTMLElement).hidden = !changed;
+    found("#address-submit", HTMLButtonElement).disabled = !changed;
+  };
+  address.value = email;
+  address.addEventListener("input", show);
+  onSubmit("#address-form", async (data) => {
+    ({ email } = await api.changeAddress(String(data.get("email")).trim(), String(data.get("current"))));
+    address.value = email;
+    current.value = "";
+    found("#username", HTMLInputElement).value = email;
+    show();
+    done("Email changed");
   });
 }
