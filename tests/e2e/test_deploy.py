@@ -99,6 +99,18 @@ def test_a_message_goes_through_nginx_and_its_token_is_not_logged(front: Site, t
 
 
 @needs_nginx
+def test_nginx_logs_no_secret_of_a_path_or_query_while_netra_is_away(site: Site, tmp_path: Path) -> None:
+    paths = ("/reset/MQ/secret", "/s/secret", "/login?next=%2Fs%2Fsecret", "/auth/sso/corp/callback?code=secret")
+    with behind_nginx(site, [free_port()], tmp_path) as front:
+        for path in (*paths, "/login/done?next=%2Fs%2Fsecret", "/health"):
+            assert httpx.get(front.url + path, timeout=WAIT_TIMEOUT).status_code == 503
+        wait_until(lambda: "/health" in (tmp_path / "netra.log").read_text(), "the last line")
+    assert "/health" in (tmp_path / "error.log").read_text()
+    for log in ("netra.log", "error.log"):
+        assert "secret" not in (tmp_path / log).read_text()
+
+
+@needs_nginx
 def test_nginx_lets_the_largest_file_through_and_refuses_in_the_words_of_the_wire(front: Site) -> None:
     user = front.register()
 
