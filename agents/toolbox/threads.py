@@ -44,8 +44,8 @@ def thread_search_for(turn: Turn) -> Callable[[str, int], Awaitable[list[Found]]
 
 
 def _search(user_id: int, thread_id: uuid.UUID, words: list[str], limit: int) -> list[Found]:
-    found = Message.objects.for_user(user_id).filter(thread__hidden=False).exclude(thread=thread_id)
-    found = found.select_related("thread")
+    shown = Message.objects.for_user(user_id).filter(thread__hidden=False, thread__temporary=False)
+    found = shown.exclude(thread=thread_id).select_related("thread")
     for word in words:
         found = found.filter(text__folded__holds=word)
     return [

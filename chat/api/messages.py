@@ -63,7 +63,7 @@ class MessageListView(ListView):
         """Return a page of the user's messages, the oldest first, of all threads or of the one in the query."""
         asked = request.query_params.get("thread_id")
         if asked is None:
-            shown = self.messages(request).filter(thread__hidden=False)
+            shown = self.messages(request).filter(thread__hidden=False, thread__temporary=False)
             return self.page(request, shown.order_by("created_at", "thread", "seq"))
         try:
             thread_id = Id().to_internal_value(asked)

@@ -74,6 +74,8 @@ def test_temporary_thread_is_in_no_list_and_leaves_nothing(ann, alice):
     assert listed(ann) == [kept]
     assert listed(ann, q="secret") == listed(ann, pinned="true") == listed(ann, archived="true") == []
     assert ann.get(f"/api/threads/{thread_id}/messages").json()["total_count"] == 2
+    for path in ("/api/messages", "/api/chat/messages"):
+        assert {said["thread_id"] for said in ann.get(path).json()["messages"]} == {kept}
     assert ann.delete(f"/api/threads/{thread_id}").status_code == 204
     assert ann.get(f"/api/threads/{thread_id}").status_code == 404
     for model in (Message, Run, Event):

@@ -188,9 +188,10 @@ def test_thread_search_folds_the_case_of_every_script(alice: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_search_never_finds_what_is_anothers_or_deleted_or_here(alice: User, bob: User) -> None:
+def test_a_search_never_finds_what_is_anothers_deleted_temporary_or_here(alice: User, bob: User) -> None:
     said(bob, "walrus of bob")
     runs.delete(alice.pk, said(alice, "walrus deleted").pk)
+    said(alice, "walrus of a moment", temporary=True)
     here = said(alice, "walrus here")
     there = said(alice, "walrus there", title="there")
     assert [found.thread_id for found in search(alice, "walrus", thread_id=str(here.pk))] == [str(there.pk)]
