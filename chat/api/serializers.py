@@ -30,9 +30,7 @@ class UserSerializer(serializers.Serializer[User]):
 
 class ProfileSerializer(UserSerializer):
     user_id = serializers.CharField(source="id")
-    email_verified = serializers.SerializerMethodField(
-        help_text="whether a trusted provider or a reset by mail has shown that the address is the user's"
-    )
+    email_verified = serializers.SerializerMethodField(help_text="by a trusted provider or a reset by mail")
     created_at = Timestamp()
 
     def get_email_verified(self, user: User) -> bool:
