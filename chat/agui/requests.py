@@ -72,6 +72,8 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     client_msg_id = key or key_of(thread_id, body.run_id)
     known = Run.objects.for_user(user_id).filter(thread=thread_id, client_msg_id=client_msg_id).first()
     if known is not None:
+        if key is not None and body.messages and body.messages[-1].role == "user":
+            runs.repeated(user_id, key, _digest(body))  # raises conflict for another message
         return _attached(known)
     waiting = _waiting(user_id, thread_id)
     if waiting is not None:

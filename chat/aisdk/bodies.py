@@ -114,15 +114,25 @@ class ChatBody(ClientDeclaration):
     messages: list[UIMessage] | None = Field(None, description="The whole conversation; its last message counts")
     message: UIMessage | None = Field(None, description="In place of `messages`")
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    message_id: str | None = Field(None, alias="messageId", description="Of the message that was edited")
+    message_id: str | None = Field(
+        None, alias="messageId", description="Of the edited message, or of one to answer again"
+    )
     agent: AgentName | None = None
 
     @property
     def before_and_last(self) -> tuple[list[UIMessage], UIMessage]:
-        """The messages before the last one, and the last one."""
+        """The messages before the last one, and the last one.
+
+        For another answer, the last one is the user's before the answer `message_id`, or before the last answer.
+        """
         if self.message is not None:
             return [], self.message
         messages = self.messages or []
+        if self.trigger == "regenerate-message":
+            ids = [one.id for one in messages]
+            asked = messages[: ids.index(self.message_id) + 1] if self.message_id in ids else messages
+            users = [at for at, one in enumerate(asked) if one.role == "user"]
+            messages = messages[: users[-1] + 1] if users else messages
         return messages[:-1], messages[-1]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, assert_never
 
 from django.conf import settings
@@ -212,8 +213,10 @@ class AiSdkConsumer(ChatConsumer):
     async def _stream(self, request_id: str, opened: Opened, first: int) -> None:
         """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0."""
         run, number = opened.run, 0
-        projection, reader = opened.projection(), Reader(self.owner, run.pk, Connection(), cancels=False)
-        follower = Follower(self.owner, run.thread_id, run.thread_seq - 1, self.mode)
+        # The socket closes when its token ends, unless another frame has renewed it by then.
+        reading = replace(self.owner, expires_at=None)
+        projection, reader = opened.projection(), Reader(reading, run.pk, Connection(), cancels=False)
+        follower = Follower(reading, run.thread_id, run.thread_seq - 1, self.mode)
         try:
             async with aclosing(frames_of(follower, run, projection, reader)) as batches:
                 async for frames in batches:
@@ -226,8 +229,10 @@ class AiSdkConsumer(ChatConsumer):
                         number += 1
             if projection.ended:
                 await self._send(request_id, "end")
-            elif follower.ended == "deleted":
-                await self._send(request_id, "error", errorText="This chat was deleted.")
+            else:  # a session may also end whose token was renewed by that of another one
+                deleted = follower.ended == "deleted"
+                text = "This chat was deleted." if deleted else "The session of this request has ended."
+                await self._send(request_id, "error", errorText=text)
         finally:
             del self._runs[request_id]
 

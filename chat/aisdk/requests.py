@@ -1,8 +1,10 @@
 """Runs that AI SDK clients ask for. All functions are synchronous and may write."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models.functions import Now
@@ -58,7 +60,8 @@ def open_chat(identity: Identity, body: ChatBody, agent: str | None, key: str | 
     own_key = f"ai:{thread_id}:{last.id}:{message.digest[:16]}"
     client_msg_id = key or (None if body.trigger == "regenerate-message" else own_key)
     started = send(identity, thread_id, message, body.agent or agent, client_msg_id, digest)
-    return Opened(Run.objects.get(pk=started.run_id))
+    run = Run.objects.get(pk=started.run_id)
+    return Opened(run, known=_head(decoded_events(run)) if started.repeated else 0)
 
 
 def _answering(body: ChatBody) -> UIMessage | None:
@@ -134,5 +137,9 @@ def resumable(user_id: int, chat_id: str) -> Opened | None:
     recent = Run.objects.filter(pk=run.pk, finished_at__gt=Now() - timedelta(seconds=REPLAY_SECONDS))
     if not is_active and not recent.exists():
         return None
-    events = decoded_events(run)
-    return Opened(run, known=events[-1]["seq"] if events else 0)
+    return Opened(run, known=_head(decoded_events(run)))
+
+
+def _head(events: Iterable[dict[str, Any]]) -> int:
+    """Return the number of the last event, up to which a run is shown over its waits."""
+    return max((event["seq"] for event in events), default=0)

@@ -1,0 +1,140 @@
+"""Clients of AI SDK and AG-UI: which run a request is about, and what is streamed of it."""
+
+import asyncio
+import json
+import re
+import time
+import uuid
+
+import pytest
+
+from chat import runs
+from chat.accounts import sessions
+from chat.accounts.authentication import Identity
+from chat.aisdk.consumer import AiSdkConsumer
+from chat.db.access import from_database, in_database
+from chat.models import Message, Run
+from chat.realtime.connections import ConnectionRegistry
+from chat.runs import RunBatch, event_log
+from chat.runs.batching import StartBatcher
+from tests.factories import accept, claim_one, client, completed, delta, message, waiting
+from tests.site import WAIT_TIMEOUT
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def said(id, text="hello", role="user"):
+    return {"id": id, "role": role, "parts": [{"type": "text", "text": text}]}
+
+
+def chat(caller, *messages, **fields):
+    return caller.post("/api/chat", {"id": "c", "messages": messages, "agent": "echo", **fields}, format="json")
+
+
+def run_agent(caller, run_id, content, **headers):
+    body = {"threadId": "t", "runId": run_id, "messages": [{"id": "m1", "role": "user", "content": content}]}
+    return caller.post("/agui/echo", body, format="json", **headers)
+
+
+def chunks(answer):
+    """The chunks of a whole stream."""
+
+    async def read():
+        return b"".join([part async for part in answer.streaming_content]).decode()
+
+    return [json.loads(text) for text in re.findall(r"^data: ({.*})$", asyncio.run(read()), re.M)]
+
+
+def finish():
+    runs.record([completed(claim_one(), usage={})])
+
+
+def test_repeated_request_shows_a_run_over_its_waits(alice):
+    chat(client(alice), said("m1"))
+    accept(alice, waiting(claim_one()))
+    finish()
+    again = chunks(chat(client(alice), said("m1")))
+    assert again[-1] == {"type": "finish", "finishReason": "stop", "messageMetadata": {"usage": {}}}
+    assert again == chunks(client(alice).get("/api/chat/c/stream"))
+
+
+@pytest.mark.parametrize(
+    ("named", "answered"), [(None, "m2"), ("a2", "m2"), ("a1", "m1"), ("m1", "m1"), ("elsewhere", "m2")]
+)
+def test_another_answer_is_to_the_users_message_before_it(alice, named, answered):
+    caller = client(alice)
+    chat(caller, said("m1"))
+    finish()
+    chat(caller, said("m1"), said("a1", "done", "assistant"), said("m2", "more"))
+    finish()
+    shown = [said("m1"), said("a1", "done", "assistant"), said("m2", "more"), said("a2", "done", "assistant")]
+    answer = chat(caller, *shown, trigger="regenerate-message", messageId=named)
+    assert answer.status_code == 200, answer.content
+    assert Run.objects.get(pk=answer["Netra-Run"]).message.client_id == answered
+    assert Message.objects.filter(role="user").count() == 2
+
+
+def test_idempotency_key_of_another_message_is_a_conflict(alice):
+    caller = client(alice)
+    first = run_agent(caller, "r1", "one", HTTP_IDEMPOTENCY_KEY="k")
+    assert run_agent(caller, "r1", "one", HTTP_IDEMPOTENCY_KEY="k")["Netra-Run"] == first["Netra-Run"]
+    other = run_agent(caller, "r2", "two", HTTP_IDEMPOTENCY_KEY="k")
+    assert (other.status_code, other.json()["error"]) == (409, "conflict")
+
+
+class Layer:
+    """A channel layer whose messages a test delivers."""
+
+    async def subscribe(self, group, callback):
+        self.deliver = callback
+
+    def unsubscribe(self, group, callback):
+        """Go on delivering."""
+
+    def publish(self, group, published):
+        """Lose it."""
+
+
+def test_stream_of_a_socket_goes_on_after_its_token_was_renewed(alice, monkeypatch):
+    """The first token ends before the second one comes; the timer that closes the socket is the second one's."""
+    layer, sent, changed = Layer(), [], asyncio.Event()
+    monkeypatch.setattr("chat.realtime.channel_layer.get_layer", lambda: layer)
+    thread = runs.start(alice.id, message()).thread_id
+    run = claim_one()
+    runs.record([RunBatch(run, [delta(run)])])
+
+    async def send(frame):
+        sent.append(json.loads(frame["text"]))
+        changed.set()
+
+    async def until(kind):
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not any(kind in (frame["type"], frame.get("chunk", {}).get("type")) for frame in sent):
+                changed.clear()
+                await changed.wait()
+
+    async def play():
+        consumer = AiSdkConsumer(ConnectionRegistry(), StartBatcher())
+        consumer.mode, consumer.base_send, consumer.scope = "ai-sdk", send, {"headers": []}
+        consumer.identity = Identity(alice.id, alice.email, uuid.uuid4(), int(time.time()) - 1)
+
+        async def resume(**frame):
+            text = json.dumps({"type": "resume", **frame})
+            await consumer.websocket_receive({"type": "websocket.receive", "text": text})
+
+        await resume(requestId="r1", id=str(thread))
+        await until("text-delta")
+        token = (await in_database(sessions.sign_in, alice, "")).access
+        await resume(requestId="r2", id="none", headers={"Authorization": f"Bearer {token}"})
+        await until("no-active")
+        await in_database(runs.record, [completed(run, "word ", usage={})])
+        log = await from_database(event_log.read, thread, 0, 1000)
+        events = [[str(thread), seq, run_id, False, text] for seq, run_id, _, text in log]
+        await layer.deliver({"type": "events", "events": events})
+        await until("end")
+        consumer.cleanup()
+
+    asyncio.run(play())
+    of_first = [frame for frame in sent if frame["requestId"] == "r1"]
+    assert [frame["type"] for frame in of_first] == ["start", *["chunk"] * (len(of_first) - 2), "end"]
+    assert [frame["sequence"] for frame in of_first[1:-1]] == list(range(len(of_first) - 2))
