@@ -23,14 +23,14 @@ class Source(ClientDeclaration):
     type: str
     value: str
     provider: str | None = None
-    mime_type: str = Field("", alias="mimeType")
+    mime_type: str | None = Field(None, alias="mimeType")
 
 
 class MediaPart(ClientDeclaration):
     """A document, image, audio or video."""
 
     type: str
-    source: Source
+    source: Source | None = None
     filename: str | None = None
     metadata: Any = None
 
@@ -59,19 +59,17 @@ class SentMessage(ClientDeclaration):
 class UserContent(ClientDeclaration):
     """The content of the user's message that counts."""
 
-    content: str | list[Part]
+    content: list[Part]
 
     @property
     def text(self) -> str:
         """The text of all its parts."""
-        if isinstance(self.content, str):
-            return self.content
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
     @property
     def media(self) -> list[MediaPart]:
         """Its parts that are no text."""
-        return [] if isinstance(self.content, str) else [one for one in self.content if isinstance(one, MediaPart)]
+        return [one for one in self.content if isinstance(one, MediaPart)]
 
 
 class ContextEntry(ClientDeclaration):
@@ -127,7 +125,8 @@ def user_content(message: SentMessage) -> UserContent:
     """Return the checked content of the user's message. Raises ProtocolError invalid_message."""
     if message.role != "user":
         raise invalid("messages", "must end with a message of the user")
-    return validate(UserContent, {"content": message.content})
+    text = message.content
+    return validate(UserContent, {"content": [{"type": "text", "text": text}] if isinstance(text, str) else text})
 
 
 def text_of(message: SentMessage) -> str:

@@ -112,9 +112,9 @@ def _message(body: RunAgentInput) -> SentMessage:
 
 def _sent_file(part: MediaPart) -> SentFile:
     source = part.source
-    if part.type == "document" and source.type == "data":
-        return SentFile(base64_bytes(source.value, FIELD), part.name, source.mime_type)
-    if part.type == "document" and source.type == "file" and source.provider == PROVIDER:
+    if part.type == "document" and source is not None and source.type == "data":
+        return SentFile(base64_bytes(source.value, FIELD), part.name, source.mime_type or "")
+    if part.type == "document" and source is not None and source.type == "file" and source.provider == PROVIDER:
         try:
             return SentFile(None, attachment=UUID(source.value))
         except ValueError:

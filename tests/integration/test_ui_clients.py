@@ -82,6 +82,22 @@ def test_idempotency_key_of_another_message_is_a_conflict(alice):
     assert (other.status_code, other.json()["error"]) == (409, "conflict")
 
 
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"type": "binary", "mimeType": "text/plain", "data": "YQ=="}, "messages"),  # of AG-UI before 1.0
+        ({"type": "document", "source": {"type": "url", "value": "https://x.example/a", "mimeType": None}}, "messages"),
+        ({"type": "image", "source": {"type": "data", "value": "YQ==", "mimeType": "image/png"}}, "messages"),
+        ({"type": "text", "text": None}, "content"),
+        ("text", "content"),
+    ],
+)
+def test_wrong_part_of_an_ag_ui_message_is_refused_by_name(alice, part, field):
+    answer = run_agent(client(alice), "r1", [{"type": "text", "text": "read this"}, part])
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert "must be a text" not in answer.json()["message"] or field == "content"
+
+
 class Layer:
     """A channel layer whose messages a test delivers."""
 
