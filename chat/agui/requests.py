@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.core.cache import cache
+
 from chat import runs
 from chat.accounts.authentication import Identity
 from chat.agui.bodies import MediaPart, ResumeEntry, RunAgentInput, StopBody, text_of, user_content
@@ -28,6 +30,7 @@ from chat.streams.sending import (
 
 PROVIDER = "netra"  # of attachments, in the source of a part
 MAX_RUN_ID = 128  # characters that a key of a run has room for; longer ids are hashed
+NAME_SECONDS = 7 * 24 * 3600  # for which the name of a run that was joined or answered under another one is kept
 _TURNS = ("user", "assistant", "system", "developer")
 
 
@@ -63,14 +66,18 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     check_agent(identity, agent)
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.resume:
-        return _resume(user_id, thread_id, body.resume, decider)
+        opened = _resume(user_id, thread_id, body.resume, decider)
+        if not opened.unanswered:
+            _name(opened.run, body.run_id)
+        return opened
     if body.attaches:
         newest = newest_run(user_id, thread_id)
         if newest is None:
             raise ProtocolError("not_found", "There is no run in this thread.", field="threadId")
+        _name(newest, body.run_id)
         return _attached(newest)
     client_msg_id = key or key_of(thread_id, body.run_id)
-    known = Run.objects.for_user(user_id).filter(thread=thread_id, client_msg_id=client_msg_id).first()
+    known = _run_called(user_id, thread_id, body.run_id, client_msg_id)
     if known is not None:
         if key is not None and body.messages and body.messages[-1].role == "user":
             runs.repeated(user_id, key, _digest(body))  # raises conflict for another message
@@ -88,6 +95,24 @@ def key_of(thread_id: UUID, run_id: str) -> str:
     """Return the client_msg_id of the client's run."""
     short = run_id if len(run_id) <= MAX_RUN_ID else hashlib.sha256(run_id.encode()).hexdigest()
     return f"agui:{thread_id}:{short}"
+
+
+def _name(run: Run, run_id: str) -> None:
+    """Keep for a while what the client calls a run that it has joined or answered under another `runId`."""
+    cache.set(_cache_key(run.thread_id, run_id), str(run.pk), NAME_SECONDS)
+
+
+def _cache_key(thread_id: UUID, run_id: str) -> str:
+    return f"agui:{hashlib.sha256(key_of(thread_id, run_id).encode()).hexdigest()}"
+
+
+def _run_called(user_id: int, thread_id: UUID, run_id: str, client_msg_id: str) -> Run | None:
+    """Return the user's run that was started with this client_msg_id, or that the client has named since."""
+    own = Run.objects.for_user(user_id).filter(thread=thread_id)
+    found = own.filter(client_msg_id=client_msg_id).first()
+    if found is None and (named := cache.get(_cache_key(thread_id, run_id))) is not None:
+        found = own.filter(pk=named).first()
+    return found
 
 
 def _ids(messages: Sequence[dict[str, Any]]) -> list[str]:
@@ -186,8 +211,8 @@ def stop(identity: Identity, agent: str, body: StopBody) -> list[UUID]:
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.run_id is None:
         return runs.cancel(user_id, thread_id=thread_id)
-    own = Run.objects.for_user(user_id).filter(thread=thread_id, client_msg_id=key_of(thread_id, body.run_id)).first()
-    run = own or run_of_client(user_id, thread_id, body.run_id)
+    called = _run_called(user_id, thread_id, body.run_id, key_of(thread_id, body.run_id))
+    run = called or run_of_client(user_id, thread_id, body.run_id)
     if run is None:
         raise ProtocolError("not_found", "There is no such run.", field="runId")
     return runs.cancel(user_id, run.pk)

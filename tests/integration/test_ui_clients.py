@@ -31,9 +31,9 @@ def chat(caller, *messages, **fields):
     return caller.post("/api/chat", {"id": "c", "messages": messages, "agent": "echo", **fields}, format="json")
 
 
-def run_agent(caller, run_id, content, **headers):
+def run_agent(caller, run_id, content="hello", fields=(), **headers):
     body = {"threadId": "t", "runId": run_id, "messages": [{"id": "m1", "role": "user", "content": content}]}
-    return caller.post("/agui/echo", body, format="json", **headers)
+    return caller.post("/agui/echo", {**body, **dict(fields)}, format="json", **headers)
 
 
 def chunks(answer):
@@ -80,6 +80,21 @@ def test_idempotency_key_of_another_message_is_a_conflict(alice):
     assert run_agent(caller, "r1", "one", HTTP_IDEMPOTENCY_KEY="k")["Netra-Run"] == first["Netra-Run"]
     other = run_agent(caller, "r2", "two", HTTP_IDEMPOTENCY_KEY="k")
     assert (other.status_code, other.json()["error"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("joins", ["attach", "resume"])
+def test_run_is_known_by_the_id_under_which_it_was_joined(alice, bob, joins):
+    caller = client(alice)
+    first = run_agent(caller, "r1")["Netra-Run"]
+    asked = waiting(claim_one())
+    answer = {"interruptId": str(asked), "status": "resolved", "payload": {"value": "blue"}}
+    fields = {"attach": {"forwardedProps": {"netra": {"attach": True}}}, "resume": {"resume": [answer]}}
+    assert run_agent(caller, "r2", fields=fields[joins])["Netra-Run"] == first
+    assert run_agent(caller, "r2")["Netra-Run"] == first
+    assert Run.objects.count() == 1
+    stop = {"threadId": Run.objects.get().thread_id, "runId": "r2"}
+    assert client(bob).post("/agui/echo/stop", stop, format="json").status_code == 404
+    assert caller.post("/agui/echo/stop", stop, format="json").json() == {"run_ids": [first]}
 
 
 @pytest.mark.parametrize(
