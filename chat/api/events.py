@@ -110,9 +110,8 @@ async def _events(
                     frame = protocol.control("resync", thread_id=str(thread_id), head=skipped, first=first)
                     text = sse(frame, event="resync")
                 for event in events:
-                    if event.seq <= skipped:
-                        continue
-                    text += sse(event.text, id=event.seq)
+                    if event.seq > skipped:
+                        text += sse(event.text, id=event.seq)
                     if until is not None and event.run_id == str(until) and event.fields["type"] in TERMINAL:
                         if reader is not None:
                             reader.finish()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import update_wrapper
 from typing import Any, cast
 
@@ -138,7 +138,7 @@ class StreamView(View):
     ) -> HttpResponseBase:
         """Return, once the projection has ended, what `answer` makes of it. `cancels`: as in `stream`.
 
-        Raises ProtocolError unavailable if the reader's credential ends before the run.
+        The answer is unauthorized if the reader's credential ends before the run.
         """
         identity, connection = identity_of(request), connection_of(request._request)
         follower = Follower(identity, run.thread_id, run.thread_seq - 1, self.mode)
@@ -201,6 +201,16 @@ async def frames_of(
                 yield frames if events or frames else None
                 if projection.ended:
                     return
+        # A deleted thread has no log any more; its runs were cancelled.
+        if follower.ended == "deleted" and (end := await from_database(_deleted_end, run)):
+            reader.finish()
+            yield projection.feed(json.loads(end))
+
+
+def _deleted_end(run: Run) -> str | None:
+    with suppress(Run.DoesNotExist):  # gone with its user
+        return stored_end(run)
+    return None
 
 
 async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, after: int) -> AsyncIterator[str]:
@@ -219,8 +229,8 @@ async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, a
                 if len(text) > CHUNK:
                     yield text
                     text = ""
-            if text:
-                yield text
+            # Events without a frame, as of the run that this one waits for, may come for long without a pause.
+            yield text or COMMENT
 
 
 __all__ = ["CHUNK", "MAX_BODY", "Deferred", "Encode", "StreamView", "encode_plain", "frames_of", "streamed"]

@@ -12,9 +12,10 @@ import pytest
 from chat import runs
 from chat.accounts.authentication import Identity
 from chat.db.access import in_database
+from chat.dialects import COMMENT
 from chat.runs import RunBatch, event_log, retention
 from chat.streams.follower import Follower
-from tests.factories import claim_one, completed, delta, frames, message
+from tests.factories import claim_one, client, completed, delta, frames, message
 from tests.site import WAIT_TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -201,3 +202,63 @@ def test_follower_says_if_the_log_does_not_reach_back_to_its_cursor(alice, layer
                 return follower.pruned, [event.seq for event in events]
 
     assert play(follow) == ((head + 1, head + 1), [] if after else [head + 1])
+
+
+def stream_of(user, thread):
+    """A chat completion that waits behind a run of the thread, as it comes."""
+    body = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    answer = client(user).post("/v1/chat/completions", body, format="json", HTTP_NETRA_THREAD=str(thread))
+    return aiter(answer.streaming_content)
+
+
+def test_stream_without_frames_of_its_own_is_kept_open_by_comments(alice, layer):
+    first = runs.start(alice.id, message("something else"))
+    parts = stream_of(alice, first.thread_id)
+
+    async def follow():
+        while b"assistant" not in await anext(parts):
+            pass
+        await anext(parts)  # its own message, which has no frame
+        found = []
+        for seq in (3, 4, 5):  # of the run that it waits behind
+            event = [str(first.thread_id), seq, str(first.run_id), False, "{}"]
+            await layer.callback({"type": "events", "events": [event]})
+            found.append(await anext(parts))
+        await parts.aclose()
+        return found
+
+    assert play(follow) == [COMMENT.encode()] * 3
+
+
+def test_stream_of_a_deleted_thread_has_an_end(alice, layer):
+    thread = runs.start(alice.id, message()).thread_id
+    parts = stream_of(alice, thread)
+
+    async def follow():
+        while b"assistant" not in await anext(parts):
+            pass
+        await anext(parts)
+        await in_database(runs.delete, alice.id, thread)
+        await layer.callback({"type": "control", "thread": str(thread), "frame": "{}"})
+        return b"".join([part async for part in parts])
+
+    text = play(follow)
+    assert b'"finish_reason":"length"' in text
+    assert text.endswith(b"data: [DONE]\n\n")
+
+
+def test_events_until_the_end_of_a_run_end_also_for_a_cursor_before_the_log(alice, layer):
+    thread = runs.start(alice.id, message()).thread_id
+    runs.record([completed(claim_one())])
+    sum(retention.prune(timedelta()))
+    second = runs.start(alice.id, message("more", thread_id=thread))
+    runs.record([completed(claim_one())])
+    path = f"/api/threads/{thread}/events?until={second.run_id}"
+    answer = client(alice).get(path, HTTP_ACCEPT="text/event-stream")
+
+    async def follow():
+        return b"".join([part async for part in answer.streaming_content])
+
+    text = play(follow)
+    assert b"event: resync" in text
+    assert b"id: " not in text
