@@ -114,7 +114,8 @@ def reasoning_line(event: Event) -> str:
         case "subagent_completed":
             return clip(f"{event['agent_name']}: {event['summary'] or 'done'}")
         case "tool_executing":
-            return clip(f"{event['tool_name']} {json.dumps(event['parameters'], ensure_ascii=False)}")
+            parameters = json.dumps(event["parameters"], ensure_ascii=False, separators=(",", ":"))
+            return clip(f"{event['tool_name']} {parameters}")
         case "tool_completed" if not event["success"]:
             return clip(f"{event['tool_name']} failed: {event.get('error') or ''}")
     return ""

@@ -82,11 +82,11 @@ class Response:
             case "agent_completed":
                 return self._complete(event)
             case "agent_cancelled":
-                return [*self._close("incomplete"), self._end("cancelled")]
+                return [*self._stop(), self._end("cancelled")]
             case "agent_failed":
                 self._error = {"code": "server_error", "message": event["message"]}
                 self._metadata = {"error_code": event["error_code"]}
-                return [*self._close("incomplete"), self._end("failed")]
+                return [*self._stop(), self._end("failed")]
             case _:
                 return self._think(reasoning_line(event))
 
@@ -167,15 +167,22 @@ class Response:
         self._set_text(final.removeprefix(self._said_before))
         return [*frames, self._end("completed")]
 
-    def _set_text(self, final: str) -> None:
+    def _stop(self) -> list[Frame]:
+        """End what is open; `output` has what the last attempt said, also where the client had it before."""
+        frames = self._close("incomplete")
+        self._set_text(self._text.said.removeprefix(self._said_before), "incomplete")
+        return frames
+
+    def _set_text(self, final: str, status: str = "completed") -> None:
         """Let the messages in `output` have the final text, together."""
         messages = [item for item in self._output if item["type"] == "message"]
         if "".join(item["content"][0]["text"] for item in messages) == final:
             return
+        if final and not messages:  # the client has it all from an earlier attempt
+            messages = [self._add("msg", type="message", role="assistant")[1]]
         self._output = [item for item in self._output if item["type"] != "message"]
         if final:
-            item = messages[-1] if messages else self._add("msg", type="message", role="assistant")[1]
-            self._output += [{**item, "status": "completed", "content": [_output_text(final)]}]
+            self._output += [{**messages[-1], "status": status, "content": [_output_text(final)]}]
 
     def _end(self, status: str) -> Frame:
         self.status, self.ended = status, True

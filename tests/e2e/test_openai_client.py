@@ -49,7 +49,7 @@ def test_client_asks_streams_and_goes_on_in_the_same_thread(client):
     first = raw.parse()
     assert (first.choices[0].message.content, first.choices[0].finish_reason) == ("hello there ", "stop")
     assert first.choices[0].message.reasoning_content.splitlines() == [
-        "Counting the words", 'word_count {"text": "hello there"}',
+        "Counting the words", 'word_count {"text":"hello there"}',
     ]  # fmt: skip
     messages = [*HELLO, {"role": "assistant", "content": "hello there"}, {"role": "user", "content": "and again"}]
     second = client.chat.completions.create(

@@ -160,7 +160,7 @@ def test_final_answer_is_added_where_it_was_not_said(final, shown):
 def test_chat_never_has_tool_calls_but_lines_of_reasoning():
     frames, _ = chat(run(("call", "c", "fetch", {"url": "x" * 300}), ("result", "c", None, "no route")))
     lines = "".join(f["choices"][0]["delta"].get("reasoning_content", "") for f in frames).splitlines()
-    assert [line[:20] for line in lines] == ['fetch {"url": "xxxxx', "word_count failed: n"]
+    assert [line[:20] for line in lines] == ['fetch {"url":"xxxxxx', "word_count failed: n"]
     assert len(lines[0]) == 200
     assert "tool_calls" not in json.dumps(frames)
 
@@ -216,6 +216,21 @@ def test_response_that_did_not_complete_says_so(end, kind, status):
     assert [item.status for item in found.output] == ["completed", "incomplete"]
     if end == "fail":
         assert (found.error.code, found.metadata) == ("server_error", {"error_code": "agent_error"})
+
+
+@pytest.mark.parametrize("end", ["cancel", "fail"])
+@pytest.mark.parametrize(("first", "said"), [("Hello wor", "Hello world"), ("Hello world", "Hello"), ("Hi", "Hello")])
+def test_response_that_ended_early_has_all_that_its_last_attempt_said(first, said, end):
+    events = run(("say", first), ("restart",), ("say", said), (end,))
+    found = OpenAIResponse.model_validate(responses(events)[1].response())
+    assert (found.output_text, found.output[-1].status) == (said, "incomplete")
+
+
+@pytest.mark.parametrize("final", ["Hello you.", "Hello you. Bye."])
+def test_response_has_its_answer_once_where_the_client_had_it_before_the_restart(final):
+    events = run(("say", "Hello you."), ("restart",), ("say", "Hello you."), ("complete", final))
+    (message,) = OpenAIResponse.model_validate(responses(events)[1].response()).output
+    assert (message.content[0].text, message.status) == (final, "completed")
 
 
 def test_tools_are_calls_of_a_server_that_no_client_makes():
