@@ -61,7 +61,7 @@ def unavailable(error: Exception) -> ProtocolError:
 
 def refusal(error: ProtocolError, path: str = "") -> JsonResponse:
     """Return the answer to an error, in the shape of the request's path below the base path."""
-    if path.startswith(V1):
+    if f"{path}/".startswith(V1):
         status, body, headers = openai_error(error)
         answer = JsonResponse(body, status=status, headers=headers)
     else:

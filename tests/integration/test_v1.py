@@ -189,6 +189,7 @@ def test_what_is_another_users_does_not_exist(alice, bob):
         ({"temperature": "hot"}, "temperature"),
         ({"model": 5}, "model"),
         ({"metadata": {"thread_id": 5}}, "metadata"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
     ],
 )
 def test_completion_that_would_lie_is_refused(alice, given, param):
@@ -202,6 +203,7 @@ def test_completion_that_would_lie_is_refused(alice, given, param):
     ("given", "param"),
     [
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
+        ({"text": {"format": "json"}}, "text.format"),
         ({"conversation": "conv_" + "0" * 32, "previous_response_id": "resp_" + "0" * 32}, "previous_response_id"),
         ({"input": [{"type": "input_image", "image_url": "https://example.org/a.png"}]}, "input"),
         ({"input": [{"type": "message", "role": "assistant", "content": "x"}]}, "input"),
@@ -230,9 +232,25 @@ def test_completion_ignores_what_agents_choose_for_themselves(alice):
     assert ask(client(alice), "hello", **chosen).agent == "echo"
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "meta-llama/Llama-3.3-70B-Instruct", f"hf.co/{'x' * 100}"])
+def test_model_of_another_provider_is_not_found(alice, model):
+    for answer in (
+        post(client(alice), "chat/completions", {**ASK, "model": model}),
+        post(client(alice), "responses", {"model": model, "input": "x"}),
+        client(alice).get(f"/v1/models/{model}"),
+    ):
+        assert error_of(answer) == (404, "model_not_found")
+        assert answer.json()["error"]["param"] == "model"
+
+
 def test_unknown_paths_and_methods_have_the_shape_of_openai(alice):
     caller = client(alice)
-    for answer in (caller.get("/v1/embeddings"), caller.delete("/v1/models"), post(caller, "files/x/y", {})):
+    for answer in (
+        caller.get("/v1"),
+        caller.get("/v1/embeddings"),
+        caller.delete("/v1/models"),
+        post(caller, "files/x/y", {}),
+    ):
         assert error_of(answer) == (404, "not_found")
     answer = caller.post("/v1/chat/completions", "{", content_type="application/json")
     assert error_of(answer) == (400, "invalid_json")
@@ -374,6 +392,7 @@ def test_response_follows_the_one_that_it_names(alice):
     assert (first["status"], first["output"], first["usage"]) == ("queued", [], None)
     queued = respond(caller, "two", previous_response_id=first["id"])
     assert queued["conversation"] == first["conversation"]
+    assert queued["previous_response_id"] == first["id"]
     assert Message.objects.get(content="two").parent.content == "one"
     answered("answer to one")
     answered("answer to two")
@@ -489,6 +508,22 @@ def test_stream_has_the_headers_of_its_run(alice):
     assert answer["Content-Type"].startswith("text/event-stream")
     assert (answer["Netra-Run"], answer["Netra-Thread"]) == (str(run.pk), str(run.thread_id))
     assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no")
+
+
+def test_every_answer_about_a_response_has_the_headers_of_its_run(alice):
+    run = ask(client(alice), "hello")
+    for method, path in paths(run.pk, run.thread_id):
+        if "resp_" in path:
+            answer = post(client(alice), path, {}) if method == "post" else client(alice).get(f"/v1/{path}")
+            assert (answer["Netra-Run"], answer["Netra-Thread"]) == (str(run.pk), str(run.thread_id)), path
+            assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no"), path
+
+
+def test_client_that_resumes_a_response_may_say_what_its_leaving_means(alice):
+    path = f"/v1/responses/resp_{ask(client(alice), 'hello').pk.hex}?stream=true"
+    assert error_of(client(alice).get(path, HTTP_NETRA_DISCONNECT="maybe")) == (400, "invalid_message")
+    reader = with_key(keyed(alice, scopes=["read"])[1])
+    assert error_of(reader.get(path, HTTP_NETRA_DISCONNECT="cancel")) == (403, "insufficient_scope")
 
 
 def test_disconnect_header_is_one_of_two_words(alice):

@@ -21,7 +21,7 @@ from chat.dialects.openai_input import File, Sent, Turn
 from chat.dialects.paths import extend, root
 from chat.models import Message, Run
 from chat.protocol import MAX_FRAME, ProtocolError
-from chat.protocol.fields import AgentName, Declaration, validate
+from chat.protocol.fields import MAX_AGENT, Declaration, Text, validate
 from chat.streams.addresses import branch_of, same_message
 from chat.streams.files import base64_bytes, data_url, store_bytes
 from chat.streams.views import StreamView
@@ -49,7 +49,7 @@ class OpenAIErrorBody(Declaration):
 class Body(Declaration):
     """Fields that both ways to ask have. Agents choose for themselves what the fields after `store` are about."""
 
-    model: AgentName = Field(description="The name of an agent")
+    model: Text = Field(description="The name of an agent")
     stream: bool = False
     metadata: dict[str, Any] = {}
     store: bool = True
@@ -65,6 +65,8 @@ class Body(Declaration):
 
     def check(self) -> None:
         """Raise ProtocolError invalid_message for what cannot be ignored without a lie."""
+        if len(self.model) > MAX_AGENT:
+            raise ProtocolError("unknown_agent", f"There is no model {self.model[:MAX_AGENT]!r}.", field="model")
         if self.tool_choice not in (None, "auto", "none"):
             raise refused("tool_choice", "must be auto or none: agents run their own tools")
         if self.prompt is not None:

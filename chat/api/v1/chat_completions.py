@@ -13,14 +13,21 @@ from chat.api.v1.base import OBJECT, STREAM, Body, OpenAIErrorBody, Place, V1Vie
 from chat.dialects import Frame, sse
 from chat.dialects.openai_chat import ChatCompletion
 from chat.dialects.openai_input import read_messages
+from chat.protocol.fields import Declaration
 from chat.streams.addresses import facts_of, leaving_cancels, thread_id_of
+
+
+class StreamOptions(Declaration):
+    """The options of a stream."""
+
+    include_usage: bool | None = None
 
 
 class ChatCompletionBody(Body):
     """The body of a chat completion."""
 
     messages: list[Any] = Field(min_length=1)
-    stream_options: dict[str, Any] = {}
+    stream_options: StreamOptions = StreamOptions()
     n: int | None = Field(None, description="1")
     response_format: dict[str, Any] | None = Field(None, description="`{type: text}`")
     logprobs: bool | None = Field(None, description="false")
@@ -65,7 +72,7 @@ class ChatCompletions(V1View):
             request, given.model, sent, place_of(request, given), request.headers.get("Netra-Input") == "wait"
         )
         facts = facts_of(run)
-        projection = ChatCompletion(facts, given.stream_options.get("include_usage") is True)
+        projection = ChatCompletion(facts, given.stream_options.include_usage is True)
         if given.stream:
             return self.stream(request, run, facts, projection, encode=_encode, cancels=cancels)
 

@@ -48,7 +48,7 @@ class ResponseBody(Body):
         """Raise ProtocolError invalid_message for what cannot be ignored without a lie."""
         super().check()
         form = self.text.get("format")
-        if isinstance(form, dict) and form.get("type") != "text":
+        if form is not None and not (isinstance(form, dict) and form.get("type") == "text"):
             raise refused("text.format", "must be of the type text")
         if self.top_logprobs:
             raise refused("top_logprobs", "are not available")
@@ -86,15 +86,23 @@ class Responses(V1View):
 
 
 class OneResponse(V1View):
-    @described("response", {200: OBJECT, **STREAM}, query=("stream", "starting_after#"), errors=OpenAIErrorBody)
+    @described(
+        "response",
+        {200: OBJECT, **STREAM},
+        query=("stream", "starting_after#"),
+        headers=("Netra-Disconnect",),
+        errors=OpenAIErrorBody,
+    )
     def get(self, request: Request, response_id: str) -> HttpResponseBase:
         """Return the response as it is now; with `stream=true` its events, those above `starting_after`."""
         run, part = run_of(request, response_id)
         if request.query_params.get("stream", "false").lower() != "true":
             return shown(run, part)
         after = number(request, "starting_after", 0, 0, 10**9) if "starting_after" in request.query_params else -1
+        cancels = leaving_cancels(request, default=False)
         self.admit(request)
-        return self.stream(request, run, facts_of(run), projection_of(run, part), encode=encode, after=after)
+        projection = projection_of(run, part)
+        return self.stream(request, run, facts_of(run), projection, encode=encode, after=after, cancels=cancels)
 
 
 class CancelResponse(V1View):
@@ -114,7 +122,8 @@ class InputItems(V1View):
         files = [(str(file.pk), file.name) for file in run.message.attachments.order_by("created_at", "id")]
         items = input_items(str(run.message_id), run.message.content, files)
         ids = {"first_id": items[0]["id"], "last_id": items[-1]["id"]}
-        return RestResponse({"object": "list", "data": items, **ids, "has_more": False})
+        shown_items = {"object": "list", "data": items, **ids, "has_more": False}
+        return RestResponse(shown_items, headers=dict(headers_of(facts_of(run))))
 
 
 def encode(frame: Frame, number: int) -> str:
@@ -176,7 +185,11 @@ def _waits(run: Run) -> int:
 def projection_of(run: Run, part: int) -> Response:
     """Return a new projection of one of the run's responses."""
     before = run.message.parent
-    previous = None if before is None or before.run_id is None else f"resp_{before.run_id.hex}"
+    run_id = None if before is None else before.run_id
+    if before is not None and run_id is None:  # the message of a run that had no answer then
+        earlier = Run.objects.filter(message=before, thread_seq__lt=run.thread_seq)
+        run_id = earlier.order_by("-thread_seq", "-created_at").values_list("pk", flat=True).first()
+    previous = None if run_id is None else f"resp_{run_id.hex}"
     facts = facts_of(run)
     return Response(facts, part, f"resp_{facts.run_hex}" + (f"_{part - 1}" if part > 1 else "") if part else previous)
 
