@@ -1,6 +1,13 @@
-"""Pictures and PDF files: what is taken of them, without the metadata that tells about their author; previews; text."""
+"""Pictures and PDF files: what is taken of them, without the metadata that tells about their author; previews; text.
 
+A process of its own reads each file, within bounds of time and memory: a small file may take hours to decode.
+"""
+
+import resource
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import IO, Any
 
 from chat.protocol import KIB, ProtocolError
@@ -11,7 +18,10 @@ FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "imag
 MAX_SIZE = 20 * 1024 * KIB  # bytes: what providers of models take
 MAX_PAGES = 100
 MAX_PIXELS = 40_000_000  # of all frames: 160 MB of memory
+MAX_SECONDS = 15  # of the processor's time: a picture of 40 megapixels takes 3
+MAX_MEMORY = 1536 * 1024 * KIB  # bytes: WebP's encoder takes 750 MB for a picture of 40 megapixels
 PREVIEW_SIDE = 1024  # pixels
+_REFUSED = 3  # exit status of the process for a file that is not taken; its output is the error
 _ORIENTATION = 0x0112  # the EXIF tag
 _SHOWN = {"icc_profile", "transparency", "duration", "loop", "background", "disposal"}  # what a picture looks like
 
@@ -33,14 +43,60 @@ def cleaned(file: IO[bytes], media_type: str, size: int) -> bytes:
     """Return the file without its metadata. Raises ProtocolError for one that is too large or cannot be read."""
     if size > MAX_SIZE:
         raise ProtocolError("too_large", f"A picture or PDF may have at most {MAX_SIZE} bytes.", field="file")
+    file.seek(0)
+    done = _apart("clean", file, media_type)
+    if done.returncode == _REFUSED:
+        code, _, message = done.stdout.decode().partition(" ")
+        raise ProtocolError(code, message, field="file")
+    what = "PDF" if media_type == PDF else "picture"
+    if done.returncode < 0:
+        raise ProtocolError("too_large", f"This {what} takes too long to read.", field="file")
+    if done.returncode:  # the libraries raise whatever a broken file leads to
+        raise ProtocolError("unsupported_data", f"This {what} cannot be read.", field="file")
+    return done.stdout
+
+
+def preview(file: IO[bytes]) -> bytes:
+    """Return a small WebP of the picture. Raises OSError for one that cannot be read."""
+    return _read("preview", file)
+
+
+def pdf_text(file: IO[bytes], most: int) -> str:
+    """Return at most so many characters of a PDF's text; "" if it has none. Raises OSError if it cannot be read."""
+    return _read("text", file, str(most)).decode()
+
+
+def _read(task: str, file: IO[bytes], *given: str) -> bytes:
+    done = _apart(task, file, *given)
+    if done.returncode:
+        raise OSError("this file cannot be read")
+    return done.stdout
+
+
+def _apart(task: str, file: IO[bytes], *given: str) -> "subprocess.CompletedProcess[bytes]":
+    """Execute the task in a process of its own. Its status is negative if it took too long."""
+    command = [sys.executable, "-m", "chat.media", str(MAX_SECONDS), task, *given]
+    folder = Path(__file__).resolve().parent.parent
     try:
-        file.seek(0)
-        return _cleaned_pdf(file) if media_type == PDF else _cleaned_picture(file, media_type)
-    except ProtocolError:
-        raise
-    except Exception:  # the libraries raise whatever a broken file leads to
-        what = "PDF" if media_type == PDF else "picture"
-        raise ProtocolError("unsupported_data", f"This {what} cannot be read.", field="file") from None
+        return subprocess.run(  # noqa: S603 the command is this module
+            command, input=file.read(), capture_output=True, timeout=2 * MAX_SECONDS, cwd=folder, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, -1, b"")
+
+
+# ---- In the process ----
+
+
+def _execute(seconds: str, task: str, *given: str) -> bytes:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    file = BytesIO(sys.stdin.buffer.read())
+    if task == "preview":
+        return _preview(file)
+    if task == "text":
+        return _pdf_text(file, int(given[0])).encode(errors="replace")
+    return _cleaned_pdf(file) if given[0] == PDF else _cleaned_picture(file, given[0])
 
 
 def _cleaned_picture(file: IO[bytes], media_type: str) -> bytes:
@@ -82,8 +138,7 @@ def _cleaned_pdf(file: IO[bytes]) -> bytes:
     return made.getvalue()
 
 
-def preview(file: IO[bytes]) -> bytes:
-    """Return a small WebP of the picture. Raises OSError for one that cannot be read."""
+def _preview(file: IO[bytes]) -> bytes:
     from PIL import Image
 
     made = BytesIO()
@@ -95,17 +150,21 @@ def preview(file: IO[bytes]) -> bytes:
     return made.getvalue()
 
 
-def pdf_text(file: IO[bytes], most: int) -> str:
-    """Return at most so many characters of a PDF's text; "" if it has none. Raises OSError if it cannot be read."""
+def _pdf_text(file: IO[bytes], most: int) -> str:
     from pypdf import PdfReader
 
     texts, left = list[str](), most
-    try:
-        for page in PdfReader(file).pages:
-            texts.append(page.extract_text()[:left])
-            left -= len(texts[-1])
-            if left <= 0:
-                break
-    except Exception as error:  # the library raises whatever a broken file leads to
-        raise OSError("this PDF cannot be read") from error
+    for page in PdfReader(file).pages:
+        texts.append(page.extract_text()[:left])
+        left -= len(texts[-1])
+        if left <= 0:
+            break
     return "\n\n".join(text for text in texts if text.strip())
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.buffer.write(_execute(*sys.argv[1:]))
+    except ProtocolError as refused:
+        sys.stdout.buffer.write(f"{refused.code} {refused.message}".encode())
+        sys.exit(_REFUSED)

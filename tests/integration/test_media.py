@@ -143,6 +143,15 @@ def test_a_file_that_cannot_be_taken_is_refused(alice, content, status, code):
     assert not Attachment.objects.exists()
 
 
+def test_a_picture_that_takes_hours_to_decode_is_refused_in_seconds(alice, monkeypatch):
+    monkeypatch.setattr(media, "MAX_SECONDS", 1)
+    content = picture("JPEG", (6000, 6000), progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]  # refines a few bits: some bytes for all pixels
+    answer = upload(client(alice), "a.jpg", content[:-2] + 5_000 * scan + content[-2:])
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    assert "too long" in answer.json()["message"]
+
+
 def test_a_preview_is_for_the_owner_of_a_picture(alice, bob):
     id = upload(client(alice), "a.png", picture("PNG", (3000, 1500), pnginfo=png_info())).json()["id"]
     answer = client(alice).get(f"/api/attachments/{id}/preview")
