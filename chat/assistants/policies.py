@@ -14,7 +14,8 @@ from chat.models import Assistant, AssistantTool, ToolDefinition
 class PolicyRow:
     """A tool with its policy. `changed`: the lines in which its definition differs from the one of the saved policy.
 
-    `definition` and `definition_hash` are those of now; None and empty for a tool of Netra, or of no known server.
+    `definition` and `definition_hash` are those of now, or of the saved policy for a tool that its server has no more;
+    None and empty for a tool of Netra.
     `initial`: what the form begins with.
     """
 
@@ -44,6 +45,7 @@ def policy_rows(assistant: Assistant) -> list[PolicyRow]:
 
 def _row(name: str, saved: AssistantTool | None, known: ToolDefinition | None) -> PolicyRow:
     is_changed = saved is not None and known is not None and saved.definition_hash != known.definition_hash
+    seen = known or saved
     rule = saved.policy if saved else proposed(known) if known else "default"
     return PolicyRow(
         tool=name,
@@ -51,14 +53,14 @@ def _row(name: str, saved: AssistantTool | None, known: ToolDefinition | None) -
         description=known.definition.get("description", "") if known else "",
         is_saved=saved is not None,
         changed=difference(saved.definition, known.definition) if is_changed and saved and known else [],
-        definition=known.definition if known else None,
-        definition_hash=known.definition_hash if known else "",
+        definition=seen.definition if seen else None,
+        definition_hash=seen.definition_hash if seen else "",
         initial={
             "policy": rule,
             "decided_by": saved.decided_by if saved else "owner",
             "four_eyes": saved.four_eyes if saved else False,
             "editable": saved.editable if saved else True,
-            "definition_hash": known.definition_hash if known else "",
+            "definition_hash": seen.definition_hash if seen else "",
         },
     )
 

@@ -326,6 +326,20 @@ def test_a_changed_definition_is_shown_and_is_asked_for_again(staff: Client) -> 
     assert support.tools.get().definition_hash == after.definition_hash
 
 
+def test_a_policy_for_a_tool_that_its_server_has_no_more_stays_that_of_its_definition(staff: Client) -> None:
+    support, tool = make(), known("tickets_find", "Find.")
+    AssistantTool.objects.create(
+        assistant=support, tool=tool.name, policy="ask", definition=tool.definition,
+        definition_hash=tool.definition_hash,
+    )  # fmt: skip
+    page = reverse("admin:chat_assistant_tools", args=[support.pk])
+    [form] = [form for form in staff.get(page).context["forms"] if form.row.tool == tool.name]
+    given = {"save": "on", "policy": "never", "decided_by": "owner", "definition_hash": form["definition_hash"].value()}
+    staff.post(page, {f"tickets_find-{name}": value for name, value in given.items()})
+    saved = support.tools.get()
+    assert (saved.policy, saved.definition_hash, saved.definition) == ("never", tool.definition_hash, tool.definition)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
