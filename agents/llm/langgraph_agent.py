@@ -7,6 +7,7 @@ the loss of a worker. A node that speaks, thinks or calls is shown as a sub-agen
 import asyncio
 import inspect
 import json
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -185,7 +186,6 @@ class _Nodes:
 
     async def end(self, key: str) -> None:
         """End the node of this execution, if it is shown."""
-        self._count()
         if node := self._open.pop(key, None):
             await self._end_thought(node)
             await node.leave.aclose()
@@ -235,7 +235,8 @@ class _Nodes:
         spent.output_tokens += used["output_tokens"]
         spent.cache_read_tokens += (used.get("input_token_details") or {}).get("cache_read") or 0
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Add what the models have used up by now to the usage of the run."""
         for name, spent in self._usage.values():
             add(self._turn.usage, spent, name)
         self._usage.clear()
@@ -265,6 +266,16 @@ def _texts(message: AIMessage) -> list[tuple[str, str]]:
         elif kind in _TEXT_BLOCKS:
             found.append(("thought", str(block.get(_TEXT_BLOCKS[kind]) or "")))
     return [(kind, text) for kind, text in found if text]
+
+
+def _is_review(value: Any) -> bool:
+    """Return whether an interrupt asks for approvals of LangChain's actions."""
+    return isinstance(value, Mapping) and isinstance(value.get("action_requests"), list)
+
+
+def _key_of(interrupt: Interrupt) -> str:
+    value = to_jsonable_python(interrupt.value, serialize_unknown=True)
+    return f"{interrupt.id} {json.dumps(value, sort_keys=True)}"
 
 
 class _NodeTurn:
@@ -303,6 +314,7 @@ class _Execution:
     config: Any
     saver: RunSaver
     nodes: _Nodes
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     async def run(self, given: Any) -> Any:
         """Run the graph from this input, or from its saved state for None. Return the values of its last state."""
@@ -351,6 +363,7 @@ class _Execution:
                 self.saver.hold(chunk["id"])
                 await self.nodes.start(key)
                 return
+            self.nodes.count()  # also of a node that was interrupted: its requests are paid
             if not chunk["interrupts"] and not chunk["error"]:
                 await self.nodes.end(key)
             self.saver.release(chunk["id"])
@@ -364,21 +377,35 @@ class _Execution:
     # ---- Interrupts ----
 
     async def _resumed(self, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
-        """Put all open interrupts to a person at once; return the values by their ids."""
-        found = await asyncio.gather(*map(self._put, interrupts), return_exceptions=True)
-        if failures := [each for each in found if isinstance(each, BaseException)]:
-            raise failures[-1]  # in a test, the one that knows all open requests
-        return dict(zip((interrupt.id for interrupt in interrupts), found, strict=True))
+        """Put all open interrupts to a person at once; return the values by their ids.
 
-    async def _put(self, interrupt: Interrupt) -> Any:
-        value, key = (
-            interrupt.value,
-            f"{interrupt.id} {json.dumps(to_jsonable_python(interrupt.value, serialize_unknown=True), sort_keys=True)}",
-        )
-        if isinstance(value, Mapping) and isinstance(value.get("action_requests"), list):
+        An approval covers one start of its node: a node that was lost since then is approved again.
+        """
+        starts = {interrupt.id: 0 for interrupt in interrupts}
+        while True:
+            putting = (self._put(interrupt, starts[interrupt.id]) for interrupt in interrupts)
+            found = await asyncio.gather(*putting, return_exceptions=True)
+            if failures := [each for each in found if isinstance(each, BaseException)]:
+                raise failures[-1]  # in a test, the one that knows all open requests
+            reviewed = [interrupt for interrupt in interrupts if _is_review(interrupt.value)]
+            lost = [each.id for each in reviewed if await self._is_lost(f"start {starts[each.id]} of {_key_of(each)}")]
+            if not lost:
+                return dict(zip(starts, found, strict=True))
+            starts |= {id: starts[id] + 1 for id in lost}
+
+    async def _is_lost(self, start: str) -> bool:
+        """Return whether an earlier execution of the run has made this start; note that this one makes it now."""
+        return bool(await self.turn.step(start, lambda: self.id) != self.id)
+
+    async def _put(self, interrupt: Interrupt, starts: int) -> Any:
+        value, key = interrupt.value, _key_of(interrupt)
+        if _is_review(value):
             configs = {each.get("action_name"): each for each in value.get("review_configs") or ()}
             decisions = await asyncio.gather(
-                *(self._review(action, configs.get(action["name"]) or {}, key) for action in value["action_requests"])
+                *(
+                    self._review(action, configs.get(action["name"]) or {}, key, starts)
+                    for action in value["action_requests"]
+                )
             )
             return {"decisions": list(decisions)}
         schema = getattr(interrupt, "response_schema", None)
@@ -395,7 +422,9 @@ class _Execution:
         except ProtocolError as error:
             raise TypeError(f"the schema of an interrupt: {error.message}") from None
 
-    async def _review(self, action: Mapping[str, Any], config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    async def _review(
+        self, action: Mapping[str, Any], config: Mapping[str, Any], key: str, starts: int
+    ) -> dict[str, Any]:
         """Return a person's decision on an action of LangChain's human-in-the-loop middleware."""
         allowed = config.get("allowed_decisions") or ("approve", "edit", "reject")
         proposed = action.get("args", action.get("arguments")) or {}
@@ -406,7 +435,8 @@ class _Execution:
                 schema=config.get("args_schema"),
                 tool=action["name"],
                 editable="edit" in allowed,
-                key=key,
+                key=f"{key} {starts}" if starts else key,
+                reason="interrupted" if starts else "",
             )
         except Declined as error:
             return {"type": "reject", **({"message": error.reason} if error.reason else {})}

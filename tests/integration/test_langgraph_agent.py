@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from django.db.models.functions import Now
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -270,6 +271,47 @@ def test_action_requests_are_approvals(thread, alice):
 
 
 # ---- History ----
+
+
+def test_an_approval_covers_one_start_of_its_node(thread, alice):
+    killed = asyncio.Event()
+
+    async def act(state):
+        interrupt({"action_requests": [{"name": "mail", "args": {"to": "a"}}]})
+        DONE.append("mailed")
+        if not killed.is_set():
+            killed.set()
+            await asyncio.Event().wait()
+        return {"messages": [AIMessage("Done.")]}
+
+    agent = chain(act=act)
+    assert execute(agent).status == Run.WAITING
+    accept(alice, open_requests()[0].id)
+    lose(execute(agent, killing(killed)))
+    assert execute(agent).status == Run.WAITING
+    assert DONE == ["mailed"]
+    [again] = open_requests()
+    assert (again.tool_name, again.parameters, again.reason) == ("mail", {"to": "a"}, "interrupted")
+    accept(alice, again.id)
+    run = execute(agent)
+    assert (run.status, DONE, text(thread)) == (Run.COMPLETED, ["mailed", "mailed"], "Done.")
+
+
+def test_a_node_that_was_interrupted_has_used_up_what_its_model_did(thread, alice):
+    spent = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
+
+    class Measured(GenericFakeChatModel):
+        def _stream(self, messages, stop=None, run_manager=None, **given):
+            yield ChatGenerationChunk(message=AIMessageChunk("Hm. ", usage_metadata=spent))
+
+    def ask(state):
+        Measured(messages=iter(())).invoke(state["messages"])
+        return {"messages": [AIMessage(interrupt("Name?"))]}
+
+    agent = chain(ask=ask)
+    assert execute(agent).usage["input_tokens"] == 100
+    accept(alice, open_requests()[0].id, "Ada")
+    assert execute(agent).usage["input_tokens"] == 200
 
 
 def test_the_next_turn_starts_from_the_state_of_the_one_before(thread, alice):
