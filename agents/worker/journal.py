@@ -290,7 +290,7 @@ class RunJournal:
         text = json.dumps(result)
         _check_size(text, "A step")
         try:
-            await self._keep(runs.keep_step, key, text)
+            await self._keep(runs.keep_step, key, text, self._usage())
         except runs.TooManySteps:
             raise AgentError("This run has too many steps.", "too_many_steps") from None
         dict.__setitem__(self.kept.steps, key, result)
@@ -304,7 +304,7 @@ class RunJournal:
                 await self._events.commit()
                 seq = self._events.seq
             if self._replay is None or not self._replay.is_behind:  # otherwise a newer state is stored
-                await self._keep(runs.save_state, text, seq)
+                await self._keep(runs.save_state, text, seq, self._usage())
                 if self._replay is not None:
                     self._replay.covered = seq
 

@@ -332,7 +332,7 @@ def test_a_lost_worker_costs_no_response_and_no_call_twice(thread):
     assert text(thread) == "First. \n\nEnd."
     assert DONE == ["one", "two starts", "two starts"]
     assert len(script.asked) == 3
-    assert frames(thread)[-1]["usage"]["requests"] == 1  # what the killed worker used up died with it
+    assert frames(thread)[-1]["usage"]["requests"] == 3
 
 
 def test_a_tool_that_must_not_be_repeated_ends_the_run_after_a_loss(thread):

@@ -126,13 +126,17 @@ class TooManySteps(Exception):
 
 
 @transaction.atomic
-def keep_step(run: ClaimedRun, key: uuid.UUID, result: str) -> bool:
-    """Record the result of a step. Return False if the run is no longer this worker's. Raises TooManySteps."""
+def keep_step(run: ClaimedRun, key: uuid.UUID, result: str, usage: dict[str, Any] | None = None) -> bool:
+    """Record the result of a step, and the run's usage with it: a further attempt does not count the step.
+
+    Return False if the run is no longer this worker's. Raises TooManySteps.
+    """
     if run.run_id not in lock_runs([run]):
         return False
     if InputStep.objects.filter(run_id=run.run_id).count() >= MAX_STEPS:
         raise TooManySteps
     InputStep.objects.get_or_create(run_id=run.run_id, key=key, defaults={"result": result})
+    _keep_usage(run, usage)
     return True
 
 
@@ -143,13 +147,22 @@ def read_steps(run: ClaimedRun) -> dict[str, Any]:
 
 
 @transaction.atomic
-def save_state(run: ClaimedRun, state: str, seq: int) -> bool:
-    """Store the newest state of the run; it covers the log up to `seq`. Return False for a run of another worker."""
+def save_state(run: ClaimedRun, state: str, seq: int, usage: dict[str, Any] | None = None) -> bool:
+    """Store the newest state of the run, and its usage; it covers the log up to `seq`.
+
+    Return False for a run of another worker.
+    """
     if run.run_id not in lock_runs([run]):
         return False
     values = {"state": state, "seq": seq, "saved_at": Now()}
     RunState.objects.update_or_create(run_id=run.run_id, defaults=values)
+    _keep_usage(run, usage)
     return True
+
+
+def _keep_usage(run: ClaimedRun, usage: dict[str, Any] | None) -> None:
+    if usage:
+        Run.objects.filter(pk=run.run_id).update(usage=usage)
 
 
 def read_state(run: ClaimedRun) -> tuple[Any, int] | None:
