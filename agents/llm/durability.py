@@ -43,6 +43,8 @@ from agents.llm.catalogue import Entry
 from agents.llm.models import add
 from agents.llm.relay import Relay
 from agents.sdk import AgentError, Approval, Declined, Expired, Turn, tools
+from agents.sdk.approval import shortened
+from chat.protocol import ProtocolError
 
 _RETRY, _FAILED = "tool_retry", "tool_failed"  # codes of what a tool tells the model
 _CONDITIONS = {"decided_by", "four_eyes", "editable", "expires"}  # of an approval, from the metadata of its tool
@@ -199,7 +201,7 @@ class Durability(BaseDurabilityCapability[Any]):
         message = given.get("message")
         try:
             approval = await self._turn.approve(
-                message if isinstance(message, str) and message else f"Allow “{call.tool_name}”?",
+                shortened(message) if isinstance(message, str) and message else f"Allow “{call.tool_name}”?",
                 parameters=call.args_as_dict(),
                 schema=tool.parameters_json_schema if tool else None,
                 tool=call.tool_name,
@@ -222,7 +224,9 @@ class Durability(BaseDurabilityCapability[Any]):
         if schema is None and isinstance(options, list) and all(isinstance(each, str) for each in options) and options:
             schema = {"type": "string", "enum": options}
         try:
-            return await self._turn.ask(message, schema)
+            return await self._turn.ask(shortened(message), schema)
+        except (ProtocolError, TypeError, ValueError) as error:  # the model may have written the form
+            return ToolFailed(f"This cannot be asked: {str(error)[:500]}")
         except Declined as error:
             return ToolFailed(f"The person did not answer: {error.reason}" if error.reason else "The person declined.")
         except Expired:

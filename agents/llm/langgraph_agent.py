@@ -26,6 +26,7 @@ from pydantic_core import to_jsonable_python
 from agents.llm.graph_saver import RunSaver
 from agents.llm.models import add
 from agents.sdk import AgentError, Declined, Message, Turn, tools
+from agents.sdk.approval import shortened
 from agents.sdk.current import using
 from chat.protocol import ProtocolError
 
@@ -418,7 +419,7 @@ class _Execution:
             else json.dumps(to_jsonable_python(value, serialize_unknown=True))
         )
         try:
-            return await self.turn.ask(text, schema, key=key)
+            return await self.turn.ask(shortened(text), schema, key=key)
         except ProtocolError as error:
             raise TypeError(f"the schema of an interrupt: {error.message}") from None
 
@@ -430,7 +431,7 @@ class _Execution:
         proposed = action.get("args", action.get("arguments")) or {}
         try:
             approval = await self.turn.approve(
-                action.get("description") or f"Allow “{action['name']}”?",
+                shortened(action.get("description") or f"Allow “{action['name']}”?"),
                 parameters=proposed,
                 schema=config.get("args_schema"),
                 tool=action["name"],

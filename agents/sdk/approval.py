@@ -34,15 +34,18 @@ class Needs:
         return self.when is None or bool(self.when(**parameters))
 
     def text(self, name: str, parameters: Mapping[str, Any]) -> str:
-        """Return the question to the person. It is cut where it is too long: the parameters are shown beside it."""
+        """Return the question to the person."""
         text = ""
         if isinstance(self.message, str):
             text = self.message.format(**parameters)
         elif self.message is not None:
             text = str(self.message(**parameters))
-        if len(text) > MAX_INPUT_MESSAGE:
-            text = f"{text[: MAX_INPUT_MESSAGE - 1]}…"
-        return text or f"Allow “{name}”?"
+        return shortened(text) or f"Allow “{name}”?"
+
+
+def shortened(message: str) -> str:
+    """Return the message of a request, cut where it is too long: the parameters are shown beside it."""
+    return message if len(message) <= MAX_INPUT_MESSAGE else f"{message[: MAX_INPUT_MESSAGE - 1]}…"
 
 
 @overload

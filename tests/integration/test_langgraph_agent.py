@@ -22,6 +22,7 @@ from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
 from chat.models import InputRequest, Run
+from chat.protocol import MAX_INPUT_MESSAGE
 from tests.factories import accept, decline, frames, message, types
 from tests.turns import DONE, execute, note, text
 
@@ -271,6 +272,14 @@ def test_action_requests_are_approvals(thread, alice):
 
 
 # ---- History ----
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 9_000, {"action_requests": [{"name": "mail", "args": {}, "description": "x" * 9_000}]}]
+)
+def test_a_long_question_of_a_graph_is_cut(thread, value):
+    assert execute(chain(act=lambda state: {"messages": [AIMessage(interrupt(value))]})).status == Run.WAITING
+    assert len(open_requests()[0].message) == MAX_INPUT_MESSAGE
 
 
 def test_an_approval_covers_one_start_of_its_node(thread, alice):

@@ -34,6 +34,7 @@ from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
 from chat.models import InputRequest, Message, Run
+from chat.protocol import MAX_INPUT_MESSAGE
 from tests.commands import start
 from tests.factories import accept, decline, frames, message, types
 from tests.turns import DONE, execute, note, text
@@ -428,6 +429,24 @@ def test_a_question_of_a_tool_is_a_form_and_other_external_calls_are_declined(th
 
 
 # ---- History ----
+
+
+@pytest.mark.parametrize("given", [{"schema": {"type": "array"}}, {"options": ["a", "a"]}])
+def test_a_question_that_cannot_be_asked_is_told_to_the_model(thread, given):
+    def pick(question: str, options: Any = None, schema: Any = None) -> str:
+        raise CallDeferred(kind="question")
+
+    script = Script([calls("pick", **{"question": "Which?", **given})], returned)
+    assert execute(agent_of(script, pick)).status == Run.COMPLETED
+    assert text(thread).startswith("This cannot be asked")
+
+
+def test_a_long_question_of_a_tool_is_cut(thread):
+    def pick(question: str) -> str:
+        raise CallDeferred(kind="question")
+
+    assert execute(agent_of(Script([calls("pick", question="x" * 9_000)]), pick)).status == Run.WAITING
+    assert len(open_requests()[0].message) == MAX_INPUT_MESSAGE
 
 
 def test_the_next_turn_has_the_tools_of_the_one_before(thread, alice):
