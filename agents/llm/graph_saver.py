@@ -5,7 +5,7 @@ is `released`: the caller does so when all that was said before is emitted, else
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,10 @@ class _Kept:
 
 
 class RunSaver(BaseCheckpointSaver[int]):
-    """The checkpointer of one run. `state` is what an earlier execution, or the preceding answer, has kept."""
+    """The checkpointer of one run. `state` is what an earlier execution, or the preceding answer, has kept.
+
+    `on_late` is awaited for what the graph hands over after its task was released, which it does in no certain order.
+    """
 
     def __init__(self, state: Any = None) -> None:
         super().__init__()
@@ -43,6 +46,7 @@ class RunSaver(BaseCheckpointSaver[int]):
         self._released = self._restored(state)
         self._held: list[tuple[str, Callable[[dict[str, _Kept]], None]]] = []  # key -> what was handed over, in order
         self._ready: set[str] = set()  # keys whose text is emitted
+        self.on_late: Callable[[], Awaitable[None]] | None = None
 
     @staticmethod
     def _restored(state: Any) -> dict[str, _Kept]:
@@ -175,6 +179,8 @@ class RunSaver(BaseCheckpointSaver[int]):
     ) -> None:
         """See `put_writes`."""
         self.put_writes(config, writes, task_id, task_path)
+        if task_id in self._ready and self.on_late is not None:
+            await self.on_late()
 
     async def alist(self, config: RunnableConfig | None, **given: Any) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""

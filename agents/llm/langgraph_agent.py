@@ -316,9 +316,11 @@ class _Execution:
     saver: RunSaver
     nodes: _Nodes
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, given: Any) -> Any:
         """Run the graph from this input, or from its saved state for None. Return the values of its last state."""
+        self.saver.on_late = self._save
         async with self.nodes.stack:
             with using(self._turn_here):
                 state = await self.graph.aget_state(self.config)
@@ -371,9 +373,10 @@ class _Execution:
             await self._save()
 
     async def _save(self) -> None:
-        if self.saver.apply():
-            with suppress(AgentError):  # too large to be kept: another attempt starts from the newest that was
-                await self.turn.save({"graph": self.saver.state(), "said": self.nodes.has_said})
+        async with self.saving:
+            if self.saver.apply():
+                with suppress(AgentError):  # too large to be kept: another attempt starts from the newest that was
+                    await self.turn.save({"graph": self.saver.state(), "said": self.nodes.has_said})
 
     # ---- Interrupts ----
 

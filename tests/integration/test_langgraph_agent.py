@@ -21,7 +21,8 @@ from agents.llm.langgraph_agent import served
 from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
-from chat.models import InputRequest, Run
+from chat.db.access import from_database
+from chat.models import InputRequest, Run, RunState
 from chat.protocol import MAX_INPUT_MESSAGE
 from tests.factories import accept, decline, frames, message, types
 from tests.turns import DONE, execute, note, text
@@ -185,6 +186,31 @@ def test_a_lost_worker_runs_no_complete_node_and_no_complete_call_again(thread):
     assert (run.status, run.attempt) == (Run.COMPLETED, 2)
     assert text(thread) == "Planned. Acting. Acted.\n\nEnd."
     assert DONE == ["plan", "act", "one", "act", "end"]
+
+
+def test_a_complete_node_beside_one_under_way_never_runs_again(thread):
+    killed = asyncio.Event()
+
+    async def slow(state):
+        DONE.append("slow")
+        if not killed.is_set():
+            for _ in range(200):
+                if await from_database(RunState.objects.filter(state__contains='"writes": [[').exists):
+                    break
+            killed.set()
+            await asyncio.Event().wait()
+        return {}
+
+    async def fast(state):
+        DONE.append("fast")
+        return {"messages": [AIMessage("Fast.")]}
+
+    graph = StateGraph(MessagesState).add_node("slow", slow).add_node("fast", fast)
+    graph.add_edge(START, "slow").add_edge(START, "fast")
+    agent = served(graph.compile(), SimpleNamespace())
+    lose(execute(agent, killing(killed)))
+    assert execute(agent).status == Run.COMPLETED
+    assert sorted(DONE) == ["fast", "slow", "slow"]
 
 
 def test_a_worker_lost_after_the_answer_was_complete_runs_nothing_again(thread):
