@@ -18,7 +18,7 @@ class TextPart(ClientDeclaration):
 
 
 class Source(ClientDeclaration):
-    """Where a part's bytes are: in `value` as Base64, or at the provider that `value` is an id of."""
+    """Place of a part's bytes: `value` as Base64, or the provider that `value` is an id of."""
 
     type: str
     value: str

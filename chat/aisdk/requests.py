@@ -33,7 +33,7 @@ class Opened:
 
     @property
     def facts(self) -> RunFacts:
-        """What a projection knows of the run beside its events."""
+        """Return the facts of the run that a projection has beside its events."""
         return facts_of(self.run)
 
     def projection(self) -> Projection:
