@@ -2248,7 +2248,7 @@ def test_half_a_minute_offline_with_a_message_in_the_outbox(site, meet, gate):
 
 @pytest.mark.slow
 def test_a_reload_keeps_what_is_unsent_and_what_is_being_written(site, meet):
-    ann = meet(site)
+    ann = meet(site, provokes=UNREACHABLE)  # what the page still loads when the line goes
     page = ann.context.new_page()
     cut = [False]
     page.route_web_socket("**/ws", lambda socket: None if cut[0] else socket.connect_to_server())
