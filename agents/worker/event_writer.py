@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError
 from agents.sdk import AgentError
 from agents.worker.live import LivePublisher, LiveText, Speaker, count_first_event
 from chat import metrics, protocol, runs
-from chat.db.access import in_database
+from chat.db.access import error_name, in_database
 from chat.protocol import utf16_length
 from chat.runs import ClaimedRun, NewInput, RunBatch, RunOutcome, event_log
 from chat.runs.event_log import Body
@@ -324,7 +324,7 @@ class EventWriter:
             try:
                 return await in_database(runs.record, entries, after)
             except (OperationalError, InterfaceError) as error:
-                log.warning("database: %s; retrying", type(error).__name__)
+                log.warning("database: %s; retrying", error_name(error))
                 after = {events.run.run_id: events.live.seq for events, _ in batch}
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_RETRY_PAUSE)

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from django.db import Error
 
+from chat.db.access import error_name
+
 log = logging.getLogger("netra.worker")
 R = TypeVar("R")
 RETRY_DELAY = 1  # seconds between two attempts while the database is unavailable
@@ -19,7 +21,7 @@ async def attempt(work: Callable[[], Awaitable[object]], within: float | None = 
             await work()
         return True
     except (Error, TimeoutError) as error:
-        log.warning("database: %s", type(error).__name__)
+        log.warning("database: %s", error_name(error))
         return False
 
 
@@ -29,5 +31,5 @@ async def until_available(work: Callable[[], Awaitable[R]]) -> R:
         try:
             return await work()
         except Error as error:
-            log.warning("database: %s; retrying", type(error).__name__)
+            log.warning("database: %s; retrying", error_name(error))
             await asyncio.sleep(RETRY_DELAY)

@@ -24,7 +24,7 @@ from agents.worker.unserved import UnservedAgents
 from chat import runs
 from chat.accounts import notifications
 from chat.db import search, sql
-from chat.db.access import from_database, in_database
+from chat.db.access import error_name, from_database, in_database
 from chat.exposition import MetricsFile, WorkerRegistry
 from chat.models import Worker as WorkerRow
 from chat.realtime import channel_layer
@@ -196,7 +196,7 @@ class Worker:
                     for run in await in_database(runs.claim, self.id, list(self._agents), free, users):
                         self.start(run)
                 except Error as error:
-                    log.warning("database: %s", type(error).__name__)
+                    log.warning("database: %s", error_name(error))
             try:
                 async with asyncio.timeout(settings.NETRA_POLL_SECONDS):
                     await self._wake_up.wait()

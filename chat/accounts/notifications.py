@@ -22,6 +22,7 @@ from django.db.models.functions import Now
 from django.template.loader import render_to_string
 
 from chat import runs
+from chat.db.access import error_name
 from chat.models import InputRequest, User
 
 log = logging.getLogger("netra.mail")
@@ -49,7 +50,7 @@ def run(stop: threading.Event) -> None:
         try:
             send_due()
         except Error as error:
-            log.warning("database: %s; mail is sent later", type(error).__name__)
+            log.warning("database: %s; mail is sent later", error_name(error))
             connection.close()
 
 

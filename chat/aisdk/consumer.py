@@ -18,7 +18,7 @@ from chat.aisdk.bodies import AbortFrame, AnyFrame, ResumeFrame, SendFrame, sent
 from chat.aisdk.requests import Opened, open_chat, resumable
 from chat.api import client_ip
 from chat.api.bodies import MAX_HISTORY
-from chat.db.access import from_database, in_database
+from chat.db.access import error_name, from_database, in_database
 from chat.limits import user_slots
 from chat.limits.rates import MESSAGES
 from chat.protocol import MAX_FRAME, MAX_UNREAD, ProtocolError, Refused
@@ -163,7 +163,7 @@ class AiSdkConsumer(ChatConsumer):
                 metrics.ERRORS.labels(error.code).inc()
                 await self._send(request_id, "error", errorText=error.message)
             except Error as error:
-                log.warning("database: %s", type(error).__name__)
+                log.warning("database: %s", error_name(error))
                 metrics.ERRORS.labels("unavailable").inc()
                 await self._send(request_id, "error", errorText="The service is unavailable. Try again.")
             except Exception:

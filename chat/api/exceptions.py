@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException
 
 from chat import protocol
 from chat.accounts import authentication, lockout
+from chat.db.access import error_name
 from chat.dialects.openai_errors import openai_error
 from chat.protocol import STATUS, ProtocolError
 
@@ -54,8 +55,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
 
 
 def unavailable(error: Exception) -> ProtocolError:
-    """Log a failure of the database and return what the client gets."""
-    logging.getLogger("netra.database").error("unavailable: %s", type(error).__name__)
+    """Log a failure of the database with its code, and return what the client gets."""
+    logging.getLogger("netra.database").error("unavailable: %s", error_name(error))
     return ProtocolError("unavailable", "The database does not answer. Try again.", retry_after=1)
 
 

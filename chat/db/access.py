@@ -71,11 +71,20 @@ def afterwards(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs)
     _writer.call(partial(_call_unawaited, partial(function, *args, **kwargs)))
 
 
+def error_name(error: BaseException) -> str:
+    """Return the error's class and the database's own code, as "OperationalError (SQLITE_BUSY)", without its text.
+
+    The text may hold values or addresses.
+    """
+    code = getattr(error.__cause__, "sqlite_errorname", None) or getattr(error.__cause__, "sqlstate", None)
+    return f"{type(error).__name__} ({code})" if code else type(error).__name__
+
+
 def _call_unawaited(function: Callable[[], object]) -> None:
     try:
         function()
     except (OperationalError, InterfaceError) as error:
-        log.warning("a write after a request failed: %s", type(error).__name__)
+        log.warning("a write after a request failed: %s", error_name(error))
         connection.close()
 
 

@@ -20,7 +20,7 @@ from django.db import Error
 
 from chat.accounts import api_keys, sessions
 from chat.accounts.authentication import Identity
-from chat.db.access import from_database
+from chat.db.access import error_name, from_database
 from chat.realtime import channel_layer
 from chat.runs import event_log
 
@@ -84,7 +84,7 @@ class ConnectionRegistry:
                     spread = random.uniform(2 / 3, 4 / 3)  # noqa: S311 spreads the load of many processes
                     checked, due = started, started + settings.NETRA_RECONCILE_SECONDS * spread
             except Error as error:
-                log.warning("database: %s; sockets are reconciled later", type(error).__name__)
+                log.warning("database: %s; sockets are reconciled later", error_name(error))
             except Exception:
                 log.exception("reconciling sockets with the event log failed")
 

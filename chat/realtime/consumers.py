@@ -20,7 +20,7 @@ from chat import limits, metrics, protocol, runs
 from chat.accounts import authentication
 from chat.accounts.authentication import Claims, Identity, KeyClaims
 from chat.api import client_ip
-from chat.db.access import from_database, in_database
+from chat.db.access import error_name, from_database, in_database
 from chat.limits import address_slots, frame_weight, user_slots
 from chat.limits.rates import MESSAGES
 from chat.protocol import (
@@ -96,7 +96,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.sender.close()
                 return
             except Error as error:
-                log.warning("refused: database: %s", type(error).__name__)
+                log.warning("refused: database: %s", error_name(error))
                 metrics.REFUSALS.labels("database").inc()
                 await self._accept(handshake)  # a refusal would tell the client that its token is bad
                 await self.sender.close(protocol.CLOSE_NOT_READY)
@@ -267,7 +267,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 error.ref = ref if error.ref is None else error.ref
                 await self.sender.send(error.frame())
             except Error as error:
-                log.warning("database: %s", type(error).__name__)
+                log.warning("database: %s", error_name(error))
                 metrics.ERRORS.labels("unavailable").inc()
                 gone = ProtocolError("unavailable", "The service is unavailable. Try again.", ref=ref, retry_after=1)
                 await self.sender.send(gone.frame())

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import Error
 
 from chat import metrics, protocol
-from chat.db.access import from_database
+from chat.db.access import error_name, from_database
 from chat.protocol import Resume
 from chat.realtime.sender import FrameSender
 from chat.realtime.subscriptions import Subscriptions
@@ -113,7 +113,7 @@ class EventStream:
             try:
                 rows = await from_database(event_log.read, uuid.UUID(thread), cursor, PAGE_ROWS, own)
             except Error as error:
-                log.warning("database: %s; a socket is reconciled later", type(error).__name__)
+                log.warning("database: %s; a socket is reconciled later", error_name(error))
                 subscriptions.lagging.add(thread)
                 return
             if rows:

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from chat import limits, runs
 from chat.accounts.authentication import Identity
 from chat.api import client_ip
-from chat.db.access import in_database
+from chat.db.access import error_name, in_database
 from chat.limits import address_slots, user_slots
 from chat.protocol import ProtocolError
 
@@ -121,7 +121,7 @@ class Reader:
             except ProtocolError:  # the run was deleted
                 return
             except Error as error:
-                log.warning("database: %s; a run is cancelled later", type(error).__name__)
+                log.warning("database: %s; a run is cancelled later", error_name(error))
                 await asyncio.sleep(1)
             else:
                 return

@@ -1,5 +1,6 @@
 import json
 import logging
+import sqlite3
 import uuid
 from datetime import timedelta
 
@@ -1100,17 +1101,20 @@ def test_ready_demands_the_migrations(client, worker, monkeypatch):
 
 
 def broken(*args):
-    raise OperationalError("the database is locked: secret")
+    cause = sqlite3.OperationalError("the database is locked: secret")
+    cause.sqlite_errorname = "SQLITE_BUSY"
+    raise OperationalError("the database is locked: secret") from cause
 
 
-def test_a_database_that_does_not_answer_is_unavailable(ann):
+def test_a_database_that_does_not_answer_is_unavailable(ann, caplog):
     with connection.execute_wrapper(broken):
         answer = ann.get("/api/threads")
         health = ann.get("/api/health")
         alive = ann.get("/health")
     assert error(answer) == (503, "unavailable")
     assert answer["Retry-After"] == "1"
-    assert "secret" not in answer.content.decode()
+    assert "secret" not in answer.content.decode() + caplog.text
+    assert "unavailable: OperationalError (SQLITE_BUSY)" in caplog.text
     assert health.status_code == 503
     assert health.json()["checks"]["database"] == "unhealthy"
     assert alive.status_code == 200

@@ -41,7 +41,7 @@ ARGUMENTS = (
 )
 # What Chromium prints into the console; a test that provokes one of them says so.
 UNAUTHORIZED, MISSING, CONFLICT = r"status of 401", r"status of 404", r"status of 409"
-UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)"
+UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)|cannot be reached"
 
 
 @pytest.fixture(scope="module")
