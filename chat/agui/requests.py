@@ -174,7 +174,7 @@ def _resume(user_id: int, thread_id: UUID, entries: Sequence[ResumeEntry], decid
     if unanswered - {str(id) for id in given}:
         return Opened(run, unanswered=sorted(unanswered))
     answers = [_answer_of(request, given[request.pk]) for request in requests]
-    seq = min(runs.answer(answer, decider).seq for answer in answers)
+    seq = min(answered.seq for answered in runs.answer_all(answers, decider))
     events = decoded_events(run)
     pauses = [at for at, event in enumerate(events) if event["type"] == "run_waiting" and event["seq"] < seq]
     branch = branch_messages(run.thread_id, run.message_id)

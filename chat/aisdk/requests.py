@@ -94,12 +94,12 @@ def _answer(user_id: int, thread_id: UUID, last: UIMessage, decider: runs.Decide
     given = {_request_id(part): part for part in last.answers}
     unanswered = set(runs.open_inputs([run.pk]).get(run.pk, [])) & {str(id) for id in given}
     # Earlier answers stand in the message, too. Without a new one, the request is repeated.
-    answered = [
-        runs.answer(_answer_of(run, request_id, part), decider)
+    answers = [
+        _answer_of(run, request_id, part)
         for request_id, part in given.items()
         if str(request_id) in unanswered or not unanswered
     ]
-    seq = min(each.seq for each in answered)
+    seq = min(answered.seq for answered in runs.answer_all(answers, decider))
     events = decoded_events(run)
     pauses = [at for at, event in enumerate(events) if event["type"] == "run_waiting" and event["seq"] < seq]
     shown = project(Projection(facts_of(run), known=seq), events[: pauses[-1] + 1]) if pauses else []

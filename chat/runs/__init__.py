@@ -13,6 +13,7 @@ from chat.runs.claim import MAX_SCANNED_RUNS, TASK_LENGTH, claim, heartbeat, reg
 from chat.runs.event_log import publish_live
 from chat.runs.inputs.answering import (
     answer,
+    answer_all,
     answer_of,
     cancel_input,
     expire_inputs,
@@ -87,6 +88,7 @@ __all__ = [
     "after_commit",
     "agents_for",
     "answer",
+    "answer_all",
     "answer_of",
     "ask_again",
     "attachment_fields",

@@ -244,6 +244,15 @@ def test_an_overdue_request_is_expired_by_who_comes_first(alice, run):
     assert frames(run.thread_id)[-2]["via"] == "expiry"
 
 
+def test_of_answers_that_come_together_an_overdue_one_keeps_the_others_from_being_taken(alice, run):
+    late, other = ask(run), ask(run)
+    runs.suspend(run, [str(late), str(other)], {})
+    InputRequest.objects.filter(pk=late).update(expires_at=Now() - timedelta(seconds=1))
+    given = [runs.Answer(id, "accept", "words") for id in (other, late)]
+    assert refused("conflict", runs.answer_all, given, runs.Decider(alice.id, "agui")).stands == "expired"
+    assert InputRequest.objects.get(pk=other).status == "open"
+
+
 def overdue(user, number):
     """Let so many runs of the user, each in its thread, wait for an answer whose time is over."""
     for _ in range(number):

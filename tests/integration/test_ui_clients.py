@@ -13,11 +13,11 @@ from chat.accounts import sessions
 from chat.accounts.authentication import Identity
 from chat.aisdk.consumer import AiSdkConsumer
 from chat.db.access import from_database, in_database
-from chat.models import Message, Run
+from chat.models import InputRequest, Message, Run
 from chat.realtime.connections import ConnectionRegistry
 from chat.runs import RunBatch, event_log
 from chat.runs.batching import StartBatcher
-from tests.factories import accept, claim_one, client, completed, delta, message, waiting
+from tests.factories import accept, ask, claim_one, client, completed, delta, message, waiting
 from tests.site import WAIT_TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,6 +95,37 @@ def test_run_is_known_by_the_id_under_which_it_was_joined(alice, bob, joins):
     stop = {"threadId": Run.objects.get().thread_id, "runId": "r2"}
     assert client(bob).post("/agui/echo/stop", stop, format="json").status_code == 404
     assert caller.post("/agui/echo/stop", stop, format="json").json() == {"run_ids": [first]}
+
+
+def answers_of(kind, run_id, values):
+    """The fields of a request that answers these requests (id, value) in this dialect."""
+    if kind == "ag-ui":
+        entries = [{"interruptId": str(id), "status": "resolved", "payload": {"value": value}} for id, value in values]
+        return {"resume": entries}
+    parts = [
+        {"type": "tool-ask_user", "toolCallId": str(id), "state": "output-available", "output": {"value": value}}
+        for id, value in values
+    ]
+    return {"messages": [{"id": run_id, "role": "assistant", "parts": parts}]}
+
+
+@pytest.mark.parametrize("kind", ["ag-ui", "ai-sdk"])
+def test_answers_of_one_request_are_all_taken_or_none(alice, kind):
+    caller = client(alice)
+    if kind == "ag-ui":
+        run_id, send = run_agent(caller, "r1")["Netra-Run"], lambda fields: run_agent(caller, "r2", fields=fields)
+    else:
+        run_id, send = chat(caller, said("m1"))["Netra-Run"], lambda fields: chat(caller, **fields)
+    run = claim_one()
+    first, second = ask(run), ask(run)
+    runs.suspend(run, [str(first), str(second)], {})
+    refused = send(answers_of(kind, run_id, [(first, "blue"), (second, 5)]))
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_message")
+    assert set(InputRequest.objects.values_list("status", flat=True)) == {"open"}
+    assert send(answers_of(kind, run_id, [(first, "blue"), (second, "red")])).status_code == 200
+    assert set(InputRequest.objects.values_list("status", flat=True)) == {"accepted"}
+    assert send(answers_of(kind, run_id, [(first, "blue"), (second, "red")])).status_code == 200, "repeated"
+    assert send(answers_of(kind, run_id, [(first, "blue"), (second, "green")])).status_code == 409
 
 
 @pytest.mark.parametrize(

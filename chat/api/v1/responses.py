@@ -207,12 +207,12 @@ def shown(run: Run, part: int) -> HttpResponseBase:
 
 
 def answer(request: Request, approvals: tuple[Approval, ...]) -> tuple[Run, int] | None:
-    """Give these answers. Return the run that they let go on, and which response its continuation is.
+    """Give these answers, all or none. Return the run that they let go on, and which response its continuation is.
 
     Raises ProtocolError not_found, forbidden, conflict.
     """
     found: tuple[Run, int] | None = None
-    decider = runs.Decider(owner(request).pk, "openai", identity_of(request).session_id, address_of(request))
+    given = []
     for approval in approvals:
         try:
             request_id = UUID(approval.request_id)
@@ -224,5 +224,8 @@ def answer(request: Request, approvals: tuple[Approval, ...]) -> tuple[Run, int]
         run = _run(request, asked.run_id, "approval_request_id")
         found = found or (run, _waits(run))  # before the answer: the continuation may wait again
         action = "accept" if approval.approve else "decline"
-        runs.answer(runs.Answer(request_id, action, reason=approval.reason), decider)
+        given.append(runs.Answer(request_id, action, reason=approval.reason))
+    if given:
+        decider = runs.Decider(owner(request).pk, "openai", identity_of(request).session_id, address_of(request))
+        runs.answer_all(given, decider)
     return found

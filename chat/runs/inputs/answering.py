@@ -1,6 +1,7 @@
 """Answer input requests, and expire those without an answer in time."""
 
 import uuid
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,48 +36,62 @@ def answer(given: Answer, decider: Decider) -> AnsweredInput:
     forbidden for their own that somebody else decides, invalid_message for wrong values, and conflict for a request
     that is resolved otherwise; an overdue one is resolved as expired.
     """
+    (answered,) = answer_all([given], decider)
+    return answered
+
+
+def answer_all(given: Sequence[Answer], decider: Decider) -> list[AnsweredInput]:
+    """Resolve requests with these answers in one transaction: all, or none if one is refused. See `answer`."""
     with transaction.atomic():
-        found = _answer(given, decider)
+        found = _answer_all(given, decider)
     if isinstance(found, ProtocolError):
         raise found
     return found
 
 
-def _answer(given: Answer, decider: Decider) -> AnsweredInput | ProtocolError:
-    """Return the error of an overdue or resolved request, so that its transaction is committed."""
-    row = _lock(given.request_id, decider)
-    run = Run.objects.get(pk=row.run_id)
-    resolution = _resolution(given, decider, row)
+def _answer_all(given: Sequence[Answer], decider: Decider) -> list[AnsweredInput] | ProtocolError:
+    """Return the error of overdue requests, so that their transaction is committed."""
+    rows = _lock({one.request_id for one in given}, decider)
+    checked = [(one, rows[one.request_id], _resolution(one, decider, rows[one.request_id])) for one in given]
+    runs = Run.objects.in_bulk({row.run_id for row in rows.values()})
+    overdue = [row for row in rows.values() if row.status == InputRequest.OPEN and row.overdue]  # type: ignore[attr-defined]
+    for row in overdue:
+        resolve(runs[row.run_id], row, Resolution(InputRequest.EXPIRED, "expiry"))
+    if overdue:
+        return _conflict(overdue[0])
+    return [_resolve(runs[row.run_id], row, resolution, one, decider) for one, row, resolution in checked]
+
+
+def _resolve(run: Run, row: InputRequest, resolution: Resolution, given: Answer, decider: Decider) -> AnsweredInput:
     if row.status != InputRequest.OPEN:
-        return _standing(row, resolution, decider)
-    if row.overdue:  # type: ignore[attr-defined]
-        resolve(run, row, Resolution(InputRequest.EXPIRED, "expiry"))
-        return _conflict(row)
+        return _repeat(row, resolution, decider)
     seq = resolve(run, row, resolution)
     if given.remember and resolution.status == InputRequest.ACCEPTED:
         _grant(row, decider)
     return AnsweredInput(row.pk, row.run_id, row.thread_id, row.status, seq)
 
 
-def _lock(request_id: uuid.UUID, decider: Decider) -> InputRequest:
-    """Lock the run and then the request. Raises not_found and forbidden."""
+def _lock(ids: Collection[uuid.UUID], decider: Decider) -> dict[uuid.UUID, InputRequest]:
+    """Lock the runs of these requests and then the requests; return those by id. Raises not_found and forbidden."""
     missing = ProtocolError("not_found", "There is no such request.", field="request_id")
     visible = Q() if decider.is_staff else visible_to(decider.user_id)
-    run_id = InputRequest.objects.filter(visible, pk=request_id).values_list("run_id", flat=True).first()
-    if run_id is None:
+    run_of = dict(InputRequest.objects.filter(visible, pk__in=ids).values_list("pk", "run_id"))
+    if len(run_of) < len(ids):
         raise missing
-    Run.objects.select_for_update().filter(pk=run_id).first()
+    list(Run.objects.select_for_update().filter(pk__in=run_of.values()).order_by("pk"))
     overdue = ExpressionWrapper(Q(expires_at__lte=Now()), BooleanField())
-    row = InputRequest.objects.select_for_update().annotate(overdue=overdue).filter(pk=request_id).first()
-    if row is None:  # the user was erased meanwhile
+    requests = InputRequest.objects.select_for_update().annotate(overdue=overdue).filter(pk__in=ids)
+    rows = {row.pk: row for row in requests.order_by("pk")}
+    if len(rows) < len(ids):  # the user was erased meanwhile
         raise missing
-    if row.four_eyes and row.user_id == decider.user_id:
-        raise ProtocolError("forbidden", "Somebody else must decide this.", field="request_id")
-    if not decider.is_staff and not deciders(row).filter(pk=decider.user_id).exists():
-        if row.user_id == decider.user_id:
-            raise ProtocolError("forbidden", "Somebody else must decide this.", field="request_id")
-        raise missing
-    return row
+    for row in rows.values():
+        is_own = row.user_id == decider.user_id
+        may_not = row.four_eyes and is_own
+        if may_not or not (decider.is_staff or deciders(row).filter(pk=decider.user_id).exists()):
+            if is_own:
+                raise ProtocolError("forbidden", "Somebody else must decide this.", field="request_id")
+            raise missing
+    return rows
 
 
 def _resolution(given: Answer, decider: Decider, row: InputRequest) -> Resolution:
@@ -115,7 +130,8 @@ def _invalid(field: str, message: str) -> ProtocolError:
     return ProtocolError("invalid_message", f"{field} {message}", field=field)
 
 
-def _standing(row: InputRequest, resolution: Resolution, decider: Decider) -> AnsweredInput | ProtocolError:
+def _repeat(row: InputRequest, resolution: Resolution, decider: Decider) -> AnsweredInput:
+    """Return the answer that stands. Raises conflict if it is another one."""
     same = (
         row.resolved_by_id == decider.user_id
         and row.action == resolution.action
@@ -123,7 +139,7 @@ def _standing(row: InputRequest, resolution: Resolution, decider: Decider) -> An
         and row.edited_parameters == resolution.edited_parameters
     )
     if not same:
-        return _conflict(row)
+        raise _conflict(row)
     return AnsweredInput(row.pk, row.run_id, row.thread_id, row.status, _seq_of(row), repeated=True)
 
 
