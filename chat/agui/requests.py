@@ -15,7 +15,7 @@ from chat.agui.history import branch_messages
 from chat.dialects.agui import Projection
 from chat.models import InputRequest, Run
 from chat.protocol import MAX_INPUT_REASON, ProtocolError
-from chat.streams.addresses import facts_of, thread_id_of
+from chat.streams.addresses import facts_of, runs_of, thread_id_of
 from chat.streams.files import base64_bytes
 from chat.streams.sending import (
     FIELD,
@@ -66,23 +66,23 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     check_agent(identity, agent)
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.resume:
-        opened = _resume(user_id, thread_id, body.resume, decider)
+        opened = _resume(identity, thread_id, body.resume, decider)
         if not opened.unanswered:
             _name(opened.run, body.run_id)
         return opened
     if body.attaches:
-        newest = newest_run(user_id, thread_id)
+        newest = newest_run(identity, thread_id)
         if newest is None:
             raise ProtocolError("not_found", "There is no run in this thread.", field="threadId")
         _name(newest, body.run_id)
         return _attached(newest)
     client_msg_id = key or key_of(thread_id, body.run_id)
-    known = _run_called(user_id, thread_id, body.run_id, client_msg_id)
+    known = _run_called(identity, thread_id, body.run_id, client_msg_id)
     if known is not None:
         if key is not None and body.messages and body.messages[-1].role == "user":
             runs.repeated(user_id, key, _digest(body))  # raises conflict for another message
         return _attached(known)
-    waiting = _waiting(user_id, thread_id)
+    waiting = _waiting(identity, thread_id)
     if waiting is not None:
         return waiting
     started = send(identity, thread_id, _message(body), agent, client_msg_id, _digest(body))
@@ -106,9 +106,9 @@ def _cache_key(thread_id: UUID, run_id: str) -> str:
     return f"agui:{hashlib.sha256(key_of(thread_id, run_id).encode()).hexdigest()}"
 
 
-def _run_called(user_id: int, thread_id: UUID, run_id: str, client_msg_id: str) -> Run | None:
+def _run_called(identity: Identity, thread_id: UUID, run_id: str, client_msg_id: str) -> Run | None:
     """Return the user's run that was started with this client_msg_id, or that the client has named since."""
-    own = Run.objects.for_user(user_id).filter(thread=thread_id)
+    own = runs_of(identity).filter(thread=thread_id)
     found = own.filter(client_msg_id=client_msg_id).first()
     if found is None and (named := cache.get(_cache_key(thread_id, run_id))) is not None:
         found = own.filter(pk=named).first()
@@ -155,17 +155,17 @@ def _attached(run: Run) -> Opened:
     return Opened(run, branch, events, snapshot=True, known=max((event["seq"] for event in events), default=0))
 
 
-def _waiting(user_id: int, thread_id: UUID) -> Opened | None:
+def _waiting(identity: Identity, thread_id: UUID) -> Opened | None:
     """Return the run of the thread that waits for the user, if there is one."""
-    found = Run.objects.for_user(user_id).filter(thread=thread_id, status=Run.WAITING).order_by("thread_seq").first()
+    found = runs_of(identity).filter(thread=thread_id, status=Run.WAITING).order_by("thread_seq").first()
     asked = runs.open_inputs([found.pk]).get(found.pk, []) if found is not None else []
     return Opened(found, unanswered=asked) if found is not None and asked else None
 
 
-def _resume(user_id: int, thread_id: UUID, entries: Sequence[ResumeEntry], decider: runs.Decider) -> Opened:
+def _resume(identity: Identity, thread_id: UUID, entries: Sequence[ResumeEntry], decider: runs.Decider) -> Opened:
     """Answer the requests of a run that waits, all at once, and go on where its client's run ended."""
     given = {_id(entry): entry for entry in entries}
-    requests = list(InputRequest.objects.for_user(user_id).filter(pk__in=given, thread=thread_id))
+    requests = list(InputRequest.objects.filter(run__in=runs_of(identity), pk__in=given, thread=thread_id))
     run_ids = {request.run_id for request in requests}
     if len(requests) < len(given) or len(run_ids) != 1:
         raise ProtocolError("not_found", "There is no such request.", field="resume")
@@ -211,8 +211,8 @@ def stop(identity: Identity, agent: str, body: StopBody) -> list[UUID]:
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.run_id is None:
         return runs.cancel(user_id, thread_id=thread_id)
-    called = _run_called(user_id, thread_id, body.run_id, key_of(thread_id, body.run_id))
-    run = called or run_of_client(user_id, thread_id, body.run_id)
+    called = _run_called(identity, thread_id, body.run_id, key_of(thread_id, body.run_id))
+    run = called or run_of_client(identity, thread_id, body.run_id)
     if run is None:
         raise ProtocolError("not_found", "There is no such run.", field="runId")
     return runs.cancel(user_id, run.pk)

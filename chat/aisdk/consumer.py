@@ -186,7 +186,7 @@ class AiSdkConsumer(ChatConsumer):
                 self._follow(frame.request_id, opened, opened.after + 1)
             case ResumeFrame():
                 self._check_new(frame.request_id)
-                found = await from_database(resumable, self.user_id, frame.id)
+                found = await from_database(resumable, self.owner, frame.id)
                 if found is None:
                     await self._send(frame.request_id, "no-active")
                     return

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from chat.accounts.authentication import Identity
 from chat.dialects import project
 from chat.dialects.aisdk import Projection, message
 from chat.models import Attachment, Message
@@ -11,14 +12,14 @@ from chat.streams.addresses import existing_thread, facts_of
 from chat.streams.branches import branch, events_of_answers, newest_leaf
 
 
-def ui_messages(user_id: int, chat_id: str) -> list[dict[str, Any]]:
+def ui_messages(identity: Identity, chat_id: str) -> list[dict[str, Any]]:
     """Return the newest branch of the chat. Raises ProtocolError not_found.
 
     The answer to the last message is missing while it is made: a client resumes its stream. An answer whose events are
     no longer kept has its text only.
     """
-    thread = existing_thread(user_id, chat_id)
-    messages = branch(thread.pk, newest_leaf(user_id, thread.pk))
+    thread = existing_thread(identity.user_id, chat_id)
+    messages = branch(thread.pk, newest_leaf(identity, thread.pk))
     runs = events_of_answers(thread.pk, messages)
     shown = []
     for one in messages:

@@ -50,7 +50,7 @@ def open_chat(identity: Identity, body: ChatBody, agent: str | None, key: str | 
     before, last = body.before_and_last
     answering = _answering(body)
     if answering is not None:
-        return _answer(identity.user_id, thread_id, answering, decider)
+        return _answer(identity, thread_id, answering, decider)
     if last.role != "user":
         raise ProtocolError("invalid_message", "The last message must be the user's.", field=FIELD)
     turns = tuple(SentTurn(one.id, one.role, one.text) for one in before)
@@ -83,12 +83,12 @@ def _sent_file(part: FilePart) -> SentFile:
     return SentFile(content, part.filename, part.media_type or media_type)
 
 
-def _answer(user_id: int, thread_id: UUID, last: UIMessage, decider: runs.Decider) -> Opened:
+def _answer(identity: Identity, thread_id: UUID, last: UIMessage, decider: runs.Decider) -> Opened:
     """Answer the requests of the run that the assistant's message is of, and go on where the client's stream ended.
 
     Only the decision and its reason are taken from the client: the parameters are the stored ones.
     """
-    run = run_of_client(user_id, thread_id, last.id)
+    run = run_of_client(identity, thread_id, last.id)
     if run is None:
         raise ProtocolError("not_found", "There is no such run.", field=FIELD)
     given = {_request_id(part): part for part in last.answers}
@@ -125,12 +125,12 @@ def _answer_of(run: Run, request_id: UUID, part: ToolPart) -> runs.Answer:
     return runs.Answer(request_id, "accept", part.output if asked.kind == InputRequest.FORM else None)
 
 
-def resumable(user_id: int, chat_id: str) -> Opened | None:
+def resumable(identity: Identity, chat_id: str) -> Opened | None:
     """Return the newest run of the chat for a client that comes back: unfinished, or ended a moment ago.
 
     A client that lost its line would otherwise keep half of an answer. None also for a chat of another user.
     """
-    run = newest_run(user_id, thread_id_of(user_id, chat_id))
+    run = newest_run(identity, thread_id_of(identity.user_id, chat_id))
     if run is None:
         return None
     is_active = run.status in Run.ACTIVE

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from chat.mcp_server.arguments import AgentArguments
 from chat.mcp_server.results import RunIds
 from chat.models import Event, InputRequest, Message, Run, Thread
 from chat.protocol import TERMINAL, ProtocolError
+from chat.streams.addresses import runs_of
 from chat.streams.follower import Follower
 from chat.streams.requests import Connection, Reader
 
@@ -78,12 +79,12 @@ class Snapshot:
     asked: list[InputRequest] = field(default_factory=list)
 
 
-def look(user_id: int, run_id: UUID, agents: Collection[str] = ()) -> Snapshot:
-    """Return the run. Raises not_found for another user's, and for one of an agent that is not among `agents`."""
-    heads = Thread.objects.for_user(user_id).filter(runs=run_id).values_list("last_seq", flat=True)
+def look(identity: Identity, run_id: UUID) -> Snapshot:
+    """Return the run. Raises not_found for one that does not exist for the client."""
+    heads = Thread.objects.for_user(identity.user_id).filter(runs=run_id).values_list("last_seq", flat=True)
     head = heads.first()
-    run = Run.objects.for_user(user_id).filter(pk=run_id).first()
-    if head is None or run is None or (agents and run.agent not in agents):
+    run = runs_of(identity).filter(pk=run_id).first()
+    if head is None or run is None:
         raise ProtocolError("not_found", "There is no such run.", field="run_id")
     ids = RunIds(run.pk, run.thread_id)
     if run.status in Run.ACTIVE:
@@ -199,7 +200,7 @@ class Call:
         return await self._look(ids.run_id)
 
     async def _look(self, run_id: UUID) -> Snapshot:
-        found = await from_database(look, self._caller.user_id, run_id, self._caller.identity.agents)
+        found = await from_database(look, self._caller.identity, run_id)
         self._caller.ids = found.ids
         return found
 

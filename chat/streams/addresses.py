@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.urls import reverse
 from rest_framework.request import Request
 
+from chat.accounts.authentication import Identity
 from chat.api.base import identity_of
 from chat.dialects import RunFacts
 from chat.dialects.paths import extend, root
@@ -17,6 +19,12 @@ from chat.protocol import ProtocolError
 
 NAMESPACE = uuid.UUID("7b1f0c52-6a0e-5c1d-9d6e-2f6b1a4c8e37")  # of the ids that clients choose; never changes
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def runs_of(identity: Identity) -> QuerySet[Run]:
+    """Return the runs that exist for a client: the user's own; for an API key that names agents, theirs only."""
+    own = Run.objects.for_user(identity.user_id)
+    return own.filter(agent__in=identity.agents) if identity.agents else own
 
 
 def thread_id_of(user_id: int, name: str) -> uuid.UUID:

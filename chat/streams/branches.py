@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from chat.accounts.authentication import Identity
 from chat.models import Message, Run
 from chat.streams.sending import decoded_events, newest_run
 
@@ -11,12 +12,12 @@ Events = list[dict[str, Any]]
 _FIRST = ("message_created", "agent_started")  # a run's first event
 
 
-def newest_leaf(user_id: int, thread_id: UUID) -> UUID | None:
+def newest_leaf(identity: Identity, thread_id: UUID) -> UUID | None:
     """Return the last message of the newest branch: the one that is being answered, else the newest one."""
-    run = newest_run(user_id, thread_id)
+    run = newest_run(identity, thread_id)
     if run is not None and run.status in Run.ACTIVE:
         return run.message_id
-    newest = Message.objects.for_user(user_id).filter(thread=thread_id).order_by("-seq")
+    newest = Message.objects.for_user(identity.user_id).filter(thread=thread_id).order_by("-seq")
     return newest.values_list("pk", flat=True).first()
 
 

@@ -11,7 +11,7 @@ from chat import protocol, runs
 from chat.accounts.authentication import Identity
 from chat.models import Attachment, Message, Run, Thread
 from chat.protocol import KIB, MAX_ATTACHMENTS, ProtocolError
-from chat.streams.addresses import message_of_client
+from chat.streams.addresses import message_of_client, runs_of
 from chat.streams.ended import events_of
 from chat.streams.files import store_bytes
 
@@ -139,16 +139,16 @@ def decoded_events(run: Run) -> list[dict[str, Any]]:
     return [json.loads(text) for text in events_of(run)]
 
 
-def newest_run(user_id: int, thread_id: UUID) -> Run | None:
+def newest_run(identity: Identity, thread_id: UUID) -> Run | None:
     """Return the run that was started last in the user's thread."""
-    found = Run.objects.for_user(user_id).filter(thread=thread_id)
+    found = runs_of(identity).filter(thread=thread_id)
     return found.order_by("-thread_seq", "-created_at", "-id").first()
 
 
-def run_of_client(user_id: int, thread_id: UUID, message_id: str) -> Run | None:
+def run_of_client(identity: Identity, thread_id: UUID, message_id: str) -> Run | None:
     """Return the user's run that a client knows as this assistant message."""
     try:
         run_id = UUID(message_id)
     except ValueError:
         return None
-    return Run.objects.for_user(user_id).filter(pk=run_id, thread=thread_id).first()
+    return runs_of(identity).filter(pk=run_id, thread=thread_id).first()

@@ -130,6 +130,28 @@ def test_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
     assert error_of(post(caller, "responses", {"model": "echo", "input": "x"})) == (404, "model_not_found")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_runs_of_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
+    run = ask(client(alice), "hello")
+    caller = with_key(keyed(alice, agents=["advisor"])[1])
+    for method, path in paths(run.pk, run.thread_id):
+        if "resp_" in path:
+            answer = post(caller, path, {}) if method == "post" else caller.get(f"/v1/{path}")
+            assert error_of(answer) == (404, "not_found"), path
+    previous = {"model": "advisor", "input": "more", "previous_response_id": f"resp_{run.pk.hex}"}
+    assert error_of(post(caller, "responses", previous)) == (404, "not_found")
+    assert caller.get(f"/api/runs/{run.pk}").status_code == 404
+    assert caller.post(f"/api/runs/{run.pk}/cancel").status_code == 404
+    assert caller.get(f"/api/chat/{run.thread_id}/stream").status_code == 204
+    body = {"threadId": str(run.thread_id), "runId": "r1", "forwardedProps": {"netra": {"attach": True}}}
+    assert caller.post("/agui/advisor", body, format="json").status_code == 404
+    stop = {"threadId": str(run.thread_id), "runId": str(run.pk)}
+    assert caller.post("/agui/advisor/stop", stop, format="json").status_code == 404
+    assert Run.objects.get().status == Run.QUEUED
+    named = with_key(keyed(alice, agents=["echo"])[1])
+    assert named.get(f"/v1/responses/resp_{run.pk.hex}").status_code == 200
+
+
 def new_worker_of(*names):
     offers = {name: {"description": f"The {name}", "available": True, "reason": ""} for name in names}
     runs.register(uuid.uuid4(), "host", 1, offers)

@@ -22,7 +22,7 @@ from chat.dialects.openai_input import Approval, read_input
 from chat.dialects.openai_responses import Response, input_items
 from chat.models import Event, InputRequest, Message, Run, Thread
 from chat.protocol import ProtocolError
-from chat.streams.addresses import facts_of, headers_of, leaving_cancels, thread_id_of
+from chat.streams.addresses import facts_of, headers_of, leaving_cancels, runs_of, thread_id_of
 from chat.streams.ended import events_of
 
 Encode = Callable[[Frame, int], str]
@@ -170,8 +170,7 @@ def run_of(request: Request, response_id: str) -> tuple[Run, int]:
 
 
 def _run(request: Request, run_id: UUID, param: str) -> Run:
-    runs_of_user = Run.objects.for_user(owner(request)).select_related("message__parent")
-    run = runs_of_user.filter(pk=run_id).first()
+    run = runs_of(identity_of(request)).select_related("message__parent").filter(pk=run_id).first()
     if run is None:
         raise ProtocolError("not_found", "There is no such response.", field=param)
     return run
