@@ -16,10 +16,9 @@ from chat.dialects.agui import Projection
 from chat.models import InputRequest, Run
 from chat.protocol import MAX_INPUT_REASON, ProtocolError
 from chat.streams.addresses import facts_of, runs_of, thread_id_of
-from chat.streams.files import base64_bytes
+from chat.streams.files import SentFile, base64_bytes
 from chat.streams.sending import (
     FIELD,
-    SentFile,
     SentMessage,
     SentTurn,
     decoded_events,

@@ -17,8 +17,8 @@ from chat.dialects.aisdk import DONE, Projection
 from chat.models import InputRequest, Run
 from chat.protocol import ProtocolError
 from chat.streams.addresses import facts_of, thread_id_of
-from chat.streams.files import attachment_in, data_url
-from chat.streams.sending import FIELD, SentFile, SentMessage, SentTurn, decoded_events, newest_run, run_of_client, send
+from chat.streams.files import SentFile, attachment_in, data_url
+from chat.streams.sending import FIELD, SentMessage, SentTurn, decoded_events, newest_run, run_of_client, send
 
 REPLAY_SECONDS = 300  # after its end, in which a run is replayed to a client that comes back
 

@@ -2,8 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -16,6 +15,7 @@ from chat.dialects import RunFacts
 from chat.dialects.paths import extend, root
 from chat.models import Message, Run, Thread
 from chat.protocol import ProtocolError
+from chat.streams.files import SentFile, has_files
 
 NAMESPACE = uuid.UUID("7b1f0c52-6a0e-5c1d-9d6e-2f6b1a4c8e37")  # of the ids that clients choose; never changes
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -71,19 +71,14 @@ def same_message(
     thread_id: uuid.UUID,
     parent_id: uuid.UUID | None,
     content: str,
-    files: Iterable[Any],
-    path: str | None = None,
+    files: Sequence[SentFile],
+    path: str,
 ) -> Message | None:
-    """Return the user's newest message under this parent with the same content, attachments (ids) and path if given."""
+    """Return the user's newest message under this parent with the same content, files and path."""
     siblings = Message.objects.for_user(user_id)
-    siblings = siblings.filter(thread=thread_id, parent=parent_id, role="user", content=content)
-    if path is not None:
-        siblings = siblings.filter(path=path)
-    wanted = {str(file) for file in files}
-    for message in siblings.order_by("-seq").prefetch_related("attachments")[:20]:
-        if {str(attachment.pk) for attachment in message.attachments.all()} == wanted:
-            return message
-    return None
+    siblings = siblings.filter(thread=thread_id, parent=parent_id, role="user", content=content, path=path)
+    newest = siblings.order_by("-seq").prefetch_related("attachments")[:20]
+    return next((message for message in newest if has_files(message, files)), None)
 
 
 def facts_of(run: Run) -> RunFacts:

@@ -2,30 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from chat import protocol, runs
 from chat.accounts.authentication import Identity
-from chat.models import Attachment, Message, Run, Thread
-from chat.protocol import KIB, MAX_ATTACHMENTS, ProtocolError
+from chat.models import Message, Run, Thread
+from chat.protocol import KIB, ProtocolError
 from chat.streams.addresses import message_of_client, runs_of
 from chat.streams.ended import events_of
-from chat.streams.files import store_bytes
+from chat.streams.files import SentFile, has_files, store_all
 
 MAX_TEXT = 64 * KIB  # bytes of a message's text, as on the native socket
 FIELD = "messages"
-
-
-class SentFile(NamedTuple):
-    """A file as the client sent it: its bytes, or the id of an attachment."""
-
-    content: bytes | None
-    name: str | None = None
-    media_type: str = ""
-    attachment: UUID | None = None
 
 
 class SentTurn(NamedTuple):
@@ -71,7 +61,7 @@ def send(
     if (done := runs.repeated(user_id, client_msg_id, digest)) is not None:
         return done
     known = message_of_client(user_id, thread_id, message.id)
-    if known is not None and _is_same(known, message):
+    if known is not None and known.content == message.text and has_files(known, message.files):
         return runs.ask_again(user_id, known.pk, agent, client_msg_id, agents, digest)
     if len(message.text.encode()) > MAX_TEXT:
         raise ProtocolError("too_large", f"A message's text has at most {MAX_TEXT} bytes.", field=FIELD)
@@ -81,38 +71,9 @@ def send(
     if known is not None:
         fields["parent_id"] = known.parent_id and str(known.parent_id)
     checked = protocol.user_message_fields({**fields, "content": message.text})
-    files = tuple(_attachments(user_id, message.files))  # not before the message is checked
+    files = store_all(user_id, message.files, FIELD)  # not before the message is checked
     origin = runs.Origin(client_id=message.id, context=_context(thread_id, message), digest=digest)
     return runs.start(user_id, checked.model_copy(update={"attachment_ids": files}), agents, origin)
-
-
-def _is_same(known: Message, sent: SentMessage) -> bool:
-    if known.content != sent.text:
-        return False
-    stored = list(known.attachments.order_by("created_at", "pk"))
-    return len(stored) == len(sent.files) and all(map(_is_same_file, stored, sent.files))
-
-
-def _is_same_file(stored: Attachment, sent: SentFile) -> bool:
-    if sent.content is None:
-        return sent.attachment == stored.pk
-    if len(sent.content) != stored.size:
-        return False
-    try:
-        with stored.file.open("rb") as file:
-            return bool(file.read() == sent.content)
-    except OSError:
-        return False
-
-
-def _attachments(user_id: int, files: Sequence[SentFile]) -> Iterator[UUID]:
-    if len(files) > MAX_ATTACHMENTS:
-        raise ProtocolError("invalid_message", f"A message has at most {MAX_ATTACHMENTS} files.", field=FIELD)
-    for file in files:
-        if file.content is not None:
-            yield store_bytes(user_id, file.content, file.name, file.media_type).pk
-        elif file.attachment is not None:
-            yield file.attachment
 
 
 def _context(thread_id: UUID, message: SentMessage) -> tuple[tuple[str, str], ...]:

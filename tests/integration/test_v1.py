@@ -326,6 +326,22 @@ def test_same_message_again_is_answered_again(alice):
     assert ask(caller, "one").thread_id != first.thread_id, "a first message always begins a conversation"
 
 
+def test_same_files_again_are_the_same_message(alice, media_folder):
+    def asked(*contents):
+        files = [
+            {"type": "file", "file": {"filename": "a.csv", "file_data": base64.b64encode(content).decode()}}
+            for content in contents
+        ]
+        return ask(client(alice), [*files, {"type": "text", "text": "What do I pay?"}], netra_thread="t").message_id
+
+    first = asked(USAGE, b"a,b\n1,2\n")
+    assert asked(USAGE, b"a,b\n1,2\n") == first
+    assert Attachment.objects.count() == 2, "nothing is stored twice"
+    assert asked(USAGE, b"a,b\n1,3\n") != first
+    assert asked(USAGE) != first
+    assert asked() != first
+
+
 def test_instructions_are_context_and_no_turn(alice):
     caller = client(alice)
     system = {"role": "system", "content": "Be brief."}

@@ -23,7 +23,7 @@ from chat.models import Message, Run
 from chat.protocol import MAX_FRAME, ProtocolError
 from chat.protocol.fields import MAX_AGENT, Declaration, Text, validate
 from chat.streams.addresses import branch_of, same_message
-from chat.streams.files import base64_bytes, data_url, store_bytes
+from chat.streams.files import SentFile, base64_bytes, data_url, store_all
 from chat.streams.views import StreamView
 
 _ID = re.compile(r"(resp|conv)_([0-9a-f]{32})(?:_([1-9][0-9]{0,3}))?")
@@ -130,11 +130,11 @@ class V1View(StreamView):
             raise ProtocolError("too_large", f"A message has at most {MAX_FRAME} bytes.", field=self.content_field)
         self.count_message(request)
         found, context = _found(user_id, place, sent)
-        files = [_stored(user_id, file) for file in sent.files]
+        files = [_sent_file(file) for file in sent.files]
         if place.by_history and found.thread_id and (same := _asked_before(user_id, found, context, text, files)):
             return _run(user_id, runs.ask_again(user_id, same.pk, agent, key, agents, digest))
-        fields = {"content": text, "agent": agent, "interactive": interactive, "attachment_ids": list(map(str, files))}
-        fields |= {"thread_id": found.thread_id and str(found.thread_id), "client_msg_id": key}
+        fields = {"content": text, "agent": agent, "interactive": interactive, "client_msg_id": key}
+        fields["thread_id"] = found.thread_id and str(found.thread_id)
         if found.has_parent:
             fields["parent_id"] = found.parent_id and str(found.parent_id)
         origin = runs.Origin(None, context, found.hides, digest)
@@ -143,6 +143,8 @@ class V1View(StreamView):
         except ProtocolError as error:
             error.field = self.content_field if error.field == "content" else error.field
             raise
+        stored = store_all(user_id, files, self.content_field)  # not before the message is checked
+        message = message.model_copy(update={"attachment_ids": stored})
         return _run(user_id, runs.start(user_id, message, agents, origin))
 
 
@@ -160,7 +162,7 @@ def _found(user_id: int, place: Place, sent: Sent) -> tuple[Place, tuple[Turn, .
 
 
 def _asked_before(
-    user_id: int, place: Place, context: tuple[Turn, ...], text: str, files: list[UUID]
+    user_id: int, place: Place, context: tuple[Turn, ...], text: str, files: list[SentFile]
 ) -> Message | None:
     """Return the user's message that is there already, with the same text, files and claimed turns."""
     assert place.thread_id is not None
@@ -171,16 +173,15 @@ def _asked_before(
     return same_message(user_id, place.thread_id, place.parent_id, text, files, path)
 
 
-def _stored(user_id: int, file: File) -> UUID:
-    """Return the id of the attachment that a file part names or is."""
+def _sent_file(file: File) -> SentFile:
     if file.id is not None:
         try:
-            return UUID(file.id)
+            return SentFile(None, attachment=UUID(file.id))
         except ValueError:
             raise ProtocolError("not_found", "There is no such file.", field="file_id") from None
     data = file.data or ""
     content, media_type = data_url(data, "file_data") or (base64_bytes(data, "file_data"), "")
-    return store_bytes(user_id, content, file.name, media_type).pk
+    return SentFile(content, file.name, media_type)
 
 
 def _run(user_id: int, started: runs.StartedRun) -> Run:
