@@ -204,14 +204,17 @@ def _answer_of(request: InputRequest, entry: ResumeEntry) -> runs.Answer:
     return runs.Answer(request.pk, "accept" if approved else "decline", parameters=edited, reason=reason)
 
 
-def stop(identity: Identity, agent: str, body: StopBody) -> list[UUID]:
-    """Cancel the runs of the thread, or the one that the client calls `runId`. Raises ProtocolError not_found."""
+def stop(identity: Identity, agent: str, body: StopBody) -> tuple[UUID, list[UUID]]:
+    """Cancel the runs of the thread, or the one that the client calls `runId`. Return the thread and these runs.
+
+    Raises ProtocolError not_found.
+    """
     check_agent(identity, agent)
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.run_id is None:
-        return runs.cancel(user_id, thread_id=thread_id)
+        return thread_id, runs.cancel(user_id, thread_id=thread_id)
     called = _run_called(identity, thread_id, body.run_id, key_of(thread_id, body.run_id))
     run = called or run_of_client(identity, thread_id, body.run_id)
     if run is None:
         raise ProtocolError("not_found", "There is no such run.", field="runId")
-    return runs.cancel(user_id, run.pk)
+    return thread_id, runs.cancel(user_id, run.pk)

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from chat import runs
 from chat.agui.bodies import RunAgentInput, StopBody, run_input, stop_body
 from chat.agui.requests import Opened, open_run, stop
-from chat.api.base import View, identity_of
+from chat.api.base import identity_of
 from chat.api.client_ip import address_of
 from chat.api.messages import idempotent
 from chat.api.parsers import body as json_body
@@ -19,7 +19,7 @@ from chat.dialects import COMMENT, sse
 from chat.dialects.agui import refused
 from chat.streams.addresses import facts_of, headers_of, leaving_cancels
 from chat.streams.serializers import StoppedSerializer
-from chat.streams.views import StreamView, streamed
+from chat.streams.views import StreamView, stopped, streamed
 
 _STREAM: dict[int | tuple[int, str], Any] = {(200, "text/event-stream"): str}
 
@@ -44,14 +44,13 @@ class Agent(StreamView):
         return self.stream(request, opened.run, facts_of(opened.run), opened.projection(body), cancels=cancels)
 
 
-class AgentStop(View):
+class AgentStop(StreamView):
     """The path of a client's stop button."""
 
     @described("ag_ui_stop", {202: StoppedSerializer}, StopBody)
     def post(self, request: Request, agent: str) -> Response:
         """Stop a run, or all runs of a thread."""
-        ended = stop(identity_of(request), agent, stop_body(json_body(request)))
-        return Response({"run_ids": [str(run_id) for run_id in ended]}, status=202)
+        return stopped(*stop(identity_of(request), agent, stop_body(json_body(request))))
 
 
 def _refused(opened: Opened, body: RunAgentInput) -> HttpResponseBase:

@@ -13,15 +13,16 @@ from chat import runs
 from chat.aisdk.bodies import ChatBody, chat_body
 from chat.aisdk.history import ui_messages
 from chat.aisdk.requests import Opened, open_chat, resumable
-from chat.api.base import View, identity_of, owner
+from chat.api.base import identity_of, owner
 from chat.api.client_ip import address_of
 from chat.api.messages import idempotent
 from chat.api.schema import described
 from chat.dialects import Frame, sse
 from chat.protocol import ProtocolError
-from chat.streams.addresses import leaving_cancels, thread_id_of
+from chat.streams.addresses import answer_headers, leaving_cancels, thread_id_of
+from chat.streams.sending import newest_run
 from chat.streams.serializers import StoppedSerializer
-from chat.streams.views import StreamView
+from chat.streams.views import StreamView, stopped
 
 VERSION = {"x-vercel-ai-ui-message-stream": "v1"}
 _STREAM: dict[int | tuple[int, str], Any] = {(200, "text/event-stream"): str}
@@ -82,31 +83,35 @@ class ChatStream(ChatView):
     def get(self, request: Request, chat_id: str) -> HttpResponseBase:
         """Stream the chat's newest run again from its first chunk, if it goes on or has just ended; else 204."""
         after = _after(request)
-        opened = resumable(owner(request).pk, chat_id)
+        opened = resumable(identity_of(request), chat_id)
         if opened is None:
             return HttpResponse(status=204)
         self.admit(request)
         return self.chunks(request, Opened(opened.run, after, opened.known))
 
 
-class ChatStop(View):
+class ChatStop(ChatView):
     """The path of a client's stop button."""
 
     @described("ai_sdk_stop", {202: StoppedSerializer})
     def post(self, request: Request, chat_id: str) -> Response:
         """Stop the runs of a chat."""
         user_id = owner(request).pk
-        ended = runs.cancel(user_id, thread_id=thread_id_of(user_id, chat_id))
-        return Response({"run_ids": [str(run_id) for run_id in ended]}, status=202)
+        thread_id = thread_id_of(user_id, chat_id)
+        return stopped(thread_id, runs.cancel(user_id, thread_id=thread_id))
 
 
-class ChatHistory(View):
+class ChatHistory(ChatView):
     """The path where a client loads a chat."""
 
     @described("ai_sdk_messages", {200: UIMessagesSerializer})
     def get(self, request: Request, chat_id: str) -> Response:
         """Return the chat's newest branch as UI messages, with the ids and parts that were streamed."""
-        return Response({"id": chat_id, "messages": ui_messages(owner(request).pk, chat_id)})
+        identity = identity_of(request)
+        found = {"id": chat_id, "messages": ui_messages(identity, chat_id)}
+        thread_id = thread_id_of(identity.user_id, chat_id)
+        newest = newest_run(identity, thread_id)
+        return Response(found, headers=answer_headers(thread_id, newest and newest.pk))
 
 
 def _after(request: Request) -> int:

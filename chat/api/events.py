@@ -22,7 +22,7 @@ from chat.dialects import COMMENT, sse
 from chat.models import Event, Run
 from chat.protocol import TERMINAL, ProtocolError
 from chat.runs import event_log
-from chat.streams.addresses import leaving_cancels
+from chat.streams.addresses import answer_headers, leaving_cancels
 from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
 from chat.streams.views import CHUNK, StreamView, streamed
@@ -74,11 +74,10 @@ class ThreadEvents(StreamView):
                 return HttpResponse(status=204)
         identity = self.admit(request)
         follower = Follower(identity, thread_id, after, self.mode)
-        headers = {"Netra-Thread": str(thread_id), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         if until is None:
-            return streamed(_events(follower, thread_id), headers)
+            return streamed(_events(follower, thread_id), answer_headers(thread_id))
         reader = Reader(identity, until.pk, connection_of(request._request), cancels)
-        return streamed(_events(follower, thread_id, until.pk, reader), {**headers, "Netra-Run": str(until.pk)})
+        return streamed(_events(follower, thread_id, until.pk, reader), answer_headers(thread_id, until.pk))
 
     def run_of(self, request: Request, thread_id: UUID) -> Run | None:
         """Return the run that `until` names, None without one. Raises ProtocolError invalid_message, not_found."""

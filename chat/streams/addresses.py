@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -95,14 +95,16 @@ def facts_of(run: Run) -> RunFacts:
     )
 
 
-def headers_of(facts: RunFacts) -> Mapping[str, str]:
+def headers_of(facts: RunFacts) -> dict[str, str]:
     """Return the headers of every answer about a run."""
-    return {
-        "Netra-Thread": facts.thread_id,
-        "Netra-Run": facts.run_id,
-        "Cache-Control": "no-cache",
-        "X-Accel-Buffering": "no",
-    }
+    return answer_headers(facts.thread_id, facts.run_id)
+
+
+def answer_headers(thread_id: uuid.UUID | str | None = None, run_id: uuid.UUID | str | None = None) -> dict[str, str]:
+    """Return the headers of every answer in a dialect; None for what the answer is not about."""
+    ids = {"Netra-Thread": thread_id, "Netra-Run": run_id}
+    named = {name: str(id) for name, id in ids.items() if id is not None}
+    return {**named, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def leaving_cancels(request: Request, default: bool) -> bool:

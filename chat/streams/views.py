@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import update_wrapper
 from typing import Any, cast
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from chat import limits, protocol
 from chat.accounts.authentication import Identity
@@ -22,7 +24,7 @@ from chat.dialects import COMMENT, Frame, Projection, RunFacts, sse
 from chat.limits.rates import MESSAGES
 from chat.models import Run
 from chat.protocol import KIB, TERMINAL, ProtocolError
-from chat.streams.addresses import headers_of
+from chat.streams.addresses import answer_headers, headers_of
 from chat.streams.ended import stored_end
 from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
@@ -173,6 +175,12 @@ def streamed(text: AsyncIterator[str], headers: Mapping[str, str]) -> StreamingH
     return response
 
 
+def stopped(thread_id: UUID, run_ids: Sequence[UUID]) -> Response:
+    """Return the answer to a client's stop button, about the first of the runs that it has ended."""
+    headers = answer_headers(thread_id, next(iter(run_ids), None))
+    return Response({"run_ids": [str(run_id) for run_id in run_ids]}, status=202, headers=headers)
+
+
 def _abandon(work: "asyncio.Future[Any]") -> None:
     """Let the reader of an answer leave that the client did not wait for."""
     reader = None if work.cancelled() or work.exception() else getattr(work.result(), "reader", None)
@@ -233,4 +241,4 @@ async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, a
             yield text or COMMENT
 
 
-__all__ = ["CHUNK", "MAX_BODY", "Deferred", "Encode", "StreamView", "encode_plain", "frames_of", "streamed"]
+__all__ = ["CHUNK", "MAX_BODY", "Deferred", "Encode", "StreamView", "encode_plain", "frames_of", "stopped", "streamed"]

@@ -548,13 +548,25 @@ def test_stream_has_the_headers_of_its_run(alice):
     assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no")
 
 
-def test_every_answer_about_a_response_has_the_headers_of_its_run(alice):
-    run = ask(client(alice), "hello")
+def test_every_answer_says_what_it_is_about(alice):
+    new_worker_of("echo")
+    caller, run = client(alice), ask(client(alice), "hello")
+    id, thread = str(run.pk), str(run.thread_id)
+
+    def check(method, path, *ids):
+        answer = caller.post(path, {"threadId": thread}, format="json") if method == "post" else caller.get(path)
+        assert (answer.get("Netra-Run"), answer.get("Netra-Thread")) == ids, path
+        assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no"), path
+
+    about = {"resp_": (id, thread), "conv_": (None, thread), "models": (None, None)}
     for method, path in paths(run.pk, run.thread_id):
-        if "resp_" in path:
-            answer = post(client(alice), path, {}) if method == "post" else client(alice).get(f"/v1/{path}")
-            assert (answer["Netra-Run"], answer["Netra-Thread"]) == (str(run.pk), str(run.thread_id)), path
-            assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no"), path
+        for kind in [kind for kind in about if kind in path]:
+            check(method, f"/v1/{path}", *about[kind])
+    check("get", f"/api/chat/{thread}/messages", id, thread)
+    for stop in (f"/api/chat/{thread}/stop", "/agui/echo/stop"):
+        started = runs.start(alice.id, message(thread_id=run.thread_id))
+        check("post", stop, str(started.run_id), thread)
+        check("post", stop, None, thread)
 
 
 def test_client_that_resumes_a_response_may_say_what_its_leaving_means(alice):

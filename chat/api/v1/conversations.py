@@ -13,6 +13,7 @@ from chat.api.v1.base import OBJECT, OpenAIErrorBody, V1View, refused
 from chat.api.v1.responses import conversation_of
 from chat.models import Thread
 from chat.protocol.fields import Declaration, validate
+from chat.streams.addresses import answer_headers
 
 
 class ConversationBody(Declaration):
@@ -31,15 +32,16 @@ class Conversations(V1View):
         if body.items:
             raise refused("items", "must be empty: no turn is stored because a client sent it")
         thread = runs.create_thread(owner(request).pk, None, "", None, identity_of(request).agents)
-        return Response(_shown(thread))
+        return _shown(thread)
 
 
 class OneConversation(V1View):
     @described("conversation", {200: OBJECT}, errors=OpenAIErrorBody)
     def get(self, request: Request, conversation_id: str) -> HttpResponseBase:
-        return Response(_shown(conversation_of(request, conversation_id)))
+        return _shown(conversation_of(request, conversation_id))
 
 
-def _shown(thread: Thread) -> dict[str, Any]:
+def _shown(thread: Thread) -> Response:
     created_at = int(thread.created_at.timestamp())
-    return {"id": f"conv_{thread.pk.hex}", "object": "conversation", "created_at": created_at, "metadata": {}}
+    shown = {"id": f"conv_{thread.pk.hex}", "object": "conversation", "created_at": created_at, "metadata": {}}
+    return Response(shown, headers=answer_headers(thread.pk))

@@ -123,7 +123,7 @@ class InputItems(V1View):
         items = input_items(str(run.message_id), run.message.content, files)
         ids = {"first_id": items[0]["id"], "last_id": items[-1]["id"]}
         shown_items = {"object": "list", "data": items, **ids, "has_more": False}
-        return RestResponse(shown_items, headers=dict(headers_of(facts_of(run))))
+        return RestResponse(shown_items, headers=headers_of(facts_of(run)))
 
 
 def encode(frame: Frame, number: int) -> str:
@@ -202,7 +202,7 @@ def current(run: Run, part: int) -> dict[str, Any]:
 
 def shown(run: Run, part: int) -> HttpResponseBase:
     """Return the answer with the response object as it is now."""
-    return RestResponse(current(run, part), headers=dict(headers_of(facts_of(run))))
+    return RestResponse(current(run, part), headers=headers_of(facts_of(run)))
 
 
 def answer(request: Request, approvals: tuple[Approval, ...]) -> tuple[Run, int] | None:
