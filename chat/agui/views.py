@@ -17,7 +17,7 @@ from chat.api.parsers import body as json_body
 from chat.api.schema import described
 from chat.dialects import COMMENT, sse
 from chat.dialects.agui import refused
-from chat.streams.addresses import facts_of, headers_of, leaving_cancels
+from chat.streams.addresses import facts_of, headers_of
 from chat.streams.serializers import StoppedSerializer
 from chat.streams.views import StreamView, stopped, streamed
 
@@ -33,7 +33,7 @@ class Agent(StreamView):
     def post(self, request: Request, agent: str) -> HttpResponseBase:
         """Run the agent for the last message, join a run that is known, or answer what it has asked."""
         body = run_input(self.read(request))
-        cancels = leaving_cancels(request, default=False)
+        cancels = self.cancels(request, default=False)
         key = idempotent(request, {}).get("client_msg_id")
         identity = self.admit(request)
         self.count_message(request)

@@ -1,11 +1,10 @@
 """Requests of AI SDK clients: their declarations, and what they ask for."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Discriminator, Field, Tag
 
 from chat.dialects.aisdk import ASK_USER
-from chat.protocol.errors import ProtocolError
 from chat.protocol.fields import AgentName, Fields, Text, invalid, validate
 from chat.streams.declarations import ClientDeclaration
 
@@ -68,12 +67,18 @@ def _kind(part: Any) -> str:
     return "tool" if is_tool and {"toolCallId", "state"} <= part.keys() else "other"
 
 
+def _any_of(schema: dict[str, Any]) -> None:
+    """Correct the JSON Schema: a text is a part of another kind, too."""
+    schema["anyOf"] = schema.pop("oneOf")
+
+
 Part: TypeAlias = Annotated[
     Annotated[TextPart, Tag("text")]
     | Annotated[FilePart, Tag("file")]
     | Annotated[ToolPart, Tag("tool")]
     | Annotated[OtherPart, Tag("other")],
     Discriminator(_kind),
+    Field(json_schema_extra=_any_of),
 ]
 
 
@@ -136,67 +141,16 @@ class ChatBody(ClientDeclaration):
         return messages[:-1], messages[-1]
 
 
-class SocketFrame(ClientDeclaration):
-    """A frame of a client's socket."""
-
-    request_id: Annotated[Text, Field(max_length=MAX_MESSAGE_ID)] = Field(alias="requestId")
-    headers: dict[str, Any] = Field({}, repr=False, description="`Authorization` authenticates, or renews the token")
-
-    @property
-    def credential(self) -> str | None:
-        """The value of the header Authorization."""
-        values = [value for name, value in self.headers.items() if name.lower() == "authorization"]
-        return values[0] if values and isinstance(values[0], str) else None
-
-
-class SendFrame(SocketFrame):
-    """Ask, as by HTTP. `body` has the fields of ChatBody; those beside it count more."""
-
-    type: Literal["send"]
-    body: dict[str, Any] = {}
-
-
-class ResumeFrame(SocketFrame):
-    """Stream the newest run of a chat again, after the chunk `lastSequence` if given."""
-
-    type: Literal["resume"]
-    id: Text
-    last_sequence: Annotated[int, Field(ge=-1)] = Field(-1, alias="lastSequence")
-
-
-class AbortFrame(SocketFrame):
-    """Stop the run of a request."""
-
-    type: Literal["abort"]
-
-
-AnyFrame: TypeAlias = SendFrame | ResumeFrame | AbortFrame
-_FRAMES: dict[str, type[SendFrame | ResumeFrame | AbortFrame]] = {
-    "send": SendFrame,
-    "resume": ResumeFrame,
-    "abort": AbortFrame,
-}
-
-
-def socket_frame(data: Fields) -> AnyFrame:
-    """Return a checked frame. Raises ProtocolError unknown_type and invalid_message."""
-    kind = data.get("type")
-    model = _FRAMES.get(kind) if isinstance(kind, str) else None
-    if model is None:
-        raise ProtocolError("unknown_type", "A frame is of type send, resume or abort.")
-    return validate(model, {name: value for name, value in data.items() if value is not None})
-
-
-def sent_body(data: Fields) -> ChatBody:
-    """Return the checked body of a `send` frame. Raises ProtocolError invalid_message."""
-    within = data.get("body")
-    beside = {name: value for name, value in data.items() if value is not None}
-    return chat_body({**(within if isinstance(within, dict) else {}), **beside})
+_Body = TypeVar("_Body", bound=ChatBody)
 
 
 def chat_body(data: Fields) -> ChatBody:
     """Return a checked body. Raises ProtocolError invalid_message."""
-    body = validate(ChatBody, {name: value for name, value in data.items() if value is not None})
+    return with_messages(validate(ChatBody, {name: value for name, value in data.items() if value is not None}))
+
+
+def with_messages(body: _Body) -> _Body:
+    """Return the body. Raises ProtocolError invalid_message if it has no message."""
     if not body.messages and body.message is None:
         raise invalid("messages", "is required")
     return body

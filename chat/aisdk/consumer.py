@@ -9,21 +9,21 @@ from typing import Any, assert_never
 
 from django.conf import settings
 from django.db import Error
-from structlog.contextvars import bind_contextvars
 
 from chat import limits, metrics, protocol, runs
 from chat.accounts import authentication
 from chat.accounts.authentication import Identity, Unauthorized
-from chat.aisdk.bodies import AbortFrame, AnyFrame, ResumeFrame, SendFrame, sent_body, socket_frame
+from chat.aisdk.frames import AbortFrame, AnyFrame, Envelope, ResumeFrame, SendFrame, client_frame, envelope, frame_text
 from chat.aisdk.requests import Opened, open_chat, resumable
-from chat.api import client_ip
 from chat.api.bodies import MAX_HISTORY
+from chat.api.messages import client_msg_id_of
 from chat.db.access import error_name, from_database, in_database
 from chat.limits import user_slots
 from chat.limits.rates import MESSAGES
 from chat.protocol import MAX_FRAME, MAX_UNREAD, ProtocolError, Refused
 from chat.realtime.consumers import ChatConsumer
 from chat.realtime.daphne_writer import PING, PONG
+from chat.streams.addresses import leaving_cancels
 from chat.streams.follower import Follower
 from chat.streams.requests import Connection, Reader
 from chat.streams.views import frames_of
@@ -49,6 +49,7 @@ class AiSdkConsumer(ChatConsumer):
         self._runs: dict[str, Opened] = {}  # by request
         self._unread = self._unpinged = 0  # bytes since the client last read all; since the last ping
         self._has_read = asyncio.Event()
+        self._connection = Connection()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle a message; an answered ping says that the client has read everything before it."""
@@ -56,6 +57,11 @@ class AiSdkConsumer(ChatConsumer):
             self._note_read()
         else:
             await super().dispatch(message)
+
+    async def websocket_disconnect(self) -> None:
+        """End the consumer, and note it if the client has left."""
+        self._connection.has_left = not self.sender.closed
+        await super().websocket_disconnect()
 
     def _note_read(self) -> None:
         self._unread = 0
@@ -68,18 +74,8 @@ class AiSdkConsumer(ChatConsumer):
         """Close the socket if no frame with a good credential comes in this time."""
         self._call_later(seconds, self._reject)
 
-    async def open(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
-        """Serve this user from now on, without a greeting. The caller holds the stream's lock."""
-        self.identity = identity
-        bind_contextvars(user_id=identity.user_id)
-        log.info("socket opened", extra={"mode": self.mode})
-        self.counted = metrics.SOCKETS.labels(self.mode)
-        self.counted.inc()
-        self.registry.add(self)
-        if any(map(identity.ends_with, self.ended)):
-            await self.revoke()
-            return
-        self._watch_expiry(identity)
+    async def greet(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
+        """Send nothing: the client speaks first."""
 
     async def warn_of_expiry(self, expires_at: str) -> None:
         """Send nothing: the client brings a new token with its next request."""
@@ -92,9 +88,9 @@ class AiSdkConsumer(ChatConsumer):
         """Close the socket: its session or API key has ended."""
         await self.sender.close(protocol.CLOSE_UNAUTHORIZED)
 
-    async def _authenticate(self, frame: AnyFrame) -> bool:
+    async def _authenticate(self, frame: Envelope) -> bool:
         """Take the credential of a frame, if it has a new one. Return False if it is bad: the socket is closed then."""
-        given = frame.credential
+        given = frame.header("Authorization")
         if given is None and self.identity is None:
             return await self._refuse(frame, Unauthorized("no credential in the first frame"))
         if given is None or given == self._credential:
@@ -130,7 +126,7 @@ class AiSdkConsumer(ChatConsumer):
         self.identity = identity
         self._watch_expiry(identity)
 
-    async def _refuse(self, frame: AnyFrame, error: Refused | Unauthorized) -> bool:
+    async def _refuse(self, frame: Envelope, error: Refused | Unauthorized) -> bool:
         log.info("not authenticated: %s", error.reason)
         metrics.REFUSALS.labels("token").inc()
         await self._send(frame.request_id, "error", errorText="Sign in first.")
@@ -156,9 +152,8 @@ class AiSdkConsumer(ChatConsumer):
                 if not isinstance(data, dict):
                     raise ProtocolError("invalid_message", "A frame must be a JSON object")
                 request_id = given if isinstance(given := data.get("requestId"), str) else ""
-                frame = socket_frame(data)
-                if await self._authenticate(frame):
-                    await self._handle_frame(frame, data)
+                if await self._authenticate(envelope(data)):
+                    await self._handle_frame(client_frame(data))
             except ProtocolError as error:
                 metrics.ERRORS.labels(error.code).inc()
                 await self._send(request_id, "error", errorText=error.message)
@@ -171,27 +166,28 @@ class AiSdkConsumer(ChatConsumer):
                 metrics.ERRORS.labels("unavailable").inc()
                 await self._send(request_id, "error", errorText="The frame could not be processed.")
 
-    async def _handle_frame(self, frame: AnyFrame, data: dict[str, Any]) -> None:
+    async def _handle_frame(self, frame: AnyFrame) -> None:
         key = self.owner.key
         if key is not None and not key.may_write and not isinstance(frame, ResumeFrame):
             raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
         match frame:
             case SendFrame():
                 self._check_new(frame.request_id)
-                body = sent_body(data)
+                cancels = leaving_cancels(frame.header("Netra-Disconnect"), self.owner, default=False)
+                client_msg_id = client_msg_id_of(frame.header("Idempotency-Key"))
                 await limits.rate_limiter().acquire_async(MESSAGES, self.user_id)
-                address = client_ip.of_scope(self.scope)
-                decider = runs.Decider(self.user_id, "aisdk", self.owner.session_id, address)
-                opened = await in_database(open_chat, self.owner, body, None, None, decider)
-                self._follow(frame.request_id, opened, opened.after + 1)
+                decider = self.decider("aisdk")
+                opened = await in_database(open_chat, self.owner, frame, None, client_msg_id, decider)
+                self._follow(frame.request_id, opened, opened.after + 1, cancels)
             case ResumeFrame():
                 self._check_new(frame.request_id)
+                cancels = leaving_cancels(frame.header("Netra-Disconnect"), self.owner, default=False)
                 found = await from_database(resumable, self.owner, frame.id)
                 if found is None:
                     await self._send(frame.request_id, "no-active")
                     return
                 await self._send(frame.request_id, "start")
-                self._follow(frame.request_id, Opened(found.run, frame.last_sequence, found.known), 0)
+                self._follow(frame.request_id, Opened(found.run, frame.last_sequence, found.known), 0, cancels)
             case AbortFrame():
                 if (aborted := self._runs.get(frame.request_id)) is not None:
                     await in_database(runs.cancel, self.user_id, aborted.run.pk)
@@ -206,38 +202,49 @@ class AiSdkConsumer(ChatConsumer):
 
     # ---- to the client ----
 
-    def _follow(self, request_id: str, opened: Opened, first: int) -> None:
+    def _follow(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
         self._runs[request_id] = opened
-        self._spawn(self._stream(request_id, opened, first))
+        self._spawn(self._answer(request_id, opened, first, cancels))
 
-    async def _stream(self, request_id: str, opened: Opened, first: int) -> None:
-        """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0."""
-        run, number = opened.run, 0
-        # The socket closes when its token ends, unless another frame has renewed it by then.
-        reading = replace(self.owner, expires_at=None)
-        projection, reader = opened.projection(), Reader(reading, run.pk, Connection(), cancels=False)
-        follower = Follower(reading, run.thread_id, run.thread_seq - 1, self.mode)
+    async def _answer(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
+        """Send the frames of a request, whatever happens to its stream."""
         try:
-            async with aclosing(frames_of(follower, run, projection, reader)) as batches:
-                async for frames in batches:
-                    for frame in frames or ():
-                        if isinstance(frame, str):  # the end of a stream over HTTP
-                            continue
-                        if number > opened.after:
-                            await self._wait_until_read()
-                            await self._send(request_id, "chunk", sequence=number - first, chunk=frame)
-                        number += 1
-            if projection.ended:
-                await self._send(request_id, "end")
-            else:  # a session may also end whose token was renewed by that of another one
-                deleted = follower.ended == "deleted"
-                text = "This chat was deleted." if deleted else "The session of this request has ended."
-                await self._send(request_id, "error", errorText=text)
+            await self._stream(request_id, opened, first, cancels)
+        except Exception:
+            log.exception("a request could not be streamed")
+            metrics.ERRORS.labels("unavailable").inc()
+            await self._send(request_id, "error", errorText="The service is unavailable. Resume the chat.")
         finally:
             del self._runs[request_id]
 
+    async def _stream(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
+        """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0.
+
+        `cancels`: a client whose socket is lost stops the run.
+        """
+        run, number = opened.run, 0
+        # The socket closes when its token ends, unless another frame has renewed it by then.
+        reading = replace(self.owner, expires_at=None)
+        projection, reader = opened.projection(), Reader(reading, run.pk, self._connection, cancels)
+        follower = Follower(reading, run.thread_id, run.thread_seq - 1, self.mode)
+        async with aclosing(frames_of(follower, run, projection, reader)) as batches:
+            async for frames in batches:
+                for frame in frames or ():
+                    if isinstance(frame, str):  # the end of a stream over HTTP
+                        continue
+                    if number > opened.after:
+                        await self._wait_until_read()
+                        await self._send(request_id, "chunk", sequence=number - first, chunk=frame)
+                    number += 1
+        if projection.ended:
+            await self._send(request_id, "end")
+        else:  # a session may also end whose token was renewed by that of another one
+            deleted = follower.ended == "deleted"
+            text = "This chat was deleted." if deleted else "The session of this request has ended."
+            await self._send(request_id, "error", errorText=text)
+
     async def _send(self, request_id: str, kind: str, **fields: Any) -> None:
-        text = protocol.dumps({"type": kind, "requestId": request_id, **fields})
+        text = frame_text(request_id, kind, **fields)
         await self.sender.send(text)
         if self._ping is None:  # other servers wait in `send` for the client
             self.sender.window.reset_unread()

@@ -19,7 +19,7 @@ from chat.api.messages import idempotent
 from chat.api.schema import described
 from chat.dialects import Frame, sse
 from chat.protocol import ProtocolError
-from chat.streams.addresses import answer_headers, leaving_cancels, thread_id_of
+from chat.streams.addresses import answer_headers, thread_id_of
 from chat.streams.sending import newest_run
 from chat.streams.serializers import StoppedSerializer
 from chat.streams.views import StreamView, stopped
@@ -55,7 +55,7 @@ class ChatView(StreamView):
             opened.projection(),
             encode=_numbered,
             after=opened.after,
-            cancels=leaving_cancels(request, default=False),
+            cancels=self.cancels(request, default=False),
             headers=VERSION,
         )
 
@@ -67,7 +67,7 @@ class Chat(ChatView):
     def post(self, request: Request) -> HttpResponseBase:
         """Start a run for the last message, or answer what a run has asked, and stream UI message chunks."""
         body = chat_body(self.read(request))
-        leaving_cancels(request, default=False)  # a bad value starts nothing
+        self.cancels(request, default=False)  # a bad value starts nothing
         key = idempotent(request, {}).get("client_msg_id")
         identity = self.admit(request)
         self.count_message(request)
@@ -111,7 +111,7 @@ class ChatHistory(ChatView):
         found = {"id": chat_id, "messages": ui_messages(identity, chat_id)}
         thread_id = thread_id_of(identity.user_id, chat_id)
         newest = newest_run(identity, thread_id)
-        return Response(found, headers=answer_headers(thread_id, newest and newest.pk))
+        return Response(found, headers=answer_headers(thread_id, newest.pk if newest else None))
 
 
 def _after(request: Request) -> int:

@@ -6,10 +6,12 @@ from typing import Any, get_args
 from django.conf import settings
 from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.types import OpenApiTypes
+from pydantic import TypeAdapter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import protocol
+from chat.aisdk.frames import AnyAnswer, AnyFrame
 from chat.api.base import Open, origin_of
 from chat.api.schema import described
 from chat.protocol import AnyCommand
@@ -21,8 +23,11 @@ CHANNELS = {
     "factory": "Receives the events of the threads that this connection started or named.",
     "isolated": "Receives the events of the runs that this connection started.",
     "legacy": "As /ws; events have their older field names beside the names that are declared here.",
+    "ai-sdk": "Receives the chunks of its own requests: the socket of AI SDK's WebSocketChatTransport.",
 }
-_UNIONS = ("ClientFrame", "ServerFrame", "NumberedEvent")  # a channel lists their members as messages
+REFERENCE = "#/components/schemas/{model}"
+# A channel lists their members as messages.
+_UNIONS = ("ClientFrame", "ServerFrame", "NumberedEvent", "AISDKFrame", "AISDKAnswer")
 
 
 class AsyncApi(Open):
@@ -75,16 +80,14 @@ _SECURITY: dict[str, dict[str, Any]] = {
 @cache
 def _channels() -> dict[str, Any]:
     """Return the parts of the document that do not depend on the site's address."""
-    received, sent = _messages(AnyCommand), {**_messages(AnyControl), **_messages(AnyEvent)}
-    schemas = {
-        name: schema
-        for name, schema in protocol.json_schemas("#/components/schemas/{model}").items()
-        if name not in _UNIONS
-    }
-    paths = {mode: path for path, mode in protocol.MODES.items() if mode in CHANNELS}
+    native = _messages(AnyCommand), {**_messages(AnyControl), **_messages(AnyEvent)}
+    passing = dict.fromkeys(CHANNELS, native) | {"ai-sdk": (_messages(AnyFrame), _messages(AnyAnswer))}
+    ai_sdk: dict[str, TypeAdapter[Any]] = {"AISDKFrame": TypeAdapter(AnyFrame), "AISDKAnswer": TypeAdapter(AnyAnswer)}
+    schemas = protocol.json_schemas(REFERENCE) | protocol.schemas_of(ai_sdk, REFERENCE)
+    paths = {mode: path for path, mode in protocol.MODES.items()}
     operations = {}
     for mode in paths:
-        for action, messages in (("receive", received), ("send", sent)):
+        for action, messages in zip(("receive", "send"), passing[mode], strict=True):
             operations[f"{action}_{mode}"] = {
                 "action": action,
                 "channel": {"$ref": f"#/channels/{mode}"},
@@ -96,13 +99,19 @@ def _channels() -> dict[str, Any]:
             mode: {
                 "address": path,
                 "description": CHANNELS[mode],
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in {**received, **sent}},
+                "messages": {
+                    name: {"$ref": f"#/components/messages/{name}"} for messages in passing[mode] for name in messages
+                },
                 "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
             }
             for mode, path in paths.items()
         },
         "operations": operations,
-        "components": {"messages": {**received, **sent}, "schemas": schemas, "securitySchemes": _SECURITY},
+        "components": {
+            "messages": {name: message for both in passing.values() for one in both for name, message in one.items()},
+            "schemas": {name: schema for name, schema in schemas.items() if name not in _UNIONS},
+            "securitySchemes": _SECURITY,
+        },
     }
 
 

@@ -22,7 +22,7 @@ from chat.dialects import COMMENT, sse
 from chat.models import Event, Run
 from chat.protocol import TERMINAL, ProtocolError
 from chat.runs import event_log
-from chat.streams.addresses import answer_headers, leaving_cancels
+from chat.streams.addresses import answer_headers
 from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
 from chat.streams.views import CHUNK, StreamView, streamed
@@ -64,7 +64,7 @@ class ThreadEvents(StreamView):
                 raise ProtocolError("invalid_message", "Last-Event-ID must be a number.", field="Last-Event-ID")
             after = int(last)
         event_log.replay(owner(request).pk, thread_id, MAX_SEQ, 0)  # raises not_found
-        until, cancels = self.run_of(request, thread_id), leaving_cancels(request, default=False)
+        until, cancels = self.run_of(request, thread_id), self.cancels(request, default=False)
         if cancels and until is None:
             raise ProtocolError("invalid_message", "Netra-Disconnect: cancel needs until.", field="until")
         if until is not None and until.status not in Run.ACTIVE:

@@ -22,6 +22,7 @@ from chat.api.serializers import (
 from chat.limits.rates import MESSAGES
 from chat.models import Message, Thread
 from chat.protocol import MessageBody, ProtocolError, RegenerateBody
+from chat.protocol.fields import MAX_ID
 
 
 def speaker(request: Request) -> int:
@@ -36,14 +37,20 @@ def accepted(done: runs.StartedRun) -> Response:
 
 def idempotent(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a body with its Idempotency-Key, if any, as `client_msg_id`. Raises ProtocolError."""
-    key = request.headers.get("Idempotency-Key")
+    key = client_msg_id_of(request.headers.get("Idempotency-Key"))
     if key is None:
         return given
-    if not (key.isascii() and key.isprintable()):
-        raise ProtocolError("invalid_message", "Idempotency-Key must be printable ASCII.", field="client_msg_id")
     if given.get("client_msg_id") not in (None, key):
         raise ProtocolError("invalid_message", "Idempotency-Key and client_msg_id differ.", field="client_msg_id")
     return {**given, "client_msg_id": key}
+
+
+def client_msg_id_of(key: str | None) -> str | None:
+    """Return the value of the header Idempotency-Key, None for none. Raises ProtocolError invalid_message."""
+    if key is not None and not (key.isascii() and key.isprintable() and 0 < len(key) <= MAX_ID):
+        why = f"Idempotency-Key must be printable ASCII of at most {MAX_ID} characters."
+        raise ProtocolError("invalid_message", why, field="client_msg_id")
+    return key
 
 
 class MessageListView(ListView):

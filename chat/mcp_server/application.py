@@ -21,6 +21,7 @@ from chat.accounts import authentication
 from chat.accounts.authentication import Identity
 from chat.api import client_ip, exceptions
 from chat.api.bodies import MAX_HISTORY, Application, Receive, Scope, Send, path_of
+from chat.api.messages import client_msg_id_of
 from chat.limits import address_slots, rate_limited, user_slots
 from chat.limits.rates import REQUESTS
 from chat.mcp_server.calls import Caller
@@ -102,9 +103,7 @@ async def _admit(scope: Scope, slots: dict[str, int]) -> Caller:
         raise rate_limited(1)
     slots.update(wanted)
     given = {name.lower(): value.decode("latin-1") for name, value in headers}
-    key = given.get(b"idempotency-key")
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise ProtocolError("invalid_message", "Idempotency-Key must be printable ASCII.", field="client_msg_id")
+    key = client_msg_id_of(given.get(b"idempotency-key"))
     on_leaving = given.get(b"netra-disconnect")
     if on_leaving not in (None, *ON_LEAVING):
         raise ProtocolError("invalid_message", f"Netra-Disconnect must be one of {', '.join(ON_LEAVING)}.")

@@ -22,7 +22,7 @@ from chat.protocol.commands import (
     user_message_fields,
 )
 from chat.protocol.controls import connection_established
-from chat.protocol.declarations import CLIENT_FRAME, SERVER_FRAME, json_schemas
+from chat.protocol.declarations import CLIENT_FRAME, SERVER_FRAME, json_schemas, schemas_of
 from chat.protocol.decoding import loads
 from chat.protocol.encoding import (
     MAX_INT,
@@ -176,6 +176,7 @@ __all__ = [
     "parse_origin",
     "part_id",
     "regenerate_fields",
+    "schemas_of",
     "shown_parameters",
     "timestamp",
     "user_message_fields",

@@ -1,5 +1,6 @@
 """Declarations of all frames: validation, and JSON Schema for documents and for the page's types."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, TypeAdapter
@@ -23,7 +24,12 @@ class _WithoutTitles(GenerateJsonSchema):
 
 def json_schemas(ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
     """Return the JSON Schemas of all declarations by name, those of the unions included."""
-    adapters = {"ClientFrame": CLIENT_FRAME, "ServerFrame": SERVER_FRAME, "NumberedEvent": TypeAdapter(NumberedEvent)}
+    unions = {"ClientFrame": CLIENT_FRAME, "ServerFrame": SERVER_FRAME, "NumberedEvent": TypeAdapter(NumberedEvent)}
+    return schemas_of(unions, ref_template)
+
+
+def schemas_of(adapters: Mapping[str, TypeAdapter[Any]], ref_template: str) -> dict[str, Any]:
+    """Return the JSON Schemas of these unions and of all declarations in them, by name."""
     unions, definitions = TypeAdapter.json_schemas(
         [(name, "validation", adapter) for name, adapter in adapters.items()],
         ref_template=ref_template,

@@ -103,7 +103,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 return
             await self._accept(handshake)
             metrics.HANDSHAKES.labels(self.mode).inc()
-            if not await self._admit(self._slot_keys(found[0] if found else None)):
+            slots = address_slots(client_ip.of_scope(self.scope))
+            if not await self._admit(slots | user_slots(found[0].user_id) if found else slots):
                 return
             if found is not None:
                 await self.open(*found)
@@ -130,10 +131,6 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if not protocol.origin_allowed(headers, settings.ALLOWED_ORIGINS):
             raise Refused("origin not allowed")
         return protocol.negotiate(headers)
-
-    def _slot_keys(self, identity: Identity | None) -> dict[str, int]:
-        address = client_ip.of_scope(self.scope)
-        return address_slots(address) | (user_slots(identity.user_id) if identity else {})
 
     async def _admit(self, slots: dict[str, int]) -> bool:
         if await limits.connection_limiter().acquire(slots):
@@ -177,8 +174,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if any(map(identity.ends_with, self.ended)):
             await self.revoke()
             return
-        self.stream.open(identity.user_id, self.mode, heads)
         self._watch_expiry(identity)
+        await self.greet(identity, heads, approvals, agents)
+
+    async def greet(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
+        """Begin the stream of events with the first frame of an authenticated socket."""
+        self.stream.open(identity.user_id, self.mode, heads)
         await self.sender.send(
             protocol.connection_established(
                 connection_id=str(self.connection_id),
@@ -320,21 +321,20 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _handle(self, frame: AnyCommand) -> None:
         self.owner.check(frame)
-        agents = self.owner.agents
         if isinstance(frame, UserMessage | Regenerate):
             await limits.rate_limiter().acquire_async(MESSAGES, self.user_id)
         match frame:
             case UserMessage():
                 fresh = self.fresh_thread if self.mode == "factory" else None
-                request = runs.StartRequest(self.user_id, frame, fresh, agents)
+                request = runs.StartRequest(self.user_id, frame, fresh, self.owner.agents)
                 await self._send_accepted(await self.batcher.start(request))
             case Regenerate():
-                await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, agents))
+                await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, self.owner.agents))
             case StopAgent():
                 ended = await in_database(runs.cancel, self.user_id, frame.run_id, frame.thread_id)
                 await self.sender.send(protocol.control("stop_accepted", run_ids=[str(run_id) for run_id in ended]))
             case AnswerInput():
-                await self._send_answered(await in_database(runs.answer, runs.answer_of(frame), self._decider()))
+                await self._send_answered(await in_database(runs.answer, runs.answer_of(frame), self.decider("socket")))
             case Resume():
                 await self.stream.resume(frame)
             case Ping():
@@ -371,8 +371,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if accepted.created is not None:
             await self.stream.deliver(thread, accepted.created[0], run, False, accepted.created[1])
 
-    def _decider(self) -> runs.Decider:
-        return runs.Decider(self.user_id, "socket", self.owner.session_id, client_ip.of_scope(self.scope))
+    def decider(self, via: str) -> runs.Decider:
+        """Return the user as the person who answers what a run has asked."""
+        return runs.Decider(self.user_id, via, self.owner.session_id, client_ip.of_scope(self.scope))
 
     async def _send_answered(self, answered: runs.AnsweredInput) -> None:
         ids = {name: str(getattr(answered, name)) for name in ("request_id", "run_id", "thread_id")}

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import reverse
-from rest_framework.request import Request
 
 from chat.accounts.authentication import Identity
-from chat.api.base import identity_of
 from chat.dialects import RunFacts
 from chat.dialects.paths import extend, root
 from chat.models import Message, Run, Thread
@@ -107,16 +105,16 @@ def answer_headers(thread_id: uuid.UUID | str | None = None, run_id: uuid.UUID |
     return {**named, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def leaving_cancels(request: Request, default: bool) -> bool:
+def leaving_cancels(header: str | None, identity: Identity, default: bool) -> bool:
     """Return whether a client that leaves means stop: by its header Netra-Disconnect, else by the dialect's default.
 
     Raises ProtocolError invalid_message for another value than `cancel` or `continue`, forbidden for a `cancel` of an
     API key that may only read.
     """
-    asked = request.headers.get("Netra-Disconnect", "").strip().lower()
+    asked = (header or "").strip().lower()
     if asked not in ("", "cancel", "continue"):
         raise ProtocolError("invalid_message", "Netra-Disconnect must be cancel or continue.", field="Netra-Disconnect")
-    key = identity_of(request).key
+    key = identity.key
     if asked == "cancel" and key is not None and not key.may_write:
         raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
     return default if not asked else asked == "cancel"

@@ -24,7 +24,7 @@ from chat.dialects import COMMENT, Frame, Projection, RunFacts, sse
 from chat.limits.rates import MESSAGES
 from chat.models import Run
 from chat.protocol import KIB, TERMINAL, ProtocolError
-from chat.streams.addresses import answer_headers, headers_of
+from chat.streams.addresses import answer_headers, headers_of, leaving_cancels
 from chat.streams.ended import stored_end
 from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
@@ -81,6 +81,10 @@ class StreamView(View):
         if given is not None:
             final["Cache-Control"] = given
         return final
+
+    def cancels(self, request: Request, default: bool) -> bool:
+        """Return whether a client that leaves means stop: see `leaving_cancels`."""
+        return leaving_cancels(request.headers.get("Netra-Disconnect"), identity_of(request), default)
 
     def admit(self, request: Request) -> Identity:
         """Count the request as an open stream of its user. Raises ProtocolError rate_limited."""

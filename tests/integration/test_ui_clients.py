@@ -5,13 +5,18 @@ import json
 import re
 import time
 import uuid
+from contextlib import suppress
+from typing import Annotated
 
 import pytest
+from channels.exceptions import StopConsumer
+from pydantic import Discriminator, TypeAdapter
 
 from chat import runs
 from chat.accounts import sessions
 from chat.accounts.authentication import Identity
 from chat.aisdk.consumer import AiSdkConsumer
+from chat.aisdk.frames import AnyAnswer
 from chat.db.access import from_database, in_database
 from chat.models import InputRequest, Message, Run
 from chat.realtime.connections import ConnectionRegistry
@@ -21,6 +26,7 @@ from tests.factories import accept, ask, claim_one, client, completed, delta, me
 from tests.site import WAIT_TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
+ANSWERS = TypeAdapter(Annotated[AnyAnswer, Discriminator("type")])
 
 
 def said(id, text="hello", role="user"):
@@ -157,46 +163,121 @@ class Layer:
         """Lose it."""
 
 
-def test_stream_of_a_socket_goes_on_after_its_token_was_renewed(alice, monkeypatch):
+class PlayedSocket:
+    """An authenticated socket of AI SDK, as its server plays it. `sent` are the frames to the client."""
+
+    def __init__(self, user, expires_at=None):
+        self.sent, self._changed = [], asyncio.Event()
+        self.consumer = AiSdkConsumer(ConnectionRegistry(), StartBatcher())
+        self.consumer.mode, self.consumer.base_send, self.consumer.scope = "ai-sdk", self._send, {"headers": []}
+        self.consumer.identity = Identity(user.id, user.email, uuid.uuid4(), expires_at)
+
+    async def _send(self, frame):
+        self.sent.append(json.loads(frame["text"]))
+        ANSWERS.validate_json(frame["text"])
+        self._changed.set()
+
+    async def receive(self, **frame):
+        """Take a frame of the client."""
+        await self.consumer.websocket_receive({"type": "websocket.receive", "text": json.dumps(frame)})
+
+    async def until(self, kind):
+        """Wait for a frame or a chunk of this type."""
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while not any(kind in (frame["type"], frame.get("chunk", {}).get("type")) for frame in self.sent):
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def leave(self):
+        """Lose the client."""
+        with suppress(StopConsumer):
+            await self.consumer.websocket_disconnect()
+        self.consumer.cleanup()
+
+
+@pytest.fixture
+def layer(monkeypatch):
+    found = Layer()
+    monkeypatch.setattr("chat.realtime.channel_layer.get_layer", lambda: found)
+    return found
+
+
+def test_stream_of_a_socket_goes_on_after_its_token_was_renewed(alice, layer):
     """The first token ends before the second one comes; the timer that closes the socket is the second one's."""
-    layer, sent, changed = Layer(), [], asyncio.Event()
-    monkeypatch.setattr("chat.realtime.channel_layer.get_layer", lambda: layer)
     thread = runs.start(alice.id, message()).thread_id
     run = claim_one()
     runs.record([RunBatch(run, [delta(run)])])
 
-    async def send(frame):
-        sent.append(json.loads(frame["text"]))
-        changed.set()
-
-    async def until(kind):
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            while not any(kind in (frame["type"], frame.get("chunk", {}).get("type")) for frame in sent):
-                changed.clear()
-                await changed.wait()
-
     async def play():
-        consumer = AiSdkConsumer(ConnectionRegistry(), StartBatcher())
-        consumer.mode, consumer.base_send, consumer.scope = "ai-sdk", send, {"headers": []}
-        consumer.identity = Identity(alice.id, alice.email, uuid.uuid4(), int(time.time()) - 1)
-
-        async def resume(**frame):
-            text = json.dumps({"type": "resume", **frame})
-            await consumer.websocket_receive({"type": "websocket.receive", "text": text})
-
-        await resume(requestId="r1", id=str(thread))
-        await until("text-delta")
+        socket = PlayedSocket(alice, int(time.time()) - 1)
+        await socket.receive(type="resume", requestId="r1", id=str(thread))
+        await socket.until("text-delta")
         token = (await in_database(sessions.sign_in, alice, "")).access
-        await resume(requestId="r2", id="none", headers={"Authorization": f"Bearer {token}"})
-        await until("no-active")
+        headers = {"Authorization": f"Bearer {token}"}
+        await socket.receive(type="resume", requestId="r2", id="none", headers=headers)
+        await socket.until("no-active")
         await in_database(runs.record, [completed(run, "word ", usage={})])
         log = await from_database(event_log.read, thread, 0, 1000)
         events = [[str(thread), seq, run_id, False, text] for seq, run_id, _, text in log]
         await layer.deliver({"type": "events", "events": events})
-        await until("end")
-        consumer.cleanup()
+        await socket.until("end")
+        await socket.leave()
+        return [frame for frame in socket.sent if frame["requestId"] == "r1"]
 
-    asyncio.run(play())
-    of_first = [frame for frame in sent if frame["requestId"] == "r1"]
+    of_first = asyncio.run(play())
     assert [frame["type"] for frame in of_first] == ["start", *["chunk"] * (len(of_first) - 2), "end"]
     assert [frame["sequence"] for frame in of_first[1:-1]] == list(range(len(of_first) - 2))
+
+
+def test_stream_of_a_socket_that_fails_ends_with_an_error(alice, layer):
+    thread = runs.start(alice.id, message()).thread_id
+    run = claim_one()
+    event = {"type": "agent_delta", "agent_name": run.agent}  # without its text: no agent can say this
+    runs.record([RunBatch(run, [event_log.encode_event(run.thread_id, run.run_id, run.attempt, event)])])
+
+    async def play():
+        socket = PlayedSocket(alice)
+        await socket.receive(type="resume", requestId="r1", id=str(thread))
+        await socket.until("error")
+        await socket.receive(type="resume", requestId="r1", id="none")  # the request is over, and the socket open
+        await socket.until("no-active")
+        await socket.leave()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, "running"), ({"netra-disconnect": "cancel"}, "cancelled"), ({"Netra-Disconnect": "x"}, "")],
+)
+def test_run_of_a_socket_that_is_lost_goes_on_unless_its_header_says_stop(alice, layer, headers, status):
+    async def play():
+        socket = PlayedSocket(alice)
+        fields = {"id": "c", "messages": [said("m1")], "body": {"agent": "echo"}, "headers": headers}
+        await socket.receive(type="send", requestId="r1", **fields)
+        await socket.until("chunk" if status else "error")
+        if status:
+            await in_database(claim_one)
+        streams, others = set(socket.consumer.tasks), asyncio.all_tasks()
+        await socket.leave()
+        if status:
+            await asyncio.wait(streams)
+        while started := asyncio.all_tasks() - others:  # by the end of the stream
+            await asyncio.wait(started)
+
+    asyncio.run(play())
+    assert [run.status for run in Run.objects.all()] == [status] * bool(status)
+
+
+def test_idempotency_key_of_a_socket_s_request_is_that_of_the_run(alice, layer):
+    async def play():
+        socket = PlayedSocket(alice)
+        for request_id, text in (("r1", "one"), ("r2", "one"), ("r3", "two")):
+            fields = {"id": "c", "messages": [said("m1", text)], "headers": {"idempotency-key": "k"}}
+            await socket.receive(type="send", requestId=request_id, body={"agent": "echo"}, **fields)
+        await socket.until("error")
+        await socket.leave()
+        return [frame["requestId"] for frame in socket.sent if frame["type"] == "error"]
+
+    assert asyncio.run(play()) == ["r3"]
+    assert [run.client_msg_id for run in Run.objects.all()] == ["k"]

@@ -7,9 +7,11 @@ from typing import get_args
 
 import pytest
 from jsonschema import Draft7Validator, ValidationError
+from pydantic import TypeAdapter
 
 from chat import protocol
-from chat.api.asyncapi import document
+from chat.aisdk.frames import AnyAnswer, AnyFrame, client_frame, frame_text
+from chat.api.asyncapi import REFERENCE, document
 from chat.protocol import COMMANDS, EVENTS, MODES
 from chat.protocol.controls import AnyControl
 
@@ -38,13 +40,10 @@ def references(value):
         yield from references(part)
 
 
-def payload_of(described, name):
-    """Return the validator of the message for frames of this type."""
-    (message,) = (
-        message
-        for message in described["components"]["messages"].values()
-        if name in types_of(resolved(described, message["payload"]["$ref"]))
-    )
+def payload_of(described, name, mode="main"):
+    """Return the validator of the message for frames of this type on this channel."""
+    messages = [resolved(described, entry["$ref"]) for entry in described["channels"][mode]["messages"].values()]
+    (message,) = (one for one in messages if name in types_of(resolved(described, one["payload"]["$ref"])))
     return Draft7Validator({**message["payload"], "components": described["components"]})
 
 
@@ -78,12 +77,18 @@ def test_every_reference_leads_to_something(described):
 
 
 def test_every_path_and_every_frame_is_described(described):
-    native = {path: mode for path, mode in MODES.items() if mode in ("main", "factory", "isolated", "legacy")}
-    assert {channel["address"]: mode for mode, channel in described["channels"].items()} == native
+    assert {channel["address"]: mode for mode, channel in described["channels"].items()} == MODES
     controls = {kind for model in get_args(AnyControl) for kind in types_of(model.model_json_schema())}
-    for mode in native.values():
+    for mode in set(MODES.values()) - {"ai-sdk"}:
         assert passing(described, f"receive_{mode}") == set(COMMANDS)
         assert passing(described, f"send_{mode}") == EVENTS | controls
+    assert passing(described, "receive_ai-sdk") == {"send", "resume", "abort"}
+    assert passing(described, "send_ai-sdk") == {"chunk", "start", "end", "no-active", "error"}
+
+
+def test_declarations_of_ai_sdk_have_names_of_their_own():
+    own = protocol.schemas_of({"Frame": TypeAdapter(AnyFrame), "Answer": TypeAdapter(AnyAnswer)}, REFERENCE)
+    assert not set(own) & set(protocol.json_schemas())
 
 
 def passing(described, operation):
@@ -132,3 +137,48 @@ def test_frames_of_clients_are_as_described(described, frame):
     validator.validate(frame)
     protocol.parse(json.dumps(frame))
     assert not validator.is_valid({"type": frame["type"]}) or frame["type"] == "heartbeat"
+
+
+USER = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
+HEADERS = {"authorization": "Bearer x"}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {
+            "type": "send",
+            "requestId": "r1",
+            "id": "c",
+            "trigger": "submit-message",
+            "messages": [USER],
+            "headers": HEADERS,
+            "body": {"agent": "echo"},
+        },
+        {"type": "resume", "requestId": "r1", "id": "c", "headers": {}, "body": {}},
+        {"type": "abort", "requestId": "r1"},
+    ],
+)
+def test_frames_of_ai_sdk_clients_are_as_described(described, frame):
+    validator = payload_of(described, frame["type"], "ai-sdk")
+    validator.validate(frame)
+    client_frame(frame)
+    assert not validator.is_valid({**frame, "requestId": 5})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("chunk", {"sequence": 0, "chunk": {"type": "start-step"}}),
+        ("start", {}),
+        ("end", {}),
+        ("no-active", {}),
+        ("error", {"errorText": "Sign in first."}),
+    ],
+)
+def test_frames_to_ai_sdk_clients_are_as_described(described, kind, fields):
+    frame = json.loads(frame_text("r1", kind, **fields))
+    validator = payload_of(described, kind, "ai-sdk")
+    validator.validate(frame)
+    for name in ("requestId", *fields):
+        assert not validator.is_valid({key: value for key, value in frame.items() if key != name})

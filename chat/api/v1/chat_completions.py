@@ -14,7 +14,7 @@ from chat.dialects import Frame, sse
 from chat.dialects.openai_chat import ChatCompletion
 from chat.dialects.openai_input import read_messages
 from chat.protocol.fields import Declaration
-from chat.streams.addresses import facts_of, leaving_cancels, thread_id_of
+from chat.streams.addresses import facts_of, thread_id_of
 
 
 class StreamOptions(Declaration):
@@ -65,7 +65,7 @@ class ChatCompletions(V1View):
         Only the last user message is asked. The messages before it say which thread it continues.
         """
         given = self.fields(request, ChatCompletionBody)
-        cancels = leaving_cancels(request, default=True)
+        cancels = self.cancels(request, default=True)
         sent = read_messages(given.messages)
         self.admit(request)
         run = self.start(

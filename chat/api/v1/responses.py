@@ -22,7 +22,7 @@ from chat.dialects.openai_input import Approval, read_input
 from chat.dialects.openai_responses import Response, input_items
 from chat.models import Event, InputRequest, Message, Run, Thread
 from chat.protocol import ProtocolError
-from chat.streams.addresses import facts_of, headers_of, leaving_cancels, runs_of, thread_id_of
+from chat.streams.addresses import facts_of, headers_of, runs_of, thread_id_of
 from chat.streams.ended import events_of
 
 Encode = Callable[[Frame, int], str]
@@ -69,7 +69,7 @@ class Responses(V1View):
     def post(self, request: Request) -> HttpResponseBase:
         """Ask an agent; the answer comes at the end, in events with `stream`, or later with `background`."""
         given = self.fields(request, ResponseBody)
-        cancels = leaving_cancels(request, default=not given.background)
+        cancels = self.cancels(request, default=not given.background)
         sent = read_input(given.input, given.instructions)
         self.admit(request)
         approved = answer(request, sent.approvals)
@@ -99,7 +99,7 @@ class OneResponse(V1View):
         if request.query_params.get("stream", "false").lower() != "true":
             return shown(run, part)
         after = number(request, "starting_after", 0, 0, 10**9) if "starting_after" in request.query_params else -1
-        cancels = leaving_cancels(request, default=False)
+        cancels = self.cancels(request, default=False)
         self.admit(request)
         projection = projection_of(run, part)
         return self.stream(request, run, facts_of(run), projection, encode=encode, after=after, cancels=cancels)

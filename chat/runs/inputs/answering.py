@@ -81,7 +81,7 @@ def _lock(ids: Collection[uuid.UUID], decider: Decider) -> dict[uuid.UUID, Input
     list(Run.objects.select_for_update().filter(pk__in=run_of.values()).order_by("pk"))
     overdue = ExpressionWrapper(Q(expires_at__lte=Now()), BooleanField())
     requests = InputRequest.objects.select_for_update().annotate(overdue=overdue).filter(pk__in=ids)
-    rows = {row.pk: row for row in requests.order_by("pk")}
+    rows: dict[uuid.UUID, InputRequest] = {row.pk: row for row in requests.order_by("pk")}
     if len(rows) < len(ids):  # the user was erased meanwhile
         raise missing
     for row in rows.values():
