@@ -65,6 +65,7 @@ LAYERS = {
         "spent", "store",
         "thread", "typed",
     ),
+    "text": ("en", "strings"),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",

@@ -1,4 +1,4 @@
-/** What a run's models have used up, as the card shows it. */
+/** What a run's models have used up. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -17,17 +17,18 @@ test("usage of two models is shown in all and for each", () => {
     ],
   };
   assert.deepEqual(spent(usage), {
-    short: "1,355 tokens · $0.0123",
+    tokens: 1355,
+    cost: 0.0123,
     models: [
-      "openai:gpt-5-mini: 2 requests, 1,200 tokens in (300 cached), 140 out, $0.0023",
-      "anthropic:x: 1 request, 10 tokens in, 5 out, $2.00",
+      { model: "openai:gpt-5-mini", requests: 2, input: 1200, cached: 300, output: 140, cost: 0.0023 },
+      { model: "anthropic:x", requests: 1, input: 10, cached: 0, output: 5, cost: 2 },
     ],
   });
 });
 
-test("a price that nobody knows is shown as unknown, and a free model as free", () => {
-  assert.equal(spent({ input_tokens: 1, output_tokens: 1, cost_usd: null })?.short, "2 tokens · cost unknown");
-  assert.equal(spent({ input_tokens: 1, output_tokens: 1, cost_usd: 0 })?.short, "2 tokens · $0.00");
+test("a price that nobody knows is none, and a free model's is zero", () => {
+  assert.equal(spent({ input_tokens: 1, output_tokens: 1, cost_usd: null })?.cost, null);
+  assert.equal(spent({ input_tokens: 1, output_tokens: 1, cost_usd: 0 })?.cost, 0);
 });
 
 test("usage without tokens, or of another kind, is not shown", () => {

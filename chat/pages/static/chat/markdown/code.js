@@ -1,5 +1,6 @@
 /** Code in an answer: a frame with its language and a button that copies it, and colours once it is complete. */
 
+import { t } from "../text/strings.js";
 import { copy } from "../ui/browser.js";
 import { element } from "../ui/element.js";
 import { clean } from "./purify.js";
@@ -17,12 +18,12 @@ const LONG_LINE = /.{2000}/;
 export function frame(code, complete) {
   const pre = /** @type {HTMLElement} */ (code.parentElement);
   const language = /^language-(\S+)$/.exec(code.className)?.[1] ?? "";
-  const button = element("button", { type: "button", class: "copy" }, "Copy");
+  const button = element("button", { type: "button", class: "copy" }, t("copy"));
   button.addEventListener("click", () => void copy(code.textContent ?? "", button));
   const framed = element(
     "div",
     { class: "code" },
-    element("div", { class: "code-head" }, element("span", { dir: "auto" }, language || "text"), button),
+    element("div", { class: "code-head" }, element("span", { dir: "auto" }, language || t("code.text")), button),
   );
   pre.dir = "ltr";
   pre.tabIndex = 0;

@@ -1,5 +1,6 @@
 /** An agent's text as DOM. Its text is not trusted: what was made of a block is sanitised before it comes onto the page. */
 
+import { t } from "../text/strings.js";
 import { element } from "../ui/element.js";
 import { tableTools } from "../ui/table.js";
 import { html, read } from "./blocks.js";
@@ -176,8 +177,7 @@ export class Writing {
         reportError(error);
       }
     }
-    const note = "This answer cannot be laid out. Its text is shown as it came.";
-    this.node.replaceChildren(element("p", { class: "dim" }, note), plain(text));
+    this.node.replaceChildren(element("p", { class: "dim" }, t("answer.plain")), plain(text));
     return true;
   }
 

@@ -1,5 +1,6 @@
 /** Requests to this site's REST API, and what is refused. */
 
+import { t, told } from "../text/strings.js";
 import { BASE } from "./base.js";
 
 /** How long the server may take to answer, in milliseconds. */
@@ -15,7 +16,7 @@ export class ApiError extends Error {
    * @param {Record<string, any>} body
    */
   constructor(status, body) {
-    super(typeof body.message === "string" ? body.message : `The server answered ${status}.`);
+    super(typeof body.message === "string" ? told(body.message) : t("server.answered", { status: String(status) }));
     this.status = status;
     this.code = typeof body.error === "string" ? body.error : "";
     this.field = typeof body.field === "string" ? body.field : null;
@@ -24,7 +25,7 @@ export class ApiError extends Error {
 }
 
 /** @returns {ApiError} */
-export const unreachable = () => new ApiError(0, { message: "The server cannot be reached." });
+export const unreachable = () => new ApiError(0, { message: t("server.unreachable") });
 
 /** The session is over: only signing in again helps. */
 export class SignedOut extends Error {}

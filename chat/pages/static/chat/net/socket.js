@@ -4,6 +4,7 @@
  */
 
 import { SENT_AGAIN } from "../state/outbox.js";
+import { t } from "../text/strings.js";
 import { BASE } from "./base.js";
 import { SignedOut } from "./http.js";
 
@@ -172,8 +173,8 @@ export class Socket {
     }
     this.#sent.delete(ref);
     this.#resent.delete(ref);
-    const what = frame.type === "answer_input" ? "An answer" : "A message";
-    const message = `${what} can be ${Math.floor(this.#maxFrame / 1024)} KiB long.`;
+    const key = frame.type === "answer_input" ? "request.limit" : "message.limit";
+    const message = t(key, { limit: Math.floor(this.#maxFrame / 1024) });
     this.#owner.frame({ type: "error", error_code: "too_large", message, recoverable: true, ref });
   }
 

@@ -1,21 +1,23 @@
-/** What the models of a run have used up, in words. An agent reports it: anything that is no figure is left out. */
+/** What the models of a run have used up. An agent reports it: anything that is no figure is left out. Pure. */
+
+/**
+ * @typedef {object} ModelSpent what one model has used up
+ * @property {string} model
+ * @property {number} requests
+ * @property {number} input tokens, the cached ones among them
+ * @property {number} cached tokens
+ * @property {number} output tokens
+ * @property {number | null} cost in dollars; null: nobody knows it
+ *
+ * @typedef {{tokens: number, cost: number | null, models: ModelSpent[]}} Spent
+ */
 
 /** @param {unknown} value */
 const amount = (value) => (typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null);
 
-/** @param {number} count */
-const number = (count) => count.toLocaleString("en-US");
-
-/** @param {unknown} cost in dollars; null is a price that nobody knows */
-function price(cost) {
-  const known = amount(cost);
-  if (known === null) return "cost unknown";
-  return `$${known.toFixed(known > 0 && known < 1 ? 4 : 2)}`;
-}
-
 /**
  * @param {unknown} usage that of `agent_completed`
- * @returns {{short: string, models: string[]} | null} the totals, and a line per model; null if no model was used
+ * @returns {Spent | null} the totals, and those of each model; null if no model was used
  */
 export function spent(usage) {
   const all = /** @type {Record<string, unknown>} */ (usage && typeof usage === "object" ? usage : {});
@@ -23,14 +25,15 @@ export function spent(usage) {
   if (tokens === 0) return null;
   const models = Array.isArray(all.models) ? all.models.filter((each) => typeof each?.model === "string") : [];
   return {
-    short: `${number(tokens)} tokens · ${price(all.cost_usd)}`,
-    models: models.map((each) => {
-      const cached = amount(each.cached_tokens);
-      const requests = amount(each.requests) ?? 0;
-      const read = `${number(amount(each.input_tokens) ?? 0)} tokens in${cached ? ` (${number(cached)} cached)` : ""}`;
-      const written = `${number(amount(each.output_tokens) ?? 0)} out`;
-      const asked = `${number(requests)} request${requests === 1 ? "" : "s"}`;
-      return `${each.model}: ${asked}, ${read}, ${written}, ${price(each.cost_usd)}`;
-    }),
+    tokens,
+    cost: amount(all.cost_usd),
+    models: models.map((each) => ({
+      model: each.model,
+      requests: amount(each.requests) ?? 0,
+      input: amount(each.input_tokens) ?? 0,
+      cached: amount(each.cached_tokens) ?? 0,
+      output: amount(each.output_tokens) ?? 0,
+      cost: amount(each.cost_usd),
+    })),
   };
 }

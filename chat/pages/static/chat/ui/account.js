@@ -3,6 +3,7 @@
 import { BASE } from "../net/base.js";
 import { ApiError, SignedOut } from "../net/http.js";
 import { login, register, Session, signedInAs } from "../net/session.js";
+import { parts, t } from "../text/strings.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { element, found } from "./element.js";
 
@@ -53,22 +54,23 @@ function refuse(message, field) {
 
 /** @param {number} seconds */
 function waiting(seconds) {
-  const [count, unit] = seconds > 90 ? [Math.ceil(seconds / 60), "minute"] : [Math.ceil(seconds), "second"];
-  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+  return seconds > 90
+    ? t("wait.minutes", { count: Math.ceil(seconds / 60) })
+    : t("wait.seconds", { count: Math.ceil(seconds) });
 }
 
 /** @param {unknown} reason */
 function explain(reason) {
   if (!(reason instanceof ApiError)) throw reason;
   if (reason.status === 403 && enter === register) {
-    return refuse("Sign-ups are closed. Ask your administrator for an account.", null);
+    return refuse(t("signup.closed"), null);
   }
   if (reason.status === 409 && enter === register) {
-    const link = element("a", { href: `${BASE}/login` }, "Sign in?");
-    return refuse(["You already have an account. ", link], reason.field);
+    const link = element("a", { href: `${BASE}/login` }, t("signup.sign_in"));
+    return refuse(parts("signup.taken", { link }), reason.field);
   }
   return refuse(
-    reason.retry_after ? `Too many attempts. Try again in ${waiting(reason.retry_after)}.` : reason.message,
+    reason.retry_after ? t("signin.later", { time: waiting(reason.retry_after) }) : reason.message,
     reason.field,
   );
 }

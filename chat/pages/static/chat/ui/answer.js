@@ -3,6 +3,7 @@
 import { Writing } from "../markdown/markdown.js";
 import { unfinished } from "../state/model.js";
 import { understood, withoutChips } from "../state/typed.js";
+import { parts, t, told } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { Card } from "./card.js";
 import { chartsOf, Figure } from "./charts.js";
@@ -81,15 +82,16 @@ export class Answer {
     this.failure.toggleAttribute("data-live", this.#live);
     if (run.error !== null && this.#live) this.failure.setAttribute("role", "alert");
     if (run.error !== null && !this.reference.hasChildNodes()) this.#refer(run.id);
-    setText(this.failure, run.error ?? "");
+    setText(this.failure, told(run.error ?? ""));
     return late;
   }
 
   /** @param {string} id of the run, by which an administrator finds it */
   #refer(id) {
-    const button = element("button", { type: "button", class: "link", title: id }, "Copy its id");
+    const button = element("button", { type: "button", class: "link", title: id }, t("failure.copy_id"));
     button.addEventListener("click", () => void copy(id, button));
-    this.reference.append("If you report this, name run ", element("code", {}, id.slice(0, 8)), ". ", button);
+    const run = element("code", {}, id.slice(0, 8));
+    this.reference.append(...parts("failure.reference", { run, copy: button }));
   }
 
   /** @param {Run} run */
@@ -120,7 +122,7 @@ export class Answer {
   #lay() {
     const figures = [...this.#figures.values()].map(({ node }) => node);
     const rest = this.#all ? 0 : Math.max(0, figures.length - SHOWN_CHARTS);
-    setText(this.#more, rest === 1 ? "Show 1 more chart" : `Show ${rest} more`);
+    setText(this.#more, t("chart.more", { count: rest }));
     arrange(this.charts, rest > 0 ? [...figures.slice(0, SHOWN_CHARTS), this.#more] : figures);
   }
 

@@ -15,6 +15,7 @@ import { choices } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
+import { t, told } from "../text/strings.js";
 import { leaveKeysToInputMethod, save } from "./browser.js";
 import { Messages } from "./messages.js";
 import { notice } from "./notices.js";
@@ -274,7 +275,7 @@ function refused(ref, frame) {
   if (stop) store.dispatch({ type: "stop_refused", run_id: stop });
   if (resume && frame.error_code === "not_found") store.dispatch({ type: "thread_missing", thread_id: resume });
   else if (!store.state.unsent.some((message) => message.client_msg_id === ref) && !store.state.answers.has(ref))
-    notice(frame.message);
+    notice(told(frame.message));
 }
 
 const socket = new Socket(session, {
@@ -397,7 +398,7 @@ const view = new View({
         found.threads = threads.filter(({ id }) => !removals.ids.has(id));
       },
       ({ status, message }) => {
-        found.failure = status === 0 ? "Can't search while offline" : message;
+        found.failure = status === 0 ? t("search.offline") : message;
       },
     );
     return found;

@@ -1,5 +1,6 @@
 /** Chips of files. */
 
+import { t } from "../text/strings.js";
 import { element, icon } from "./element.js";
 import { size } from "./text.js";
 
@@ -7,16 +8,19 @@ import { size } from "./text.js";
 
 /** @param {Attachment} attachment */
 export const gist = ({ recognised, size: bytes }) =>
-  [recognised?.usage ? FORMATS[recognised.format] : null, size(bytes)].filter(Boolean).join(" · ");
+  [recognised?.usage && formatOf(recognised.format), size(bytes)].filter(Boolean).join(" · ");
 
-/** @type {Record<string, string>} */
+/** @type {Record<string, import("../text/strings.js").Key>} */
 const FORMATS = {
-  table: "Usage data",
-  openai: "OpenAI usage",
-  anthropic: "Anthropic usage",
-  litellm: "LiteLLM log",
-  langfuse: "Langfuse export",
+  table: "format.table",
+  openai: "format.openai",
+  anthropic: "format.anthropic",
+  litellm: "format.litellm",
+  langfuse: "format.langfuse",
 };
+
+/** @param {string} format */
+const formatOf = (format) => (format in FORMATS ? t(FORMATS[format]) : null);
 
 /**
  * @param {string} name
@@ -38,7 +42,7 @@ export const label = (name, about) =>
 export function chip(attachment, look) {
   const button = element(
     "button",
-    { type: "button", class: "chip", "data-attachment": attachment.id, title: "Preview" },
+    { type: "button", class: "chip", "data-attachment": attachment.id, title: t("preview") },
     icon("file"),
     label(attachment.name, gist(attachment)),
   );

@@ -1,5 +1,6 @@
 /** Keys of an input method, the clipboard, and files to save. */
 
+import { t } from "../text/strings.js";
 import { element } from "./element.js";
 
 /**
@@ -28,11 +29,11 @@ const INPUT_METHOD = 229;
  * @param {HTMLElement} button
  */
 export async function copy(text, button) {
-  const told = await navigator.clipboard?.writeText(text).then(
-    () => "Copied",
-    () => "Not allowed",
+  const isCopied = await navigator.clipboard?.writeText(text).then(
+    () => true,
+    () => false,
   );
-  tell(button, told ?? "Not allowed");
+  tell(button, isCopied ? t("copied") : t("copy.refused"));
 }
 
 /**

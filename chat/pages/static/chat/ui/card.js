@@ -5,6 +5,7 @@ import { unfinished } from "../state/model.js";
 import { asks } from "../state/requests.js";
 import { spent } from "../state/spent.js";
 import { waited } from "../state/thread.js";
+import { LOCALE, t } from "../text/strings.js";
 import { arrange, element, icon, setAttribute, setText } from "./element.js";
 
 /**
@@ -27,13 +28,14 @@ const MIN_THOUGHT_MS = 100;
  * @returns {string}
  */
 export function duration(ms) {
-  if (ms < 1) return "< 1 ms";
-  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 1) return t("duration.least");
+  if (ms < 1000) return t("duration.ms", { count: Math.round(ms) });
   const seconds = ms / 1000;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  if (seconds < 60) return t("duration.s", { count: TENTHS.format(seconds) });
+  return t("duration.min", { minutes: Math.floor(seconds / 60), seconds: Math.floor(seconds % 60) });
 }
 
+const TENTHS = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const MINUTE_MS = 60_000;
 
 /**
@@ -42,16 +44,12 @@ const MINUTE_MS = 60_000;
  */
 export function remaining(ms) {
   const minutes = Math.floor(ms / MINUTE_MS);
-  if (minutes < 60) return duration(Math.max(1, Math.ceil(ms / 1000)) * 1000).replace(/\.0 s$/, " s");
+  if (minutes < 1) return t("duration.s", { count: Math.max(1, Math.ceil(ms / 1000)) });
+  if (minutes < 60) return duration(Math.ceil(ms / 1000) * 1000);
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+  if (hours < 48) return t("duration.h", { hours, minutes: minutes % 60 });
+  return t("duration.days", { count: Math.floor(hours / 24) });
 }
-
-/**
- * @param {number} count
- * @param {string} noun
- */
-const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /**
  * @param {unknown} value
@@ -61,7 +59,7 @@ function json(value) {
   try {
     return value === undefined ? "" : JSON.stringify(value, null, 2);
   } catch {
-    return "Nested too deeply to be shown.";
+    return t("too_deep");
   }
 }
 
@@ -89,28 +87,29 @@ const running = (run) =>
 /** @param {Run} run that asks */
 function waits(run) {
   const mine = run.requests.some((request) => request.resolution === null && isMine({ ...request, own: true }));
-  return `is waiting for ${mine ? "your" : "an"} answer`;
+  return mine ? t("run.waits_for_you") : t("run.waits");
 }
 
 /** @param {Run} run */
 function headline(run) {
   switch (run.status) {
     case "queued":
-      return "Queued";
+      return t("queued");
     case "completed":
-      return run.agent ? "answered" : "Done";
+      return run.agent ? t("run.answered") : t("run.done");
     case "cancelled":
-      return `${run.agent ? "was stopped" : "Stopped"}${run.stopped_by ? ` by an ${run.stopped_by}` : ""}`;
+      if (run.stopped_by) return run.agent ? t("run.was_stopped.administrator") : t("run.stopped.administrator");
+      return run.agent ? t("run.was_stopped") : t("run.stopped");
     case "failed":
-      return run.agent ? "failed" : "Failed";
+      return run.agent ? t("run.has_failed") : t("run.failed");
     case "waiting":
-      if (run.stopping) return "Stopping…";
-      return asks(run) ? waits(run) : "was answered, and continues soon";
+      if (run.stopping) return t("stopping");
+      return asks(run) ? waits(run) : t("run.resumes");
     case "running": {
-      if (run.stopping) return "Stopping…";
+      if (run.stopping) return t("stopping");
       if (asks(run)) return waits(run);
-      if (running(run)) return "is using";
-      return run.text ? "is writing the answer" : "is thinking";
+      if (running(run)) return t("run.uses");
+      return run.text ? t("run.writes") : t("run.thinks");
     }
   }
 }
@@ -121,16 +120,39 @@ function worker(run) {
   return run.parts.findLast((part) => !part.done)?.agent_name ?? run.agent;
 }
 
+/** @param {number | null} cost in dollars; null: nobody knows it */
+function price(cost) {
+  if (cost === null) return t("spent.unknown");
+  const digits = cost > 0 && cost < 1 ? 4 : 2;
+  const exact = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat(LOCALE, { style: "currency", currency: "USD", ...exact }).format(cost);
+}
+
+/**
+ * @param {unknown} usage
+ * @returns {string[]} how many tokens the models have used up, and what they cost
+ */
+function used(usage) {
+  const all = spent(usage);
+  return all ? [t("spent.tokens", { count: all.tokens }), price(all.cost)] : [];
+}
+
+/** @param {import("../state/spent.js").ModelSpent} spent */
+function usedBy({ model, requests, input, cached, output, cost }) {
+  const values = { model, requests: t("spent.requests", { count: requests }), input, output, cost: price(cost) };
+  return cached ? t("spent.model.cached", { ...values, cached }) : t("spent.model", values);
+}
+
 /** @param {Run} run */
 function tally(run) {
   const agents = new Set(run.parts.map((part) => part.agent_name)).size;
   const tools = run.steps.filter((step) => step.kind === "tool").length;
-  const parts = [
-    agents > 1 && counted(agents, "agent"),
-    tools > 0 && counted(tools, "tool call"),
-    spent(run.usage)?.short,
+  const figures = [
+    agents > 1 && t("run.agents", { count: agents }),
+    tools > 0 && t("run.tools", { count: tools }),
+    ...used(run.usage),
   ];
-  return parts.filter(Boolean).join(" · ");
+  return figures.filter(Boolean).join(" · ");
 }
 
 export class Card {
@@ -142,7 +164,7 @@ export class Card {
   #waited = element("span", { class: "tally waited" });
   #restarted = element("p", { class: "restarted", hidden: true });
   #work = element("ol", { class: "work" });
-  #spent = element("ul", { class: "spent", "aria-label": "Used by models" });
+  #spent = element("ul", { class: "spent", "aria-label": t("run.spent") });
   /** @type {Map<string, {about: Part | Step | Growing, node: HTMLLIElement, list: HTMLOListElement | null}>} */
   #rows = new Map();
   /** @type {Run | null} */
@@ -193,7 +215,7 @@ export class Card {
       setText(this.#tool, call?.tool_name ?? "");
       setText(this.#tally, tally(run));
       this.#restarted.hidden = run.restarted === null;
-      setText(this.#restarted, `Restarted after an interruption (attempt ${run.attempt})`);
+      setText(this.#restarted, t("run.restarted", { attempt: run.attempt }));
       this.#fold(run);
       if (this.node.open) this.#arrange(run);
     }
@@ -218,9 +240,12 @@ export class Card {
     const waiting = waited(run, now);
     const since = run.started_at && unfinished(run) ? Math.max(0, now - Date.parse(run.started_at) - waiting) : null;
     const ms = run.duration_ms ?? since;
-    setText(this.#time, ms === null ? "" : unfinished(run) ? `${Math.floor(ms / 1000)} s` : duration(ms));
+    setText(
+      this.#time,
+      ms === null ? "" : unfinished(run) ? t("duration.s", { count: Math.floor(ms / 1000) }) : duration(ms),
+    );
     // Waiting for a person is no work of the agent's.
-    setText(this.#waited, waiting < 1000 ? "" : `waited ${remaining(waiting)}`);
+    setText(this.#waited, waiting < 1000 ? "" : t("run.waited", { time: remaining(waiting) }));
   }
 
   /** @param {Run} run */
@@ -248,9 +273,9 @@ export class Card {
       if (list && "key" in about) arrange(list, children.get(about.key) ?? []);
     }
     arrange(this.#work, children.get(0) ?? []);
-    const lines = spent(run.usage)?.models ?? [];
-    this.#spent.hidden = lines.length === 0;
-    this.#spent.replaceChildren(...lines.map((line) => element("li", { dir: "ltr" }, line)));
+    const models = spent(run.usage)?.models ?? [];
+    this.#spent.hidden = models.length === 0;
+    this.#spent.replaceChildren(...models.map((one) => element("li", { dir: "ltr" }, usedBy(one))));
   }
 }
 
@@ -349,11 +374,12 @@ function refreshCall(node, call) {
       ? element("span", { class: "spinner" })
       : icon(call.status === "completed" ? "check" : "cross"),
   );
-  setAttribute(mark, "title", call.status);
-  setAttribute(mark, "aria-label", call.status);
+  const status = t(`step.${call.status}`);
+  setAttribute(mark, "title", status);
+  setAttribute(mark, "aria-label", status);
   setText(
     badge,
-    [call.status === "interrupted" && "interrupted", call.status === "failed" && "failed", call.reused && "reused"]
+    [(call.status === "interrupted" || call.status === "failed") && status, call.reused && t("step.reused")]
       .filter(Boolean)
       .join(", "),
   );
@@ -366,10 +392,10 @@ function refreshCall(node, call) {
 
 /** @param {ToolCall} call */
 function what(call) {
-  const shown = [block("Parameters", json(call.parameters), "ltr")];
-  if (call.error) shown.push(block("Error", call.error, "auto"));
+  const shown = [block(t("parameters"), json(call.parameters), "ltr")];
+  if (call.error) shown.push(block(t("step.error"), call.error, "auto"));
   else if (call.status !== "running")
-    shown.push(block(call.truncated ? "Result (truncated)" : "Result", json(call.result), "ltr"));
+    shown.push(block(call.truncated ? t("step.truncated") : t("step.result"), json(call.result), "ltr"));
   return shown;
 }
 
@@ -380,5 +406,5 @@ function what(call) {
  */
 const block = (title, text, dir) => [
   element("p", { class: "label" }, title),
-  element("pre", { dir, tabindex: "0" }, text || "empty"),
+  element("pre", { dir, tabindex: "0" }, text || t("empty")),
 ];

@@ -1,5 +1,6 @@
 /** Charts that tools put into their results: `{type, title, labels, series: [{name, values}], unit}`. */
 
+import { LOCALE, t } from "../text/strings.js";
 import { element } from "./element.js";
 
 /**
@@ -69,13 +70,13 @@ function formatter(unit, brief) {
   const rounded = brief ? { notation: /** @type {const} */ ("compact") } : { maximumFractionDigits: 2 };
   if (/^[A-Z]{3}$/.test(unit)) {
     try {
-      const money = new Intl.NumberFormat("en", { style: "currency", currency: unit, ...rounded });
+      const money = new Intl.NumberFormat(LOCALE, { style: "currency", currency: unit, ...rounded });
       return (value) => money.format(value);
     } catch {
       // Not a currency after all.
     }
   }
-  const plain = new Intl.NumberFormat("en", rounded);
+  const plain = new Intl.NumberFormat(LOCALE, rounded);
   // On an axis the caption has the unit.
   return (value) => (unit && !brief ? `${plain.format(value)} ${unit}` : plain.format(value));
 }
@@ -166,7 +167,7 @@ export class Figure {
     this.#chart = chart;
     this.#canvas = element("canvas", {
       role: "img",
-      "aria-label": `Chart: ${chart.title}. The table below has its figures.`,
+      "aria-label": t("chart", { title: chart.title }),
     });
     const area = element("div", { class: "plot" }, this.#canvas);
     // Side by side they are equally high, unless there are too many bars for that.
@@ -181,7 +182,7 @@ export class Figure {
         element("span", { class: "dim", dir: "auto" }, chart.unit),
       ),
       area,
-      element("details", {}, element("summary", {}, "Figures"), table(chart)),
+      element("details", {}, element("summary", {}, t("chart.figures")), table(chart)),
     );
     void this.#load();
   }

@@ -1,6 +1,7 @@
 /** The request that an answer rests on, as chips. A chip opens a form with all of them; its answer is a new request. */
 
 import { formOf, messageOf } from "../state/typed.js";
+import { t } from "../text/strings.js";
 import { element } from "./element.js";
 import { Fields } from "./fields.js";
 import { unturned } from "./values.js";
@@ -8,7 +9,7 @@ import { unturned } from "./values.js";
 /** @typedef {import("../state/typed.js").Understood} Understood */
 
 export class Chips {
-  node = element("section", { class: "understood", "aria-label": "Understood" });
+  node = element("section", { class: "understood", "aria-label": t("understood") });
   #understood;
   #ask;
   /** @type {HTMLButtonElement[]} */
@@ -24,7 +25,7 @@ export class Chips {
     this.#understood = understood;
     this.#ask = ask;
     this.#buttons = understood.chips.map(({ field, text }) => {
-      const title = "Change what was understood";
+      const title = t("understood.change");
       const button = element(
         "button",
         { type: "button", class: "chip", title, "aria-expanded": "false", dir: "auto" },
@@ -44,12 +45,12 @@ export class Chips {
     this.#close();
     const { schema, values } = formOf(this.#understood);
     const fields = new Fields(schema, values);
-    const cancel = element("button", { type: "button", class: "plain" }, "Cancel");
+    const cancel = element("button", { type: "button", class: "plain" }, t("cancel"));
     const form = element(
       "form",
-      { class: "request", novalidate: true, autocomplete: "off", "aria-label": "Change what was understood" },
+      { class: "request", novalidate: true, autocomplete: "off", "aria-label": t("understood.change") },
       fields.node,
-      element("p", { class: "buttons" }, cancel, element("button", { type: "submit" }, "Ask again")),
+      element("p", { class: "buttons" }, cancel, element("button", { type: "submit" }, t("understood.send"))),
     );
     const leave = () => {
       this.#close();

@@ -1,6 +1,7 @@
 /** Where messages are written: text and files of each thread, sent together. */
 
 import { keep, named } from "../net/storage.js";
+import { parts, t } from "../text/strings.js";
 import { element, found, setText } from "./element.js";
 import { size, typed, visible } from "./text.js";
 import { Uploads } from "./uploads.js";
@@ -25,9 +26,6 @@ const DRAFTS = named("netra.drafts");
 
 /** @returns {Record<string, string>} */
 const drafts = () => JSON.parse(sessionStorage.getItem(DRAFTS) ?? "{}");
-
-/** @param {string} name of a file, whatever direction it has */
-const quoted = (name) => element("span", {}, "“", element("bdi", {}, name), "”");
 
 export class Composer {
   #owner;
@@ -90,8 +88,8 @@ export class Composer {
     this.#form.hidden = hidden;
     this.#stop.hidden = !run;
     this.#stop.disabled = run?.stopping === true;
-    setText(this.#stopText, run?.stopping ? "Stopping…" : "Stop");
-    this.#send.title = run ? "Send (queued)" : "Send";
+    setText(this.#stopText, run?.stopping ? t("stopping") : t("stop"));
+    this.#send.title = run ? t("composer.queue") : t("send");
     this.#controls();
   }
 
@@ -177,18 +175,19 @@ export class Composer {
   #obstacle(content) {
     const [failed] = this.#uploads.failed;
     const [busy] = this.#uploads.busy;
-    if (failed) return ["Not sent: ", quoted(failed), " could not be stored. Remove it or try it again first."];
-    if (busy) return ["Not sent yet: ", quoted(busy), " is still on its way."];
+    // A name has a direction of its own.
+    if (failed) return parts("composer.lost_file", { file: element("bdi", {}, failed) });
+    if (busy) return parts("composer.busy_file", { file: element("bdi", {}, busy) });
     const bytes = new Blob([JSON.stringify(content)]).size;
     if (bytes <= MAX_CONTENT_SIZE) return null;
-    const attach = element("button", { type: "button", class: "link" }, "Attach it as a file?");
+    const attach = element("button", { type: "button", class: "link" }, t("composer.attach"));
     attach.addEventListener("click", () => {
       this.#field.value = "";
       this.#uploads.add([new File([content], "message.txt", { type: "text/plain" })]);
       this.#changed();
       this.#field.focus();
     });
-    return [`Too long: ${size(bytes)} (limit ${size(MAX_CONTENT_SIZE)}). `, attach];
+    return parts("composer.too_long", { size: size(bytes), limit: size(MAX_CONTENT_SIZE), attach });
   }
 
   /** @param {(Node | string)[] | null} why a message stays here; null: nothing keeps it */
@@ -238,7 +237,7 @@ export class Composer {
       const items = [...(event.dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
       const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
       for (const folder of folders) {
-        this.#owner.notice(`“${folder.getAsFile()?.name}” is a folder. Attach the files in it.`);
+        this.#owner.notice(t("composer.folder", { name: folder.getAsFile()?.name ?? "" }));
       }
       this.#uploads.add(items.flatMap((item) => (folders.includes(item) ? [] : (item.getAsFile() ?? []))));
       this.#field.focus();

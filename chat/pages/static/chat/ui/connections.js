@@ -1,17 +1,20 @@
 /** The user's connections with providers, on the page of settings: list, connect, disconnect. */
 
+import { moment, t } from "../text/strings.js";
 import { element, found } from "./element.js";
-
-const WHEN = /** @type {const} */ ({ dateStyle: "medium", timeStyle: "short" });
 
 /**
  * @param {import("../net/api.js").Connection} connection
  * @param {() => void} disconnect
  */
 function row({ id, name, email, used_at }, disconnect) {
-  const end = element("button", { type: "button", class: "plain", "aria-label": `Disconnect ${name}` }, "Disconnect");
+  const end = element(
+    "button",
+    { type: "button", class: "plain", "aria-label": t("provider.disconnect.named", { name }) },
+    t("provider.disconnect"),
+  );
   end.addEventListener("click", disconnect);
-  const used = `Last used ${new Date(used_at).toLocaleString("en", WHEN)}`;
+  const used = t("last_used", { time: moment(used_at) });
   return element(
     "li",
     { "data-connection": String(id) },
@@ -52,11 +55,11 @@ export async function showConnections(api, attempt, done) {
         await showConnections(api, attempt, done);
         list.tabIndex = -1;
         list.focus();
-        done(`${connection.name} disconnected`);
+        done(t("provider.disconnected", { name: connection.name }));
       }, form);
     }),
   );
-  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None.")]));
+  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, t("none"))]));
   form.onsubmit = (event) => {
     event.preventDefault();
     const button = event.submitter;
@@ -69,6 +72,6 @@ export async function showConnections(api, attempt, done) {
   };
   if (new URLSearchParams(location.search).has("connected")) {
     history.replaceState(null, "", location.pathname);
-    done("Connected");
+    done(t("provider.connected"));
   }
 }

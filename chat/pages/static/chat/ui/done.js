@@ -6,6 +6,7 @@
 import { BASE } from "../net/base.js";
 import { ApiError, SignedOut } from "../net/http.js";
 import { Session } from "../net/session.js";
+import { t } from "../text/strings.js";
 import { found } from "./element.js";
 
 const error = found("#error", HTMLElement);
@@ -20,7 +21,7 @@ try {
   if (reason instanceof SignedOut) location.replace(`${BASE}/login?error=sso_failed`);
   else if (!(reason instanceof ApiError)) throw reason;
   else {
-    error.textContent = `${reason.message} Load this page again.`;
+    error.textContent = t("signin.reload", { message: reason.message });
     error.hidden = false;
   }
 }

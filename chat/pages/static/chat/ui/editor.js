@@ -1,5 +1,6 @@
 /** The form that changes a message in its place. */
 
+import { t } from "../text/strings.js";
 import { element } from "./element.js";
 import { typed, visible } from "./text.js";
 
@@ -11,14 +12,14 @@ import { typed, visible } from "./text.js";
  * @param {(content: string) => void} [changed] called with what is written so far
  */
 export function editor(content, send, cancel, changed = () => {}) {
-  const field = element("textarea", { rows: "1", dir: "auto", "aria-label": "Message" });
+  const field = element("textarea", { rows: "1", dir: "auto", "aria-label": t("message") });
   field.value = content;
-  const back = element("button", { type: "button", class: "plain" }, "Cancel");
+  const back = element("button", { type: "button", class: "plain" }, t("cancel"));
   const form = element(
     "form",
     { class: "editing" },
     field,
-    element("p", { class: "buttons" }, back, element("button", { type: "submit" }, "Send")),
+    element("p", { class: "buttons" }, back, element("button", { type: "submit" }, t("send"))),
   );
   const fit = () => {
     field.style.height = "auto";

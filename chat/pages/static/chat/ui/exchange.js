@@ -3,6 +3,7 @@
 import { edits } from "../net/drafts.js";
 import { unfinished } from "../state/model.js";
 import { fieldsOf } from "../state/typed.js";
+import { t, told } from "../text/strings.js";
 import { Answer } from "./answer.js";
 import { chip } from "./attachments.js";
 import { copy } from "./browser.js";
@@ -30,7 +31,7 @@ function fold(text) {
   const show = (/** @type {boolean} */ whole) => {
     text.toggleAttribute("data-folded", !whole);
     button.ariaExpanded = String(whole);
-    setText(button, whole ? "Show less" : "Show all");
+    setText(button, whole ? t("message.fold") : t("message.unfold"));
   };
   button.addEventListener("click", () => show(text.hasAttribute("data-folded")));
   show(false);
@@ -44,7 +45,7 @@ function fold(text) {
  * @param {Record<string, string>} data
  */
 export const userMessage = (content, attachments, look, data) => {
-  const node = element("article", { class: "message", "data-role": "user", "aria-label": "You" });
+  const node = element("article", { class: "message", "data-role": "user", "aria-label": t("you") });
   Object.assign(node.dataset, data);
   if (attachments.length > 0) {
     node.append(element("div", { class: "chips" }, ...attachments.map((one) => chip(one, look))));
@@ -68,17 +69,17 @@ export class Exchange {
   #asked;
   #rating;
   #tools;
-  #copy = tool("copy", "Copy the answer", () => void copy(this.#shown?.run?.text ?? "", this.#copy));
-  #again = tool("again", "Regenerate", () => this.#regenerate());
-  #branch = tool("branch", "Continue from here in a new conversation", () => this.#actions.branch(this.#answer_id));
-  #pen = tool("pen", "Edit the message", () => this.edit());
-  #change = element("button", { type: "button", class: "link" }, "Edit");
+  #copy = tool("copy", t("answer.copy"), () => void copy(this.#shown?.run?.text ?? "", this.#copy));
+  #again = tool("again", t("regenerate"), () => this.#regenerate());
+  #branch = tool("branch", t("answer.branch"), () => this.#actions.branch(this.#answer_id));
+  #pen = tool("pen", t("message.edit"), () => this.edit());
+  #change = element("button", { type: "button", class: "link" }, t("edit"));
   #queued = element("p", { class: "state", "data-state": "queued" });
   #queuedText = element("span");
   #queuedTools = element("span", { class: "choices" });
-  #stopped = element("p", { class: "state" }, "Removed before it started");
+  #stopped = element("p", { class: "state" }, t("message.removed"));
   // By headings a screen reader goes from message to message.
-  #asks = element("h2", { class: "unseen" }, "Your message");
+  #asks = element("h2", { class: "unseen" }, t("message.yours"));
   #answered = element("h2", { class: "unseen" });
   /** @type {Shown | null} */
   #shown = null;
@@ -94,7 +95,7 @@ export class Exchange {
     this.#messages = new Switch("message", actions.choose);
     this.#versions = new Switch("answer", actions.choose);
     this.#question = userMessage(message.content, message.attachments, actions.look, { message: message.id });
-    const copied = tool("copy", "Copy the message", () => void copy(message.content, copied));
+    const copied = tool("copy", t("message.copy"), () => void copy(message.content, copied));
     this.#asked = element("div", { class: "tools", "data-of": "user" }, this.#messages.node, this.#pen, copied);
     this.#rating = new Rating(actions.rate, () => this.#rate());
     this.#tools = element(
@@ -106,7 +107,7 @@ export class Exchange {
       this.#branch,
       this.#rating.node,
     );
-    const remove = element("button", { type: "button", class: "link" }, "Remove");
+    const remove = element("button", { type: "button", class: "link" }, t("remove"));
     this.#change.addEventListener("click", () => this.edit());
     remove.addEventListener("click", () => {
       const run = this.#shown?.run;
@@ -184,7 +185,7 @@ export class Exchange {
     this.#shown = shown;
     this.#answer_id = answer_id;
     this.#waits = waits;
-    setText(this.#queuedText, run?.stopping ? "Stopping…" : "Queued, sends when this answer is done");
+    setText(this.#queuedText, run?.stopping ? t("stopping") : t("queued.behind"));
     this.#queuedTools.hidden = run?.stopping === true;
     this.#messages.update(shown.siblings, message.id);
     this.#versions.update(shown.versions, run?.id ?? "");
@@ -203,7 +204,7 @@ export class Exchange {
     }
     const late = run && answer ? answer.update(run, answers, online, now) : false;
     const worked = run !== null && (run.parts.length > 0 || run.steps.length > 0 || unfinished(run));
-    setText(this.#answered, run?.agent ? `Answer of ${run.agent}` : "Answer");
+    setText(this.#answered, run?.agent ? t("answer.of", { agent: run.agent }) : t("answer"));
     /** @type {(HTMLElement | null | undefined | false)[]} */
     const wanted = [
       this.#asks,
@@ -232,10 +233,9 @@ export class Exchange {
    * @param {Shown} shown
    */
   plain({ message, run }) {
-    const note = "This part of the conversation cannot be drawn. Its text is shown as it came.";
-    const texts = [message.content, run?.text ?? "", run?.error ?? ""].filter(Boolean);
+    const texts = [message.content, run?.text ?? "", told(run?.error ?? "")].filter(Boolean);
     this.node.replaceChildren(
-      element("p", { class: "dim", role: "note" }, note),
+      element("p", { class: "dim", role: "note" }, t("message.plain")),
       ...texts.map((text) => element("pre", { class: "plain", dir: "auto", tabindex: "0" }, text)),
     );
   }

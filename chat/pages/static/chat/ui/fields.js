@@ -1,6 +1,7 @@
 /** Fields of a form, made from a flat JSON schema: labels, inputs, and errors beside them. */
 
 import { check, choices } from "../state/forms.js";
+import { parts, t, told } from "../text/strings.js";
 import { changes } from "./difference.js";
 import { element, setAttribute, setText } from "./element.js";
 import { brief, isRounded } from "./values.js";
@@ -76,8 +77,11 @@ export class Fields {
       changed.hidden = JSON.stringify(value) === JSON.stringify(before);
       if (changed.hidden) continue;
       if (typeof before === "string" && typeof value === "string")
-        changed.replaceChildren("Changed: ", ...changes(before, value));
-      else changed.replaceChildren("Proposed: ", element("bdi", {}, before === undefined ? "nothing" : brief(before)));
+        changed.replaceChildren(...parts("field.changed", { text: changes(before, value) }));
+      else {
+        const proposed = before === undefined ? t("field.nothing") : brief(before);
+        changed.replaceChildren(...parts("field.proposed", { value: element("bdi", {}, proposed) }));
+      }
     }
   }
 
@@ -128,8 +132,8 @@ export class Fields {
     setAttribute(described, "aria-describedby", `${about ? `${id}-about ` : ""}${id}-wrong`);
     // One value has no name but the one that the form gives it.
     const called =
-      property?.title || (!compares && this.#properties.size === 1 && name === SINGLE ? "Your answer" : name);
-    const title = [element("bdi", {}, called), !required && element("span", { class: "dim" }, " (optional)")];
+      property?.title || (!compares && this.#properties.size === 1 && name === SINGLE ? t("field.yours") : name);
+    const title = [element("bdi", {}, called), !required && element("span", { class: "dim" }, ` ${t("optional")}`)];
     if (required && !control.group) setAttribute(control.focus, "aria-required", "true");
     const label = control.group
       ? element("legend", {}, ...title)
@@ -184,9 +188,9 @@ export class Fields {
     const required = this.#required.has(name) ? [name] : [];
     if (property) {
       const checked = check({ properties: Object.fromEntries([[name, property]]), required }, given);
-      if ("message" in checked) return checked.message;
+      if ("message" in checked) return told(checked.message);
     } else if (value === undefined && required.length > 0) {
-      return "is required";
+      return t("field.required");
     }
     if (value !== undefined) values.push([name, value]);
     return "";
@@ -312,7 +316,7 @@ function select(property, start, required) {
   const node = element("select");
   const at = options.findIndex(([value]) => value === start);
   if (at < 0 || (!required && property.default === undefined)) {
-    node.append(element("option", { value: "-1" }, required ? "Choose…" : "No choice"));
+    node.append(element("option", { value: "-1" }, required ? t("field.choose") : t("field.no_choice")));
   }
   options.forEach(([, title], index) => node.append(element("option", { value: String(index), dir: "auto" }, title)));
   node.value = String(at);
@@ -342,7 +346,8 @@ function text(property, start) {
     return node.value || property.default !== undefined ? node.value : undefined;
   };
   if (!isTime) return { node, focus: node, read };
-  return { node, focus: node, read, note: `Time zone: ${Intl.DateTimeFormat().resolvedOptions().timeZone}.` };
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return { node, focus: node, read, note: t("field.zone", { zone }) };
 }
 
 /**
@@ -375,13 +380,13 @@ function number(property, value) {
   return {
     node,
     focus: node,
-    ...(isHidden && { note: "Leave it empty for the default, which has more digits than a browser can show." }),
+    ...(isHidden && { note: t("field.hidden_default") }),
     read() {
       const given = node.value.trim();
       if (!NUMBER.test(given)) return given || undefined;
       const read = Number(given);
       if (Number.isInteger(read) && !Number.isSafeInteger(read) && /^-?[0-9]+$/.test(given)) {
-        throw new Unreadable("has more digits than a browser can send");
+        throw new Unreadable(t("field.digits"));
       }
       return read;
     },
@@ -398,13 +403,13 @@ function jsonControl(start) {
   return {
     node,
     focus: node,
-    note: "As JSON.",
+    note: t("field.json"),
     read() {
       if (node.value.trim() === "") return undefined;
       try {
         return JSON.parse(node.value);
       } catch {
-        throw new Unreadable('must be JSON, as "text", 5, true or [1, 2]');
+        throw new Unreadable(t("field.json.wrong"));
       }
     },
   };

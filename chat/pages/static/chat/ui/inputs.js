@@ -2,6 +2,7 @@
 
 import { BASE } from "../net/base.js";
 import { isMine, waitingInputs } from "../state/inputs.js";
+import { LOCALE, moment, t } from "../text/strings.js";
 import { arrange, element, found, setAttribute, setText } from "./element.js";
 import { askToNotify, canAskToNotify } from "./notify.js";
 import { Asked } from "./requests.js";
@@ -19,7 +20,7 @@ import { exact, unturned } from "./values.js";
  */
 
 const MINUTE_MS = 60_000;
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const RELATIVE = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
 
 /**
  * @param {number} ms
@@ -27,18 +28,18 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  */
 function ago(ms) {
   const minutes = Math.floor(ms / MINUTE_MS);
-  if (minutes < 1) return "just now";
+  if (minutes < 1) return t("inputs.just_now");
   if (minutes < 60) return RELATIVE.format(-minutes, "minute");
   return minutes < 24 * 60
     ? RELATIVE.format(-Math.floor(minutes / 60), "hour")
     : RELATIVE.format(-Math.floor(minutes / 60 / 24), "day");
 }
 
-/** @param {string} title */
-function group(title) {
+/** @param {"yours" | "others" | "elsewhere"} name */
+function group(name) {
   const list = element("ul", { class: "inputs" });
-  const id = `inputs-${title.replaceAll(" ", "-").toLowerCase()}`;
-  const heading = element("h2", { id }, title);
+  const id = `inputs-${name}`;
+  const heading = element("h2", { id }, t(`inputs.${name}`));
   return { node: element("section", { "aria-labelledby": id }, heading, list), list };
 }
 
@@ -48,9 +49,9 @@ export class InputsPage {
   #count = found("#inputs-count", HTMLElement);
   #notify = found("#notify", HTMLElement);
   #lists = found("#inputs-lists", HTMLElement);
-  #own = group("Your conversations");
-  #others = group("Other people's runs");
-  #elsewhere = group("Waiting for somebody else");
+  #own = group("yours");
+  #others = group("others");
+  #elsewhere = group("elsewhere");
   #decide;
   /** @type {Map<string, Row>} */
   #rows = new Map();
@@ -112,10 +113,8 @@ export class InputsPage {
    * @param {boolean} listed
    */
   #said(count, listed) {
-    if (!listed) return "Loading requests…";
-    return count === 0
-      ? "Nothing waits for you."
-      : `${count} ${count === 1 ? "request waits" : "requests wait"} for you.`;
+    if (!listed) return t("inputs.loading");
+    return count === 0 ? t("inputs.nothing") : t("inputs.waiting", { count });
   }
 
   /**
@@ -133,10 +132,10 @@ export class InputsPage {
     const [where, when] = row.about.children;
     const group = input.decided_by.replace(/^group:/, "");
     // A line says what was decided; what was asked is said above it.
-    const about = asked.isOpen ? `Group ${exact(group)}` : unturned(input.message);
-    setText(where, input.own ? title || "Open the conversation" : about);
+    const about = asked.isOpen ? t("inputs.group", { group: exact(group) }) : unturned(input.message);
+    setText(where, input.own ? title || t("inputs.open") : about);
     setText(when, ago(now - Date.parse(input.created_at)));
-    setAttribute(when, "title", new Date(input.created_at).toLocaleString("en"));
+    setAttribute(when, "title", moment(input.created_at));
   }
 
   /** @param {Input} input */

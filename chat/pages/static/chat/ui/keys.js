@@ -1,25 +1,26 @@
 /** The user's API keys on the page of settings: list, make, revoke. A key is shown once, when it was made. */
 
+import { moment, t } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { element, found } from "./element.js";
 
 const DAY_SECONDS = 86_400;
-const WHEN = /** @type {const} */ ({ dateStyle: "medium", timeStyle: "short" });
-
-/** @param {string} time */
-const shown = (time) => new Date(time).toLocaleString("en", WHEN);
 
 /**
  * @param {import("../net/api.js").ApiKey} key
  * @param {() => void} revoke
  */
 function row({ id, name, prefix, scopes, agents, last_used_at, expires_at }, revoke) {
-  const end = element("button", { type: "button", class: "plain", "aria-label": `Revoke ${name}` }, "Revoke");
+  const end = element(
+    "button",
+    { type: "button", class: "plain", "aria-label": t("key.revoke", { name }) },
+    t("revoke"),
+  );
   end.addEventListener("click", revoke);
-  const may = scopes.includes("write") ? "Reads and writes" : "Reads only";
-  const whom = agents.length > 0 ? `, only ${agents.join(", ")}` : "";
-  const used = last_used_at ? `Last used ${shown(last_used_at)}` : "Never used";
-  const until = expires_at ? `expires ${shown(expires_at)}` : "never expires";
+  const may = scopes.includes("write") ? t("key.writes") : t("key.reads");
+  const whom = agents.length > 0 ? t("key.agents", { may, agents: agents.join(", ") }) : may;
+  const used = last_used_at ? t("last_used", { time: moment(last_used_at) }) : t("key.never_used");
+  const until = expires_at ? t("key.until", { used, time: moment(expires_at) }) : t("key.forever", { used });
   return element(
     "li",
     { "data-key": id },
@@ -27,8 +28,8 @@ function row({ id, name, prefix, scopes, agents, last_used_at, expires_at }, rev
       "span",
       {},
       element("strong", { dir: "auto" }, name),
-      element("span", { class: "dim" }, element("code", {}, `${prefix}…`), ` ${may}${whom}`),
-      element("span", { class: "dim" }, `${used}, ${until}`),
+      element("span", { class: "dim" }, element("code", {}, `${prefix}…`), ` ${whom}`),
+      element("span", { class: "dim" }, until),
     ),
     end,
   );
@@ -51,11 +52,11 @@ export async function showKeys(api, attempt, done) {
         await showKeys(api, attempt, done);
         list.tabIndex = -1;
         list.focus();
-        done("Key revoked");
+        done(t("key.revoked"));
       });
     }),
   );
-  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None.")]));
+  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, t("none"))]));
 }
 
 /**
@@ -69,11 +70,11 @@ export async function makeKey(api, data) {
     scopes: data.get("access") === "write" ? ["read", "write"] : ["read"],
     expires_in: days ? days * DAY_SECONDS : null,
   });
-  const button = element("button", { type: "button", class: "plain" }, "Copy");
+  const button = element("button", { type: "button", class: "plain" }, t("copy"));
   button.addEventListener("click", () => void copy(key, button));
   const made = found("#new-key", HTMLElement);
   made.replaceChildren(
-    element("p", {}, "Copy the key now: it is not shown again."),
+    element("p", {}, t("key.once")),
     element("p", { class: "key" }, element("code", {}, key), button),
   );
   made.hidden = false;

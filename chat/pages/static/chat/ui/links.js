@@ -1,30 +1,29 @@
 /** The user's links to shared conversations on the page of settings: list, copy, revoke. */
 
+import { day, t } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { element, found } from "./element.js";
-
-/** @param {string} time */
-const day = (time) => new Date(time).toLocaleDateString("en", { dateStyle: "medium" });
 
 /**
  * @param {import("../net/api.js").Share} share
  * @param {() => void} revoke
  */
 function row({ id, url, title, created_at, expires_at }, revoke) {
-  const name = title || "Conversation";
+  const name = title || t("conversation");
   const copied = element(
     "button",
-    { type: "button", class: "plain", "aria-label": `Copy the link to ${name}` },
-    "Copy",
+    { type: "button", class: "plain", "aria-label": t("link.copy", { title: name }) },
+    t("copy"),
   );
   copied.addEventListener("click", () => void copy(url, copied));
   const end = element(
     "button",
-    { type: "button", class: "plain", "aria-label": `Revoke the link to ${name}` },
-    "Revoke",
+    { type: "button", class: "plain", "aria-label": t("link.revoke", { title: name }) },
+    t("revoke"),
   );
   end.addEventListener("click", revoke);
-  const until = expires_at ? `expires ${day(expires_at)}` : "never expires";
+  const values = { day: day(created_at) };
+  const about = expires_at ? t("link.until", { ...values, until: day(expires_at) }) : t("link.forever", values);
   return element(
     "li",
     { "data-link": id },
@@ -32,7 +31,7 @@ function row({ id, url, title, created_at, expires_at }, revoke) {
       "span",
       {},
       element("a", { href: url, target: "_blank", rel: "noopener", dir: "auto" }, name),
-      element("span", { class: "dim" }, `Shared ${day(created_at)}, ${until}`),
+      element("span", { class: "dim" }, about),
     ),
     element("span", { class: "buttons" }, copied, end),
   );
@@ -53,9 +52,9 @@ export async function showLinks(api, attempt, done) {
         await showLinks(api, attempt, done);
         list.tabIndex = -1;
         list.focus();
-        done("Link revoked");
+        done(t("link.revoked"));
       });
     }),
   );
-  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None.")]));
+  list.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, t("none"))]));
 }

@@ -1,6 +1,7 @@
 /** What the page says beside the conversation: notices, offers to undo, the state of the connection, and of answers. */
 
 import { inQueue } from "../state/model.js";
+import { t } from "../text/strings.js";
 import { element, found, setText } from "./element.js";
 
 /**
@@ -13,7 +14,7 @@ const NOTICE_MS = 8_000;
 
 /** @param {string} message of something that went wrong; shown for a while, and read out */
 export function notice(message) {
-  const close = element("button", { type: "button", class: "link" }, "Dismiss");
+  const close = element("button", { type: "button", class: "link" }, t("dismiss"));
   const shown = element("p", { class: "notice", role: "alert" }, message, " ", close);
   close.addEventListener("click", () => shown.remove());
   setTimeout(() => shown.remove(), NOTICE_MS);
@@ -27,7 +28,7 @@ export function notice(message) {
  * @returns {() => void} takes the offer away
  */
 export function offer(message, undo) {
-  const button = element("button", { type: "button", class: "link" }, "Undo");
+  const button = element("button", { type: "button", class: "link" }, t("undo"));
   const toast = element("p", { class: "toast", role: "status" }, element("span", {}, ...message), button);
   button.addEventListener("click", () => {
     toast.remove();
@@ -46,8 +47,9 @@ export class Banner {
   update({ phase, attempt, retry_at }) {
     this.#node.hidden = !(phase === "waiting" || (phase === "connecting" && attempt > 0));
     const seconds = Math.ceil((retry_at - Date.now()) / 1000);
-    const why = navigator.onLine ? "Connection lost." : "You are offline.";
-    setText(this.#text, seconds > 0 ? `${why} Retrying in ${seconds} s` : `${why} Retrying…`);
+    const why = navigator.onLine ? t("connection.lost") : t("connection.offline");
+    const next = seconds > 0 ? t("connection.retry", { seconds }) : t("connection.retrying");
+    setText(this.#text, `${why} ${next}`);
   }
 }
 
@@ -72,7 +74,7 @@ export class Announcer {
   ask({ id, message }) {
     if (this.#asked.has(id)) return;
     this.#asked.add(id);
-    setText(this.#node, `A request waits for you: ${message}`);
+    setText(this.#node, t("said.request", { message }));
   }
 
   /**
@@ -84,7 +86,7 @@ export class Announcer {
     for (const { id, message, resolution } of run.requests) {
       if (this.#asked.has(id)) continue;
       this.#asked.add(id);
-      if (!isOld && resolution === null) setText(this.#node, `Question: ${message}`);
+      if (!isOld && resolution === null) setText(this.#node, t("said.question", { message }));
     }
   }
 
@@ -97,13 +99,13 @@ export class Announcer {
       if (before === run.status) continue;
       this.#said.set(run.id, run.status);
       const waits = run.status === "queued" && run.live && thread.runs.find(inQueue) !== run;
-      const by = run.stopped_by ? ` by an ${run.stopped_by}` : "";
-      if (run.status === "running") setText(this.#node, "Generating");
-      else if (waits) setText(this.#node, "Queued, sends when this answer is done");
+      if (run.status === "running") setText(this.#node, t("said.running"));
+      else if (waits) setText(this.#node, t("queued.behind"));
       else if (before === undefined && !run.live) continue;
-      else if (run.status === "completed") setText(this.#node, "Answer complete");
-      else if (run.status === "cancelled") setText(this.#node, `Answer stopped${by}`);
-      else if (run.status === "failed") setText(this.#node, "The answer failed");
+      else if (run.status === "completed") setText(this.#node, t("said.completed"));
+      else if (run.status === "cancelled")
+        setText(this.#node, run.stopped_by ? t("said.stopped") : t("said.cancelled"));
+      else if (run.status === "failed") setText(this.#node, t("said.failed"));
     }
   }
 }

@@ -1,5 +1,6 @@
 /** What tells a person that a request is open, wherever they look: the icon of the tab, and the system's notifications. */
 
+import { t } from "../text/strings.js";
 import { found } from "./element.js";
 
 /** @typedef {import("../state/model.js").Input} Input */
@@ -76,7 +77,7 @@ export class Notifier {
     const body = [...message].slice(0, MAX_BODY_CHARACTERS).join("");
     try {
       // The tag lets several tabs show one notification.
-      const shown = new Notification(`${agent_name} waits for you`, { body, tag: id });
+      const shown = new Notification(t("notification", { agent: agent_name }), { body, tag: id });
       shown.onclick = () => {
         focus();
         shown.close();

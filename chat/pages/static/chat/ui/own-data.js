@@ -1,5 +1,6 @@
 /** The parts of the settings about what is the user's: the address, an export, and deleting. */
 
+import { t } from "../text/strings.js";
 import { save } from "./browser.js";
 import { found } from "./element.js";
 
@@ -26,7 +27,7 @@ export function ownData({ api, email, attempt, onSubmit, done, leave }) {
   onSubmit("#delete-threads-form", async () => {
     await api.removeAll();
     found("#delete-threads", HTMLDialogElement).close();
-    done("All conversations deleted");
+    done(t("settings.all_deleted"));
   });
   onSubmit("#delete-account-form", async (data) => {
     await api.deleteAccount(String(data.get("current") ?? ""));
@@ -53,6 +54,6 @@ function addressForm({ api, email: first, onSubmit, done }) {
     current.value = "";
     found("#username", HTMLInputElement).value = email;
     show();
-    done("Email changed");
+    done(t("settings.address.changed"));
   });
 }

@@ -1,5 +1,6 @@
 /** Messages and further answers that are not in the log yet, with what keeps them from it. */
 
+import { t, told } from "../text/strings.js";
 import { editor } from "./editor.js";
 import { element, icon } from "./element.js";
 import { userMessage } from "./exchange.js";
@@ -71,38 +72,31 @@ export class Pending {
    * @returns {HTMLElement}
    */
   #state({ client_msg_id, status, error, regenerates }, online) {
-    const what = regenerates ? "Another answer: " : "";
-    const discard = element("button", { type: "button", class: "link" }, "Discard");
+    const discard = element("button", { type: "button", class: "link" }, t("discard"));
     discard.addEventListener("click", () => this.#actions.discardMessage(client_msg_id));
     if (status === "held") {
-      const send = element("button", { type: "button", class: "link" }, "Send");
+      const send = element("button", { type: "button", class: "link" }, t("send"));
       send.addEventListener("click", () => this.#actions.retryMessage(client_msg_id));
-      return element(
-        "p",
-        { class: "state", "data-state": status },
-        "Held, since you stopped the answer",
-        send,
-        discard,
-      );
+      return element("p", { class: "state", "data-state": status }, t("unsent.held"), send, discard);
     }
     if (status !== "failed") {
       if (online || status === "accepted")
-        return element("p", { class: "state", "data-state": status }, regenerates ? "Regenerating…" : "Sending…");
+        return element("p", { class: "state", "data-state": status }, regenerates ? t("regenerating") : t("sending"));
       return element(
         "p",
         { class: "state", "data-state": "waiting" },
         icon("clock"),
-        `${what}Waiting for connection`,
+        regenerates ? t("unsent.another.waiting") : t("unsent.waiting"),
         discard,
       );
     }
-    const retry = element("button", { type: "button", class: "link" }, "Try again");
+    const retry = element("button", { type: "button", class: "link" }, t("try_again"));
     retry.addEventListener("click", () => this.#actions.retryMessage(client_msg_id));
-    const change = element("button", { type: "button", class: "link rewrite" }, "Edit");
+    const change = element("button", { type: "button", class: "link rewrite" }, t("edit"));
     return element(
       "p",
       { class: "state", "data-state": "failed", role: "alert" },
-      `${what}Not sent: ${error} `,
+      `${t(regenerates ? "unsent.another.failed" : "unsent.failed", { error: told(error ?? "") })} `,
       retry,
       " ",
       !regenerates && change,

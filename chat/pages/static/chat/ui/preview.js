@@ -1,6 +1,7 @@
 /** A look into a file: what it is and how it begins. */
 
 import { dsvFormat } from "d3-dsv";
+import { t } from "../text/strings.js";
 import { element, found, icon, setText } from "./element.js";
 import { size } from "./text.js";
 
@@ -45,8 +46,8 @@ async function extent(blob, shown) {
   const [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
   const wide = (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
   const all = wide ? 0 : await countRows(blob);
-  const counted = all === 1 ? "1 row" : `${all.toLocaleString()} rows`;
-  return all > shown ? `First ${shown} of ${counted}` : wide ? "The first rows" : counted;
+  const counted = t("file.rows", { count: all });
+  return all > shown ? t("file.first_of", { shown, rows: counted }) : wide ? t("file.first") : counted;
 }
 
 /** @param {Uint8Array} bytes */
@@ -92,14 +93,14 @@ export async function preview(attachment, content, store) {
   const { recognised } = attachment;
   const body = DIALOG.body();
   setText(DIALOG.title(), attachment.name);
-  const waiting = element("p", { class: "dim" }, "Reading…");
+  const waiting = element("p", { class: "dim" }, t("reading"));
   body.replaceChildren(element("p", {}, recognised?.words ?? ""), waiting);
   DIALOG.dialog().showModal();
   const blob = await content.catch(() => null);
-  if (!blob) return waiting.replaceChildren("Couldn't open this file.");
+  if (!blob) return waiting.replaceChildren(t("file.unreadable"));
   const text = decoded(new Uint8Array(await blob.slice(0, PREVIEW_BYTES).arrayBuffer()));
   const table = /csv|tab-separated/.test(attachment.media_type) || recognised?.layout === "csv";
-  const save = element("button", { type: "button", class: "plain" }, icon("download"), "Download");
+  const save = element("button", { type: "button", class: "plain" }, icon("download"), t("download"));
   save.addEventListener("click", () => store(blob));
   const read = table ? rows(text, blob.size > PREVIEW_BYTES) : [];
   const about = table ? `${await extent(blob, read.length - 1)}, ${size(attachment.size)}` : size(attachment.size);

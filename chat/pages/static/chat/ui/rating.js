@@ -1,5 +1,6 @@
 /** What the user thinks of an answer: good or bad, and in words. */
 
+import { t } from "../text/strings.js";
 import { tell } from "./browser.js";
 import { element, setText } from "./element.js";
 import { tool } from "./switch.js";
@@ -11,11 +12,16 @@ const MAX_COMMENT = 2_000;
 
 /** Two buttons among an answer's tools, and a form for the words below them. */
 export class Rating {
-  #good = tool("good", "Good answer", () => this.#press(1));
-  #bad = tool("bad", "Bad answer", () => this.#press(-1));
-  node = element("span", { class: "rating", role: "group", "aria-label": "Rate the answer" }, this.#good, this.#bad);
+  #good = tool("good", t("rating.good"), () => this.#press(1));
+  #bad = tool("bad", t("rating.bad"), () => this.#press(-1));
+  node = element("span", { class: "rating", role: "group", "aria-label": t("rating") }, this.#good, this.#bad);
   #asked = element("span");
-  #field = element("textarea", { rows: "2", dir: "auto", maxlength: String(MAX_COMMENT), placeholder: "Optional" });
+  #field = element("textarea", {
+    rows: "2",
+    dir: "auto",
+    maxlength: String(MAX_COMMENT),
+    placeholder: t("rating.optional"),
+  });
   form = element("form", { class: "rating-form" });
   #rate;
   #changed;
@@ -30,11 +36,11 @@ export class Rating {
    */
   constructor(rate, changed) {
     this.#rate = rate;
-    const withdraw = element("button", { type: "button", class: "link" }, "Remove rating");
-    const cancel = element("button", { type: "button", class: "plain" }, "Not now");
+    const withdraw = element("button", { type: "button", class: "link" }, t("rating.withdraw"));
+    const cancel = element("button", { type: "button", class: "plain" }, t("rating.close"));
     this.form.append(
       element("label", {}, this.#asked, this.#field),
-      element("p", { class: "buttons" }, withdraw, cancel, element("button", { type: "submit" }, "Send")),
+      element("p", { class: "buttons" }, withdraw, cancel, element("button", { type: "submit" }, t("send"))),
     );
     this.#changed = changed;
     withdraw.addEventListener("click", () => void this.#send(null, ""));
@@ -63,7 +69,7 @@ export class Rating {
     const rating = feedback?.rating;
     this.#good.ariaPressed = String(rating === 1);
     this.#bad.ariaPressed = String(rating === -1);
-    setText(this.#asked, rating === -1 ? "What was wrong with it?" : "What was good about it?");
+    setText(this.#asked, rating === -1 ? t("rating.bad.why") : t("rating.good.why"));
   }
 
   /** @param {boolean} isOpen */
@@ -87,7 +93,7 @@ export class Rating {
   async #send(rating, comment) {
     if (!(await this.#rate(this.#answer_id, rating, comment))) return;
     const button = this.#close();
-    if (rating !== null) tell(button, "Thank you");
+    if (rating !== null) tell(button, t("rating.thanks"));
   }
 
   #close() {

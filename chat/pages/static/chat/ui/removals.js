@@ -1,5 +1,6 @@
 /** Threads that are deleted when the time to take it back is over. */
 
+import { parts } from "../text/strings.js";
 import { element } from "./element.js";
 import { offer } from "./notices.js";
 
@@ -33,7 +34,7 @@ export class Removals {
    * @param {string} title
    */
   add(thread_id, title) {
-    const withdraw = offer(["Deleted “", element("bdi", {}, title), "”"], () => {
+    const withdraw = offer(parts("thread.deleted", { title: element("bdi", {}, title) }), () => {
       this.cancel(thread_id);
       this.#owner.undone(thread_id);
     });

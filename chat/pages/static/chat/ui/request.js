@@ -1,6 +1,7 @@
 /** An open input request as a card: the question with a form, an approval or a link. */
 
 import { answers as drafts } from "../net/drafts.js";
+import { moment, parts, t, told } from "../text/strings.js";
 import { remaining } from "./card.js";
 import { element, setAttribute, setText } from "./element.js";
 import { Fields, INPUT } from "./fields.js";
@@ -20,8 +21,8 @@ import { addressLink, brief, exact, isObject, unturned, valuesTable } from "./va
  * @property {(grant_id: string) => Promise<boolean>} revoke such a grant; false: it did not work
  */
 
-/** @type {Record<Request["kind"], string>} how to accept */
-const ACCEPT = { form: "Answer", approval: "Approve", link: "Done" };
+/** @type {Record<Request["kind"], import("../text/strings.js").Key>} how to accept */
+const ACCEPT = { form: "request.answer", approval: "request.approve", link: "request.done" };
 /** How much of the default is shown, in characters. */
 const MAX_DEFAULT_CHARACTERS = 160;
 const MINUTE_MS = 60_000;
@@ -37,6 +38,9 @@ function button(label, act, kind = "plain") {
   made.addEventListener("click", act);
   return made;
 }
+
+/** @param {string} tool_name */
+const codeOf = (tool_name) => element("code", { dir: "ltr" }, exact(tool_name));
 
 /** An open request. It is made once, so that what is being written stays. */
 export class RequestCard {
@@ -68,7 +72,7 @@ export class RequestCard {
     this.#decider = decider;
     const { kind } = request;
     this.#fields = this.#newFields();
-    this.#accept = element("button", { type: kind === "form" ? "submit" : "button" }, ACCEPT[kind]);
+    this.#accept = element("button", { type: kind === "form" ? "submit" : "button" }, t(ACCEPT[kind]));
     if (kind !== "form") this.#accept.addEventListener("click", () => this.#send());
     this.#form = element("form", { novalidate: true, autocomplete: "off" });
     this.#form.addEventListener("submit", (event) => {
@@ -82,13 +86,18 @@ export class RequestCard {
     this.#declining = element(
       "div",
       { class: "declining", hidden: true },
-      element("label", { for: this.#reason.id }, "Reason ", element("span", { class: "dim" }, "(optional)")),
+      element(
+        "label",
+        { for: this.#reason.id },
+        `${t("request.reason")} `,
+        element("span", { class: "dim" }, t("optional")),
+      ),
       this.#reason,
       element(
         "p",
         { class: "buttons" },
-        button("Back", () => this.#decline(false)),
-        button("Decline", () => this.#send(true), "danger"),
+        button(t("request.back"), () => this.#decline(false)),
+        button(t("request.decline"), () => this.#send(true), "danger"),
       ),
     );
     this.node = this.#made();
@@ -134,38 +143,31 @@ export class RequestCard {
   #made() {
     const { kind, schema, tool_name, agent_name, reason, message, four_eyes, decided_by, may_remember } = this.#request;
     const title = element("p", { class: "asked", id: this.#id, dir: "auto" }, unturned(message));
+    const asking = kind === "approval" ? "request.needs" : "request.asks";
+    const agent = element("bdi", {}, agent_name);
     const from = element(
       "p",
       { class: "from dim" },
-      element("bdi", {}, agent_name),
-      kind === "approval" ? " needs approval" : " asks",
+      ...(tool_name ? parts(`${asking}.tool`, { agent, tool: codeOf(tool_name) }) : parts(asking, { agent })),
     );
-    if (tool_name) from.append(" to run ", element("code", { dir: "ltr" }, exact(tool_name)));
     const group = decided_by.startsWith("group:") ? decided_by.slice("group:".length) : "";
     this.#form.append(from, title);
-    if (reason) this.#form.append(element("p", { class: "why" }, `Reason for the question: ${unturned(reason)}`));
+    if (reason) this.#form.append(element("p", { class: "why" }, t("request.why", { reason: unturned(reason) })));
     if (kind === "form") this.#form.append(this.#fields.node);
     if (kind === "approval") this.#form.append(this.#parameters);
     if (kind === "link") this.#form.append(addressLink(String(schema?.url ?? "")));
     const { owns } = this.#decider;
     if (group) {
-      const rule = four_eyes ? " decides." : " decides. If you are one, you can do it here.";
-      const [before, after] = owns ? ["A member of the group ", rule] : ["You decide as a member of the group ", "."];
-      this.#form.append(element("p", { class: "dim" }, before, element("bdi", {}, group), after));
+      const rule = !owns ? "request.group.member" : four_eyes ? "request.group" : "request.group.yours";
+      this.#form.append(element("p", { class: "dim" }, ...parts(rule, { group: element("bdi", {}, group) })));
     }
     // What others decide, what is to be seen by two, and what the policy says so of, is asked each time.
     if (kind === "approval" && tool_name && owns && !group && !four_eyes && may_remember) {
-      const label = element(
-        "label",
-        { for: this.#remember.id },
-        "Allow ",
-        element("code", { dir: "ltr" }, exact(tool_name)),
-      );
-      label.append(" in this conversation for 24 hours without asking");
+      const allow = parts("request.remember", { tool: codeOf(tool_name) });
+      const label = element("label", { for: this.#remember.id }, ...allow);
       this.#form.append(element("div", { class: "check" }, this.#remember, label));
     }
-    if (four_eyes && owns)
-      this.#form.append(element("p", { class: "dim" }, "Another person than you must decide this."));
+    if (four_eyes && owns) this.#form.append(element("p", { class: "dim" }, t("request.four_eyes")));
     const otherwise = unanswered(this.#request);
     const ends = element("div", {}, this.#expiry, otherwise && element("p", { class: "dim", dir: "auto" }, otherwise));
     const buttons = four_eyes && owns ? [] : [this.#buttons];
@@ -188,16 +190,18 @@ export class RequestCard {
 
   #showParameters() {
     const { parameters, schema } = this.#request;
-    this.#parameters.replaceChildren(this.#edits ? this.#fields.node : valuesTable(parameters, "Parameters", schema));
+    this.#parameters.replaceChildren(
+      this.#edits ? this.#fields.node : valuesTable(parameters, t("parameters"), schema),
+    );
   }
 
   #showButtons() {
     const { kind, editable, parameters } = this.#request;
     if (kind !== "form") setAttribute(this.#accept, "aria-keyshortcuts", "a");
-    const edit = button(this.#edits ? "Cancel editing" : "Edit", () => this.#edit(!this.#edits));
-    const decline = button("Decline", () => this.#decline(true));
+    const edit = button(this.#edits ? t("request.edit.cancel") : t("edit"), () => this.#edit(!this.#edits));
+    const decline = button(t("request.decline"), () => this.#decline(true));
     setAttribute(decline, "aria-keyshortcuts", "d");
-    setText(this.#accept, this.#edits ? "Approve with these values" : ACCEPT[kind]);
+    setText(this.#accept, t(this.#edits ? "request.approve.edited" : ACCEPT[kind]));
     this.#buttons.replaceChildren(decline, ...(editable && isObject(parameters) ? [edit] : []), this.#accept);
   }
 
@@ -292,8 +296,7 @@ export class RequestCard {
     this.#fields.disable(isSent);
     this.#reason.disabled = isSent;
     this.#remember.disabled = isSent;
-    if (isSent)
-      setText(this.#expiry, online ? "Sending the answer…" : "The answer is sent once the connection is back.");
+    if (isSent) setText(this.#expiry, online ? t("request.sending") : t("request.offline"));
     if (given === this.#given) return;
     this.#given = given;
     this.#refuse(given?.refused ?? null);
@@ -308,17 +311,17 @@ export class RequestCard {
     const isShown = this.#request.kind === "form" || this.#edits;
     // The message begins with the field, which its label names here.
     const said = field && message.startsWith(field) ? message.slice(field.length).replace(/^:? /, "") : message;
-    if (isShown && place && place !== field && this.#fields.refuse(place, said)) return;
+    if (isShown && place && place !== field && this.#fields.refuse(place, told(said))) return;
     this.#error.hidden = false;
-    setText(this.#error, message);
+    setText(this.#error, told(message));
   }
 
   /** @param {number} now the server's time in milliseconds */
   tick(now) {
     if (this.#given && !this.#given.refused) return;
     const left = Date.parse(this.#request.expires_at) - now;
-    setText(this.#expiry, left > 0 ? `Expires in ${remaining(left)}` : "The time to answer is over.");
-    setAttribute(this.#expiry, "title", new Date(this.#request.expires_at).toLocaleString("en"));
+    setText(this.#expiry, left > 0 ? t("request.expires", { time: remaining(left) }) : t("request.over"));
+    setAttribute(this.#expiry, "title", moment(this.#request.expires_at));
     this.#expiry.toggleAttribute("data-soon", left < MINUTE_MS);
   }
 }
@@ -339,8 +342,8 @@ function isEqual(a, b) {
  * @returns {string} what happens without an answer; empty: the agent decides
  */
 function unanswered({ kind, default: value }) {
-  if (kind === "approval") return "Without an answer it is not run.";
+  if (kind === "approval") return t("request.unanswered");
   return value === undefined || value === null
     ? ""
-    : `Without an answer the agent continues with: ${brief(value).slice(0, MAX_DEFAULT_CHARACTERS)}`;
+    : t("request.default", { value: brief(value).slice(0, MAX_DEFAULT_CHARACTERS) });
 }

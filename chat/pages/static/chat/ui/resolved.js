@@ -1,5 +1,6 @@
 /** A resolved input request: one line; unfolded, with all that was decided. */
 
+import { moment, parts, t } from "../text/strings.js";
 import { changes } from "./difference.js";
 import { element, icon, setText } from "./element.js";
 import { addressLink, brief, exact, isObject, unturned, valuesTable } from "./values.js";
@@ -10,8 +11,8 @@ import { addressLink, brief, exact, isObject, unturned, valuesTable } from "./va
  * @typedef {import("./request.js").Decider} Decider
  */
 
-/** @type {Record<Request["kind"], string>} how an acceptance is said */
-const ACCEPTED = { form: "Answered", approval: "Approved", link: "Done" };
+/** @type {Record<Request["kind"], "answered" | "approved" | "done">} how an acceptance is said */
+const ACCEPTED = { form: "answered", approval: "approved", link: "done" };
 /** How much of the values the line has, in characters. */
 const MAX_ANSWER_CHARACTERS = 160;
 /** A text of more characters is compared with the one that was proposed. */
@@ -23,19 +24,17 @@ const LONG_CHARACTERS = 80;
  * @returns {string} the decision and the person
  */
 function decision({ kind, default: value }, { status, by, edited, via }) {
-  const who = by ? ` by ${unturned(by)}` : "";
+  /** @param {"answered" | "approved" | "approved.edited" | "done" | "declined" | "cancelled"} what */
+  const done = (what) => (by ? t(`resolved.${what}.by`, { name: unturned(by) }) : t(`resolved.${what}`));
   switch (status) {
     case "accepted":
-      if (via === "policy") return "Approved, as this conversation allows";
-      return `${ACCEPTED[kind]}${edited ? " with changes" : ""}${who}`;
+      if (via === "policy") return t("resolved.policy");
+      return done(kind === "approval" && edited ? "approved.edited" : ACCEPTED[kind]);
     case "declined":
-      return `Declined${who}`;
-    case "expired":
-      return value === undefined || value === null
-        ? "Expired without an answer"
-        : "Expired without an answer, the default was used";
     case "cancelled":
-      return `Cancelled${who}`;
+      return done(status);
+    case "expired":
+      return value === undefined || value === null ? t("resolved.expired") : t("resolved.expired.default");
   }
 }
 
@@ -55,18 +54,20 @@ export function resolvedRequest(request, resolution, decider) {
     isAccepted && kind === "form" ? brief(values).slice(0, MAX_ANSWER_CHARACTERS) : reason && unturned(reason);
   /** @type {HTMLElement[]} */
   const shown = [element("p", { class: "asked", dir: "auto" }, unturned(message))];
-  if (tool_name)
-    shown.push(element("p", { class: "dim" }, "Tool: ", element("code", { dir: "ltr" }, exact(tool_name))));
+  if (tool_name) {
+    const tool = element("code", { dir: "ltr" }, exact(tool_name));
+    shown.push(element("p", { class: "dim" }, ...parts("resolved.tool", { tool })));
+  }
   if (kind === "link") shown.push(addressLink(String(schema?.url ?? "")));
   if (kind === "approval" && resolution.edited) shown.push(...longChanges(parameters, values));
   if (kind === "approval" && (resolution.edited || !isAccepted)) {
-    shown.push(valuesTable(parameters, "Parameters as proposed", schema));
+    shown.push(valuesTable(parameters, t("resolved.proposed"), schema));
   }
-  if (kind === "approval" && isAccepted) shown.push(valuesTable(values, "Parameters as approved", schema));
-  if (status === "expired" && request.default) shown.push(valuesTable(request.default, "Default", schema));
-  if (kind === "form" && isAccepted) shown.push(valuesTable(values, "Answer", schema));
-  if (reason) shown.push(element("p", { dir: "auto" }, `Reason: ${unturned(reason)}`));
-  shown.push(element("p", { class: "dim", dir: "auto" }, `${decided}, ${new Date(at).toLocaleString("en")}`));
+  if (kind === "approval" && isAccepted) shown.push(valuesTable(values, t("resolved.as_approved"), schema));
+  if (status === "expired" && request.default) shown.push(valuesTable(request.default, t("resolved.default"), schema));
+  if (kind === "form" && isAccepted) shown.push(valuesTable(values, t("resolved.answer"), schema));
+  if (reason) shown.push(element("p", { dir: "auto" }, t("resolved.reason", { reason: unturned(reason) })));
+  shown.push(element("p", { class: "dim", dir: "auto" }, `${decided}, ${moment(at)}`));
   const line = element(
     "details",
     { class: "request resolved", "data-request": request.id, "data-status": status },
@@ -97,15 +98,15 @@ function offerRevoking(line, tool_name, { thread_id, grants, revoke }) {
     allowed.remove();
     if (valid.length === 0) return;
     const until = new Date(Math.max(...valid.map(({ expires_at }) => Date.parse(expires_at))));
-    const stop = element("button", { type: "button", class: "link" }, "Ask again");
+    const stop = element("button", { type: "button", class: "link" }, t("ask_again"));
     stop.addEventListener("click", async () => {
       const done = await Promise.all(valid.map(({ id }) => revoke(id)));
       if (!done.every(Boolean)) return;
       line.querySelector("summary")?.focus();
-      setText(allowed, "Netra asks again before the next call.");
+      setText(allowed, t("resolved.asks_again"));
     });
     const named = element("code", { dir: "ltr" }, exact(tool_name));
-    allowed.replaceChildren(named, ` is allowed in this conversation until ${until.toLocaleString("en")}. `, stop);
+    allowed.replaceChildren(...parts("resolved.allowed", { tool: named, time: moment(until), stop }));
     line.lastElementChild?.append(allowed);
   });
 }
@@ -121,6 +122,7 @@ function longChanges(proposed, approved) {
     const before = proposed[name];
     if (typeof before !== "string" || typeof text !== "string" || text === before) return [];
     if (before.length <= LONG_CHARACTERS && text.length <= LONG_CHARACTERS) return [];
-    return [element("p", { class: "changed", dir: "auto" }, `Changed in ${exact(name)}: `, ...changes(before, text))];
+    const about = { name: exact(name), text: changes(before, text) };
+    return [element("p", { class: "changed", dir: "auto" }, ...parts("resolved.changed", about))];
   });
 }

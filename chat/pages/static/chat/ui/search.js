@@ -1,5 +1,6 @@
 /** Search in all conversations, for words in titles and messages, which the server finds as they are typed; and commands. */
 
+import { t } from "../text/strings.js";
 import { matching } from "./commands.js";
 import { element, found, setText } from "./element.js";
 import { period } from "./sidebar.js";
@@ -80,7 +81,7 @@ export class Search {
             "data-message": match?.message_id ?? null,
             "aria-selected": "false",
           },
-          element("span", { class: "title", dir: "auto" }, title || "New conversation"),
+          element("span", { class: "title", dir: "auto" }, title || t("conversation.new")),
           element("span", { class: "dim" }, period(updated_at, now)),
           match
             ? element(
@@ -98,7 +99,7 @@ export class Search {
           "li",
           { id: `command-${index}`, role: "option", "data-command": String(index), "aria-selected": "false" },
           element("span", { class: "title" }, label),
-          element("span", { class: "dim" }, "Command"),
+          element("span", { class: "dim" }, t("command")),
         ),
       ),
     );
@@ -112,10 +113,10 @@ export class Search {
    * @returns {string} what is said of the list
    */
   #counted(words, threads) {
-    if (!words) return threads > 0 ? "" : "No conversations yet";
-    if (threads > 0) return `${threads} ${threads === 1 ? "conversation" : "conversations"} found`;
+    if (!words) return threads > 0 ? "" : t("list.empty");
+    if (threads > 0) return t("search.found", { count: threads });
     const commands = this.#matching.length;
-    return commands > 0 ? `${commands} ${commands === 1 ? "command" : "commands"} found` : `No results for “${words}”`;
+    return commands > 0 ? t("search.commands", { count: commands }) : t("search.nothing", { words });
   }
 
   /** @param {number} to */

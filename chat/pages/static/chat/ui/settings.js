@@ -4,6 +4,7 @@ import { Api } from "../net/api.js";
 import { BASE } from "../net/base.js";
 import { ApiError, SignedOut } from "../net/http.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
+import { moment, t } from "../text/strings.js";
 import { chooseTheme, theme } from "./appearance.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { showConnections } from "./connections.js";
@@ -89,20 +90,20 @@ function device(agent) {
   const browser = /Edg|OPR|Firefox|Chrome|Safari/.exec(agent)?.[0];
   const system = /iPhone|iPad|Android|Windows|Mac OS|Linux/.exec(agent)?.[0];
   const names = { Edg: "Edge", OPR: "Opera", "Mac OS": "macOS" };
-  const name = (/** @type {string | undefined} */ word) =>
-    /** @type {Record<string, string>} */ (names)[word ?? ""] ?? word;
-  return browser || system ? [name(browser), name(system)].filter(Boolean).join(" on ") : agent || "Unknown device";
+  const name = (/** @type {string | undefined} */ word = "") =>
+    /** @type {Record<string, string>} */ (names)[word] ?? word;
+  if (browser && system) return t("session.device", { browser: name(browser), system: name(system) });
+  return name(browser ?? system) || agent || t("session.unknown");
 }
 
 /** @param {import("../net/api.js").SignIn} one */
 function row(one) {
-  const used = new Date(one.used_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
-  const end = element("button", { type: "button", class: "plain" }, "Sign out");
+  const end = element("button", { type: "button", class: "plain" }, t("session.end"));
   end.addEventListener("click", () => {
     void attempt(async () => {
       await api.endSession(one.id);
       await showSessions();
-      done("Session signed out");
+      done(t("session.ended"));
     });
   });
   return element(
@@ -112,7 +113,11 @@ function row(one) {
       "span",
       {},
       element("strong", {}, device(one.user_agent)),
-      element("span", { class: "dim" }, one.current ? "This device" : `Last used ${used}`),
+      element(
+        "span",
+        { class: "dim" },
+        one.current ? t("session.current") : t("last_used", { time: moment(one.used_at) }),
+      ),
     ),
     one.current ? null : end,
   );
@@ -128,18 +133,17 @@ async function showSessions() {
  * @param {string} title of its thread
  */
 function grantRow({ id, thread_id, tool_name, expires_at }, title) {
-  const until = new Date(expires_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
-  const end = element("button", { type: "button", class: "plain" }, "Ask again");
+  const end = element("button", { type: "button", class: "plain" }, t("ask_again"));
   end.addEventListener("click", () => {
     void attempt(async () => {
       await api.revoke(id);
       await showGrants();
       grants.tabIndex = -1;
       grants.focus();
-      done("The tool asks again");
+      done(t("grant.ended"));
     });
   });
-  const link = element("a", { href: `${BASE}/c/${thread_id}`, dir: "auto" }, title || "Conversation");
+  const link = element("a", { href: `${BASE}/c/${thread_id}`, dir: "auto" }, title || t("conversation"));
   return element(
     "li",
     { "data-grant": id },
@@ -148,7 +152,7 @@ function grantRow({ id, thread_id, tool_name, expires_at }, title) {
       {},
       element("strong", { dir: "ltr" }, exact(tool_name)),
       element("span", { class: "dim" }, link),
-      element("span", { class: "dim" }, `Until ${until}`),
+      element("span", { class: "dim" }, t("grant.until", { time: moment(expires_at) })),
     ),
     end,
   );
@@ -161,18 +165,16 @@ async function showGrants() {
     await Promise.all(ids.map(async (id) => /** @type {const} */ ([id, (await api.thread(id)).title]))),
   );
   const rows = valid.map((grant) => grantRow(grant, titles.get(grant.thread_id) ?? ""));
-  grants.replaceChildren(
-    ...(rows.length > 0 ? rows : [element("li", { class: "dim" }, "None. Netra asks each time.")]),
-  );
+  grants.replaceChildren(...(rows.length > 0 ? rows : [element("li", { class: "dim" }, t("grant.none"))]));
 }
 
 onSubmit("#name-form", async (data) => {
   await api.renameMe(String(data.get("name") ?? ""));
-  done("Saved");
+  done(t("saved"));
 });
 onSubmit("#instructions-form", async (data) => {
   await api.changeInstructions(String(data.get("instructions") ?? ""));
-  done("Saved");
+  done(t("saved"));
 });
 onSubmit("#key-form", async (data, form) => {
   await makeKey(api, data);
@@ -185,7 +187,7 @@ if (document.querySelector("#password-form")) {
     await api.changePassword(String(data.get("current")), String(data.get("new")));
     form.reset();
     await showSessions();
-    done("Password changed");
+    done(t("settings.password.changed"));
   });
 }
 found("#everywhere", HTMLElement).addEventListener("click", () => {
@@ -203,7 +205,7 @@ for (const radio of mails) {
   radio.addEventListener("change", () => {
     void attempt(async () => {
       await api.changeNotifications({ input_mail: radio.value });
-      done("Saved");
+      done(t("saved"));
     });
   });
 }

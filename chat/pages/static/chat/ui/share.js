@@ -1,6 +1,7 @@
 /** The dialog that shares a conversation: what others will see and who they are, then the link. */
 
 import { Writing } from "../markdown/markdown.js";
+import { parts, t } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { element, found, setText } from "./element.js";
 
@@ -15,11 +16,6 @@ import { element, found, setText } from "./element.js";
 
 /** How long one step of drawing the preview may take, in milliseconds. */
 const STEP_MS = 25;
-
-const READERS = {
-  members: "Anyone who has the link and is signed in here can read this copy.",
-  anyone: "Anyone who has the link can read this copy, without signing in.",
-};
 
 export class ShareDialog {
   #dialog = found("#share", HTMLDialogElement);
@@ -46,8 +42,8 @@ export class ShareDialog {
     this.#form.hidden = false;
     this.#made.hidden = true;
     this.#submit.disabled = false;
-    setText(this.#readers, READERS[preview.readers]);
-    const title = element("h3", { dir: "auto" }, preview.title || "Conversation");
+    setText(this.#readers, t(`share.${preview.readers}`));
+    const title = element("h3", { dir: "auto" }, preview.title || t("conversation"));
     this.#page.replaceChildren(title, ...preview.messages.map(shown));
     this.#dialog.showModal();
     this.#page.scrollTop = 0;
@@ -59,15 +55,15 @@ export class ShareDialog {
     const share = await this.#sharing?.make(days || null);
     this.#submit.disabled = false;
     if (!share) return this.#dialog.close();
-    const field = element("input", { readonly: true, "aria-label": "Link", value: share.url });
-    const button = element("button", { type: "button" }, "Copy link");
+    const field = element("input", { readonly: true, "aria-label": t("share.link"), value: share.url });
+    const button = element("button", { type: "button" }, t("share.copy"));
     button.addEventListener("click", () => void copy(share.url, button));
     field.addEventListener("focus", () => field.select());
-    const open = element("a", { href: share.url, target: "_blank", rel: "noopener" }, "Open it");
-    const settings = element("a", { href: found("#account-link", HTMLAnchorElement).href }, "Settings");
+    const open = element("a", { href: share.url, target: "_blank", rel: "noopener" }, t("share.open"));
+    const settings = element("a", { href: found("#account-link", HTMLAnchorElement).href }, t("settings"));
     this.#made.replaceChildren(
       element("p", { class: "link-made" }, field, button),
-      element("p", { class: "dim" }, open, ". To take the link back, go to ", settings, "."),
+      element("p", { class: "dim" }, ...parts("share.made", { open, settings })),
     );
     this.#form.hidden = true;
     this.#made.hidden = false;

@@ -3,6 +3,7 @@
 import { BASE } from "../net/base.js";
 import { path } from "../state/branches.js";
 import { isMine, waitingInputs } from "../state/inputs.js";
+import { LOCALE, t } from "../text/strings.js";
 import { arrange, element, icon, setAttribute, setText } from "./element.js";
 import { menus } from "./menu.js";
 import { visible } from "./text.js";
@@ -22,11 +23,11 @@ const DAY_MS = 86_400_000;
 export function period(timestamp, now) {
   const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime();
   const then = new Date(timestamp);
-  if (then.getTime() >= midnight) return "Today";
-  if (then.getTime() >= midnight - DAY_MS) return "Yesterday";
-  if (then.getTime() >= midnight - 7 * DAY_MS) return "Last 7 days";
-  if (then.getTime() >= midnight - 30 * DAY_MS) return "Last 30 days";
-  return then.toLocaleDateString("en", { month: "long", year: "numeric" });
+  if (then.getTime() >= midnight) return t("list.today");
+  if (then.getTime() >= midnight - DAY_MS) return t("list.yesterday");
+  if (then.getTime() >= midnight - 7 * DAY_MS) return t("list.week");
+  if (then.getTime() >= midnight - 30 * DAY_MS) return t("list.month");
+  return then.toLocaleDateString(LOCALE, { month: "long", year: "numeric" });
 }
 
 /**
@@ -34,7 +35,7 @@ export function period(timestamp, now) {
  * @returns {string} its title; until the server's is known, its first words
  */
 export const titleOf = (thread) =>
-  [thread.title, path(thread)[0]?.message.content.slice(0, 80) ?? ""].find(visible) ?? "New conversation";
+  [thread.title, path(thread)[0]?.message.content.slice(0, 80) ?? ""].find(visible) ?? t("conversation.new");
 
 export class Sidebar {
   #root;
@@ -43,7 +44,7 @@ export class Sidebar {
   /** @type {Map<string, {node: HTMLElement, list: HTMLElement}>} */
   #groups = new Map();
 
-  #toggle = menus("Conversation");
+  #toggle = menus(t("conversation"));
   #choices;
   /** @type {State["threads"]} */
   #threads = new Map();
@@ -87,7 +88,7 @@ export class Sidebar {
     const groups = new Map();
     const now = new Date();
     for (const thread of threads) {
-      const name = thread.pinned ? "Pinned" : period(thread.updated_at, now);
+      const name = thread.pinned ? t("list.pinned") : period(thread.updated_at, now);
       groups.set(name, [
         ...(groups.get(name) ?? []),
         this.#item(thread, thread.id === open, working.has(thread.id), asks(thread.id)),
@@ -102,7 +103,7 @@ export class Sidebar {
     arrange(this.#root, listed && nodes.length === 0 ? [this.#nothing] : listed ? nodes : [...nodes, this.#waiting]);
   }
 
-  #nothing = element("p", { class: "nothing" }, "No conversations yet");
+  #nothing = element("p", { class: "nothing" }, t("list.empty"));
   #waiting = element(
     "div",
     { class: "waiting", "aria-hidden": "true" },
@@ -130,8 +131,12 @@ export class Sidebar {
     const link = this.#links.get(thread.id) ?? this.#link(thread.id);
     setText(link.children[0], titleOf(thread));
     setAttribute(link, "title", titleOf(thread));
-    setAttribute(/** @type {Element} */ (link.nextElementSibling), "aria-label", `Menu of ${titleOf(thread)}`);
-    setText(link.children[1], asking ? "waits for you" : working ? "at work" : "");
+    setAttribute(
+      /** @type {Element} */ (link.nextElementSibling),
+      "aria-label",
+      t("list.menu", { title: titleOf(thread) }),
+    );
+    setText(link.children[1], asking ? t("list.asks") : working ? t("list.works") : "");
     setAttribute(link, "aria-current", current ? "page" : null);
     link.toggleAttribute("data-running", working);
     link.toggleAttribute("data-asking", asking);

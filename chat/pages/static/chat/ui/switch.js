@@ -1,5 +1,6 @@
 /** ‹ 2/3 › between siblings, and the small buttons beside a message. */
 
+import { t } from "../text/strings.js";
 import { element, icon, setText } from "./element.js";
 
 /**
@@ -28,7 +29,7 @@ export class Switch {
   #at = 0;
 
   /**
-   * @param {string} what the siblings are
+   * @param {"message" | "answer"} what the siblings are
    * @param {(id: string) => void} choose
    */
   constructor(what, choose) {
@@ -36,11 +37,11 @@ export class Switch {
       const id = this.#ids[this.#at + step];
       if (id) choose(id);
     };
-    this.#before = tool("before", `Previous ${what}`, () => go(-1));
-    this.#after = tool("after", `Next ${what}`, () => go(1));
+    this.#before = tool("before", t(`${what}.before`), () => go(-1));
+    this.#after = tool("after", t(`${what}.after`), () => go(1));
     this.node = element(
       "span",
-      { class: "switch", role: "group", "aria-label": `Versions of this ${what}` },
+      { class: "switch", role: "group", "aria-label": t(`${what}.versions`) },
       this.#before,
       this.#text,
       this.#after,

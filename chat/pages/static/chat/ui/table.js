@@ -1,6 +1,7 @@
 /** What can be done with a table: copied for a sheet, or saved as CSV. */
 
 import { csvFormatRows, tsvFormatRows } from "d3-dsv";
+import { t } from "../text/strings.js";
 import { copy, save } from "./browser.js";
 import { element, icon } from "./element.js";
 
@@ -27,13 +28,13 @@ const cells = (table) =>
 export function tableTools(table, title) {
   const copied = element(
     "button",
-    { type: "button", class: "tool-button", title: "Copy the table", "aria-label": "Copy the table" },
+    { type: "button", class: "tool-button", title: t("table.copy"), "aria-label": t("table.copy") },
     icon("copy"),
   );
   copied.addEventListener("click", () => void copy(tsvFormatRows(cells(table)), copied));
   const saved = element(
     "button",
-    { type: "button", class: "tool-button", title: "Save the table as CSV", "aria-label": "Save the table as CSV" },
+    { type: "button", class: "tool-button", title: t("table.save"), "aria-label": t("table.save") },
     icon("download"),
   );
   saved.addEventListener("click", () => {
@@ -41,7 +42,7 @@ export function tableTools(table, title) {
       title()
         .replace(/[^\p{L}\p{N},.-]+/gu, " ")
         .trim()
-        .slice(0, 60) || "table";
+        .slice(0, 60) || t("table.file");
     // The mark tells a sheet that this is UTF-8.
     save(`${name}.csv`, new Blob(["\ufeff", csvFormatRows(cells(table))], { type: "text/csv" }));
   });

@@ -1,4 +1,6 @@
-/** Text that a person types or reads. Pure. */
+/** Text that a person types or reads. */
+
+import { LOCALE } from "../text/strings.js";
 
 /** What shows nothing: spaces, controls, and letters without width or ink. */
 const INVISIBLE = /[\s\p{Cc}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{1d159}]/u;
@@ -29,6 +31,8 @@ const MAX_UNFOLDED_LINES = 20;
 export const long = (text) =>
   text.length > MAX_UNFOLDED_CHARACTERS || text.split("\n", MAX_UNFOLDED_LINES + 1).length > MAX_UNFOLDED_LINES;
 
+const TENTHS = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 /**
  * @param {number} bytes
  * @returns {string}
@@ -36,5 +40,5 @@ export const long = (text) =>
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;
   if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KB`;
-  return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+  return `${TENTHS.format(bytes / 1024 / 1024)} MB`;
 }

@@ -1,5 +1,6 @@
 /** The menu of a conversation, in its bar and at its row in the list, and the dialog that renames it. */
 
+import { t } from "../text/strings.js";
 import { found } from "./element.js";
 import { ShareDialog } from "./share.js";
 import { titleOf } from "./sidebar.js";
@@ -32,7 +33,7 @@ export class ThreadMenu {
       this.#renaming.returnValue = "";
     });
     this.#title.addEventListener("input", () => {
-      this.#title.setCustomValidity(visible(this.#title.value) ? "" : "Write a title.");
+      this.#title.setCustomValidity(visible(this.#title.value) ? "" : t("thread.title.empty"));
     });
   }
 
@@ -44,10 +45,13 @@ export class ThreadMenu {
     const { id, pinned, archived } = thread;
     const { change, remove } = this.#actions;
     return [
-      { label: "Rename", act: () => this.rename(thread) },
-      { label: pinned ? "Unpin" : "Pin", act: () => void change(id, { pinned: !pinned }) },
-      { label: archived ? "Unarchive" : "Archive", act: () => void change(id, { archived: !archived }) },
-      { label: "Delete", danger: true, act: () => remove(thread) },
+      { label: t("thread.rename"), act: () => this.rename(thread) },
+      { label: pinned ? t("thread.unpin") : t("thread.pin"), act: () => void change(id, { pinned: !pinned }) },
+      {
+        label: archived ? t("thread.unarchive") : t("thread.archive"),
+        act: () => void change(id, { archived: !archived }),
+      },
+      { label: t("thread.delete"), danger: true, act: () => remove(thread) },
     ];
   }
 
@@ -58,13 +62,13 @@ export class ThreadMenu {
   bar(thread) {
     const { exportThread } = this.#actions;
     const texts = [
-      { label: "Export as Markdown", act: () => exportThread("md") },
-      { label: "Export as JSON", act: () => exportThread("json") },
-      { label: "Print or save as PDF", act: () => print() },
+      { label: t("thread.export.md"), act: () => exportThread("md") },
+      { label: t("thread.export.json"), act: () => exportThread("json") },
+      { label: t("thread.print"), act: () => print() },
     ];
     const rows = this.row(thread);
     if (thread.temporary) return [...texts, ...rows.slice(-1)];
-    return [...rows.slice(0, 1), ...this.shared("Share"), ...rows.slice(1, -1), ...texts, ...rows.slice(-1)];
+    return [...rows.slice(0, 1), ...this.shared(t("thread.share")), ...rows.slice(1, -1), ...texts, ...rows.slice(-1)];
   }
 
   /**

@@ -1,6 +1,7 @@
 /** What is done with whole conversations, and with their answers: how the server is asked for it. */
 
 import { leaf } from "../state/branches.js";
+import { parts, t } from "../text/strings.js";
 import { save } from "./browser.js";
 import { element } from "./element.js";
 import { offer } from "./notices.js";
@@ -61,7 +62,7 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
       if (!wanted.archived || !thread?.archived) return;
       // It has left the list: only a search finds it from now on.
       const title = element("bdi", {}, titleOf(thread));
-      const withdraw = offer(["Archived “", title, "”"], () => void change(thread_id, { archived: false }));
+      const withdraw = offer(parts("thread.archived", { title }), () => void change(thread_id, { archived: false }));
       setTimeout(withdraw, OFFERED_MS);
     },
     /** @param {Thread} thread */
@@ -77,7 +78,7 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
           ?.title.replace(/[^\p{L}\p{N} ,.-]+/gu, " ")
           .trim()
           .slice(0, 60);
-        save(`${title || "conversation"}.${format}`, await api.exported(id, format));
+        save(`${title || t("thread.file")}.${format}`, await api.exported(id, format));
       });
     },
     /** @param {string} message_id from which another conversation goes on */

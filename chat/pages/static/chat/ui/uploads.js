@@ -2,6 +2,7 @@
 
 import { ApiError } from "../net/http.js";
 import { keep, named } from "../net/storage.js";
+import { t } from "../text/strings.js";
 import { gist, label } from "./attachments.js";
 import { element, icon, setText } from "./element.js";
 import { size } from "./text.js";
@@ -24,6 +25,9 @@ const MAX_SIZE = 25 * 1024 * 1024;
 const KEPT = named("netra.files");
 /** The names of those that are not stored: what is written with them must not go without them after a reload. */
 const LOST = named("netra.lost");
+
+/** @param {number} share from 0 to 1 */
+const percent = (share) => `${Math.floor(share * 100)} %`;
 
 /** The files of each thread's next message. */
 export class Uploads {
@@ -54,8 +58,7 @@ export class Uploads {
       for (const attachment of attachments) this.#stored(this.#draft(thread_id, attachment.name), attachment);
     }
     for (const [thread_id, names] of Object.entries(lost)) {
-      for (const name of names)
-        this.#fail(this.#draft(thread_id, name), "It was not stored. Remove it, and choose it again.");
+      for (const name of names) this.#fail(this.#draft(thread_id, name), t("file.not_stored"));
     }
   }
 
@@ -130,14 +133,14 @@ export class Uploads {
   #draft(thread_id, name) {
     const remove = element(
       "button",
-      { type: "button", class: "chip-remove", "aria-label": `Remove ${name}`, title: "Remove" },
+      { type: "button", class: "chip-remove", "aria-label": t("remove.named", { name }), title: t("remove") },
       icon("close"),
     );
     const open = element(
       "button",
       { type: "button", class: "chip-open", disabled: true },
       icon("file"),
-      label(name, "0 %"),
+      label(name, percent(0)),
     );
     const node = element("li", { class: "chip draft" }, open, remove);
     /** @type {Draft} */
@@ -165,7 +168,7 @@ export class Uploads {
     draft.node.dataset.state = "ready";
     const open = /** @type {HTMLButtonElement} */ (draft.node.firstElementChild);
     open.disabled = false;
-    open.title = "Preview";
+    open.title = t("preview");
     open.addEventListener("click", () => this.#look(attachment, file));
     setText(/** @type {Element} */ (draft.node.querySelector(".chip-about")), gist(attachment));
     this.#keep();
@@ -180,16 +183,16 @@ export class Uploads {
     draft.failed = false;
     delete draft.node.dataset.state;
     about.removeAttribute("role");
-    setText(about, "0 %");
+    setText(about, percent(0));
     this.#keep();
     try {
-      if (file.size > MAX_SIZE) throw new Error(`Too large: ${size(file.size)} (limit 25 MB)`);
-      if (file.size === 0) throw new Error("The file is empty.");
+      if (file.size > MAX_SIZE) throw new Error(t("file.too_large", { size: size(file.size) }));
+      if (file.size === 0) throw new Error(t("file.empty"));
       const attachment = await this.#upload(
         file,
         (share) => {
           draft.node.style.setProperty("--share", String(share));
-          setText(about, share < 1 ? `${Math.floor(share * 100)} %` : "Reading…");
+          setText(about, share < 1 ? percent(share) : t("reading"));
         },
         draft.controller.signal,
       );
@@ -219,7 +222,7 @@ export class Uploads {
    * @param {Draft} draft
    */
   #offer(file, draft) {
-    const again = element("button", { type: "button", class: "link" }, "Try again");
+    const again = element("button", { type: "button", class: "link" }, t("try_again"));
     again.addEventListener("click", () => {
       again.remove();
       void this.#send(file, draft);

@@ -1,5 +1,6 @@
 /** Values of a request as a table. Their text is untrusted: it is shown as it is, and letters that hide are made seen. */
 
+import { t } from "../text/strings.js";
 import { element } from "./element.js";
 
 /** Letters that turn the direction of others around. */
@@ -77,7 +78,7 @@ function json(value, indent) {
   try {
     return JSON.stringify(value, null, indent) ?? "";
   } catch {
-    return "Nested too deeply to be shown.";
+    return t("too_deep");
   }
 }
 
@@ -104,11 +105,11 @@ export function valuesTable(values, caption, schema) {
 
 /** @param {unknown} value */
 function cell(value) {
-  if (value === "") return element("span", { class: "dim" }, "empty text");
+  if (value === "") return element("span", { class: "dim" }, t("value.empty"));
   if (typeof value === "string") return element("span", { class: "string", dir: "auto" }, exact(value));
   const shown = element("code", { dir: "ltr" }, exact(json(value, 2)));
   if (!isRounded(value)) return shown;
-  return element("span", {}, shown, element("span", { class: "dim" }, " (rounded: too many digits for a browser)"));
+  return element("span", {}, shown, element("span", { class: "dim" }, ` ${t("value.rounded")}`));
 }
 
 /**

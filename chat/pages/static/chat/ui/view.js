@@ -3,6 +3,7 @@
 import { lineage, path } from "../state/branches.js";
 import { waitingInputs } from "../state/inputs.js";
 import { inQueue, unfinished } from "../state/model.js";
+import { t, told } from "../text/strings.js";
 import { chooseTheme } from "./appearance.js";
 import { Composer } from "./composer.js";
 import { Drawer } from "./drawer.js";
@@ -230,34 +231,34 @@ export class View {
     const { open, openInputs, signOut, exportThread } = this.#actions;
     const thread = this.#thread();
     const here = thread && [
-      { label: "Rename this conversation", act: () => this.#threadChoices.rename(thread) },
-      ...this.#threadChoices.shared("Share this conversation"),
-      { label: "Export this conversation as Markdown", act: () => exportThread("md") },
-      { label: "Print this conversation", act: () => print() },
+      { label: t("command.rename"), act: () => this.#threadChoices.rename(thread) },
+      ...this.#threadChoices.shared(t("command.share")),
+      { label: t("command.export"), act: () => exportThread("md") },
+      { label: t("command.print"), act: () => print() },
     ];
     return [
-      { label: "New conversation", act: () => open(null) },
+      { label: t("conversation.new"), act: () => open(null) },
       ...(here ?? []),
-      { label: "Go to requests", act: openInputs },
-      { label: "Go to settings", act: () => found("#account-link", HTMLElement).click() },
-      { label: "Theme: light", act: () => chooseTheme("light") },
-      { label: "Theme: dark", act: () => chooseTheme("dark") },
-      { label: "Theme: system", act: () => chooseTheme("") },
-      { label: "Keyboard shortcuts", act: () => this.#help.showModal() },
-      { label: "Sign out", act: signOut },
+      { label: t("command.requests"), act: openInputs },
+      { label: t("command.settings"), act: () => found("#account-link", HTMLElement).click() },
+      { label: t("command.light"), act: () => chooseTheme("light") },
+      { label: t("command.dark"), act: () => chooseTheme("dark") },
+      { label: t("command.system"), act: () => chooseTheme("") },
+      { label: t("command.shortcuts"), act: () => this.#help.showModal() },
+      { label: t("command.sign_out"), act: signOut },
     ];
   }
 
   #menus() {
     const { chooseAgent, readAgents } = this.#actions;
-    menu(found("#thread-menu", HTMLButtonElement), "This conversation", () => {
+    menu(found("#thread-menu", HTMLButtonElement), t("thread.this"), () => {
       const thread = this.#thread();
       return thread ? this.#threadChoices.bar(thread) : [];
     });
     const agents = () =>
       (this.#model?.agents ?? []).map(({ name, title, description, available, reason }) => ({
         label: title || name,
-        about: available ? description : `${description} ${reason ?? "Not available now."}`,
+        about: available ? told(description) : `${told(description)} ${reason ? told(reason) : t("agent.unavailable")}`,
         chosen: name === this.#model?.agent,
         disabled: !available,
         act: () => {
@@ -265,7 +266,7 @@ export class View {
           this.#composer.enter();
         },
       }));
-    menu(this.#agent, "Agent", agents, readAgents);
+    menu(this.#agent, t("agent"), agents, readAgents);
   }
 
   /** @returns {Thread | undefined} */
@@ -372,7 +373,7 @@ export class View {
    */
   #heading(thread, missing) {
     const known = thread !== undefined && !missing && (thread.title !== "" || thread.last > 0);
-    const other = this.#atInputs ? "Requests" : missing ? "Not found" : "New conversation";
+    const other = this.#atInputs ? t("requests") : missing ? t("thread.missing") : t("conversation.new");
     const title = known ? titleOf(thread) : other;
     setText(this.#title, title);
     this.#threadMenu.hidden = !known;
