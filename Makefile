@@ -1,6 +1,6 @@
 # Netra's words. A bare Python 3.11 is enough: what else is needed goes into .venv and node_modules.
 .DEFAULT_GOAL := help
-.PHONY: run test test-e2e check types test-slow test-alone bench scale chaos help install install-dev lock
+.PHONY: run test test-e2e check messages types test-slow test-alone bench scale chaos help install install-dev lock
 
 # Where the machine has no npm of its own, the one in .venv is found after everything else.
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -44,6 +44,9 @@ check: install-dev ## Check style, types, migrations and the settings of product
 	  if grep -qE 'requests\.exceptions|may be blocking' .venv/audit.log; then \
 	    echo "NOT compared with known vulnerabilities: pypi.org does not answer."; \
 	  else exit $$failed; fi
+
+messages: install-dev ## Bring the catalogues of the pages' and mails' texts up to date, and compile them
+	.venv/bin/python -m tools.messages
 
 types: install-dev ## Write the types of frames that the page's scripts are checked with
 	npm run --silent types

@@ -83,6 +83,7 @@ urlpatterns = [
     path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
     path("login/done", reading(views.sso_done), name="sso_done"),
     path("auth/instructions", auth.Instructions.as_view(), name="instructions"),
+    path("auth/language", auth.Language.as_view(), name="language"),
     path("auth/notifications", auth.Notifications.as_view(), name="notifications"),
     path("api/threads", threads.Threads.as_view(), name="threads"),
     path("api/threads/<id:thread_id>", threads.OneThread.as_view(), name="thread"),

@@ -367,7 +367,9 @@ SERVESTATIC_MAX_AGE = 60  # seconds: file names carry no hash, and a deployment 
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE, LANGUAGES = "en", [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "chat" / "locale"]  # before those of apps, whose German is informal
+LANGUAGE_COOKIE_NAME = "netra_language" + NETRA_BASE_PATH.replace("/", "~")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["chat.accounts.authentication.TokenAuthentication"],
@@ -410,7 +412,7 @@ SECURE_REDIRECT_EXEMPT = [rf"^{re.escape(f'{NETRA_BASE_PATH}/'[1:])}(metrics|hea
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NETRA_HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if NETRA_HTTPS else 0  # a year
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NETRA_HTTPS
-SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{NETRA_BASE_PATH}/"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = f"{NETRA_BASE_PATH}/"
 # A browser sends the cookies of a site at / to /netra too, so the names depend on the base path.
 SESSION_COOKIE_NAME = "sessionid" + NETRA_BASE_PATH.replace("/", "~")
 CSRF_COOKIE_NAME = "csrftoken" + NETRA_BASE_PATH.replace("/", "~")

@@ -20,9 +20,12 @@ from django.db import Error, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.translation import gettext
 
 from chat import runs
 from chat.db.access import error_name
+from chat.languages import language_of
 from chat.models import InputRequest, User
 
 log = logging.getLogger("netra.mail")
@@ -124,8 +127,11 @@ def _mail_of(notice: Notice) -> mail.EmailMessage:
         for row in notice.requests[:MAX_SHOWN]
     ]
     values = {"requests": shown, "more": count - len(shown), "site": site}
-    subject = "A request waits for you in Netra" if count == 1 else f"{count} requests wait for you in Netra"
-    text = render_to_string("chat/inputs_email.txt", values)
+    with translation.override(language_of(notice.user)):
+        subject = gettext("A request waits for you in Netra")
+        if count > 1:
+            subject = gettext("%(count)s requests wait for you in Netra") % {"count": count}
+        text = render_to_string("chat/inputs_email.txt", values)
     return mail.EmailMessage(subject, text, to=[notice.user.email], headers={"Auto-Submitted": "auto-generated"})
 
 

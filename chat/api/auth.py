@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import limits, metrics, protocol
+from chat import languages, limits, metrics, protocol
 from chat.accounts import authentication, sessions, stream_cookies, tokens
 from chat.api import client_ip
 from chat.api.base import ListView, Open, View, identity_of, owner
@@ -50,7 +50,7 @@ REFRESH_COOKIE = "netra_refresh"
 VIEW_COOKIE = "netra_view"
 
 
-def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) -> Response:
+def tokens_response(request: Request, fresh: tokens.Tokens, in_cookie: bool, status: int = 200) -> Response:
     """Return the response with new tokens. The refresh token is in the cookie or in the body, never in both."""
     data: dict[str, Any] = {
         "access_token": fresh.access,
@@ -61,12 +61,13 @@ def tokens_response(fresh: tokens.Tokens, in_cookie: bool, status: int = 200) ->
     if not in_cookie:
         return Response({**data, "refresh_token": fresh.refresh}, status=status)
     response = Response(data, status=status)
-    set_refresh_cookie(response, fresh)
+    set_cookies(response, request, fresh)
     return response
 
 
-def set_refresh_cookie(response: HttpResponseBase, fresh: tokens.Tokens) -> None:
-    """Set the cookie with the refresh token, which only `/auth` gets."""
+def set_cookies(response: HttpResponseBase, request: HttpRequest, fresh: tokens.Tokens) -> None:
+    """Set the cookie with the refresh token, which only `/auth` gets, and that with the user's language."""
+    languages.remember(response, request, fresh.user)
     response.set_cookie(
         REFRESH_COOKIE,
         fresh.refresh,
@@ -82,7 +83,8 @@ def start_session(request: Request, user: User, in_cookie: bool, status: int = 2
     """Start a session for a user whose password was right."""
     user_logged_in.send(User, request=request, user=user)
     metrics.count_sign_in("password")
-    return tokens_response(sessions.sign_in(user, request.headers.get("User-Agent", "")), in_cookie, status)
+    fresh = sessions.sign_in(user, request.headers.get("User-Agent", ""))
+    return tokens_response(request, fresh, in_cookie, status)
 
 
 def read_refresh_token(request: Request, given: Mapping[str, Any]) -> tuple[str, bool]:
@@ -174,7 +176,7 @@ class Refresh(Entrance):
         if 0 < len(key) < 16:
             # A finder of a spent token must not find its key by trying.
             raise ProtocolError("invalid_message", "Idempotency-Key needs at least 16 characters here.")
-        return tokens_response(tokens.refresh(token, key, request), by_cookie)
+        return tokens_response(request, tokens.refresh(token, key, request), by_cookie)
 
 
 class Logout(Entrance):
@@ -225,7 +227,7 @@ class Password(Account):
             raise ProtocolError("invalid_message", "The current password is wrong.", field="current") from None
         except ValidationError as error:
             raise ProtocolError("invalid_message", " ".join(error.messages), field="new") from None
-        return tokens_response(fresh, in_cookie)
+        return tokens_response(request, fresh, in_cookie)
 
     def in_cookie(self, request: Request) -> bool:
         """Return whether the refresh token of the caller's session is in the cookie."""
@@ -331,6 +333,30 @@ class Instructions(Account):
         user.instructions = fields(InstructionsSerializer, request)["instructions"]
         user.save(update_fields=["instructions"])
         return self.get(request)
+
+
+class LanguageSerializer(serializers.Serializer[Any]):
+    language = serializers.ChoiceField(
+        list(dict(settings.LANGUAGES)), allow_blank=True, help_text="of pages and mails; empty: the browser's"
+    )
+
+
+class Language(Account):
+    """The language of the pages that the user reads, and of mail."""
+
+    @described("language", {200: LanguageSerializer})
+    def get(self, request: Request) -> Response:
+        return Response(LanguageSerializer(owner(request)).data)
+
+    @described("change_language", {200: LanguageSerializer}, LanguageSerializer)
+    def patch(self, request: Request) -> Response:
+        """Change it, also for this browser, by a cookie."""
+        user = owner(request)
+        user.language = fields(LanguageSerializer, request)["language"]
+        user.save(update_fields=["language"])
+        response = self.get(request)
+        languages.remember(response, request, user)
+        return response
 
 
 class Notifications(Account):

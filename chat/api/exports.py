@@ -60,7 +60,7 @@ def everything(user: User, file: IO[bytes]) -> None:
         sessions = Session.objects.for_user(user).order_by("created_at").values("created_at", "used_at", "user_agent")
         keys = ApiKeySerializer(ApiKey.objects.for_user(user).order_by("created_at", "pk"), many=True).data
         profile = {**ProfileSerializer(user).data, "input_mail": user.input_mail, "sessions": list(sessions)}
-        profile |= {"api_keys": keys, "instructions": user.instructions}
+        profile |= {"api_keys": keys, "instructions": user.instructions, "language": user.language}
         accounts = connections.every(user).values("provider", "uid", "extra_data", "date_joined", "last_login")
         profile["providers"] = list(accounts)
         shares = Share.objects.for_user(user).order_by("created_at", "pk")

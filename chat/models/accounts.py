@@ -70,6 +70,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     instructions = models.TextField(
         max_length=2000, blank=True, default="", db_default="", help_text="What the assistant knows of the user."
     )
+    language = models.CharField(
+        max_length=8, blank=True, default="", db_default="", help_text="Of pages and mails. Empty: the browser's."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     input_mail = models.CharField(
         "mail about requests",

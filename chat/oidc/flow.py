@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from chat import limits, metrics
 from chat.accounts import audit, sessions
-from chat.api.auth import set_refresh_cookie
+from chat.api.auth import set_cookies
 from chat.api.client_ip import address_of
 from chat.limits.rates import SIGN_INS
 from chat.models import User
@@ -58,7 +58,7 @@ def _sign_in(request: HttpRequest, person: Identity, path: str) -> HttpResponse:
         fresh = sessions.sign_in(user, request.headers.get("User-Agent", ""), provided)
     metrics.count_sign_in(person.provider.id)
     response = HttpResponseRedirect(f"{reverse('chat:sso_done')}?next={quote(path)}")
-    set_refresh_cookie(response, fresh)
+    set_cookies(response, request, fresh)
     return response
 
 

@@ -15,6 +15,7 @@ from django.utils.safestring import mark_safe
 from chat import sharing
 from chat.accounts import sessions
 from chat.api.auth import VIEW_COOKIE
+from chat.languages import translated
 from chat.pages import markdown
 
 Page = Callable[..., HttpResponse]
@@ -34,8 +35,8 @@ POLICY = {
 
 
 def _guarded(view: Page) -> Page:
-    """Return the view with the policy."""
-    return cast(Page, csp(POLICY)(view))
+    """Return the view with the policy, in its reader's language."""
+    return cast(Page, csp(POLICY)(translated(view)))
 
 
 @_guarded

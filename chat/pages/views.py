@@ -18,6 +18,8 @@ from django.templatetags.static import static
 from django.urls import reverse, reverse_lazy, set_script_prefix
 from django.utils.cache import add_never_cache_headers
 from django.utils.functional import lazy
+from django.utils.translation import get_language, gettext, override
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from chat import limits
@@ -25,6 +27,7 @@ from chat.accounts import api_keys
 from chat.api import client_ip
 from chat.api.base import origin_of
 from chat.api.exceptions import refusal
+from chat.languages import translated
 from chat.limits.rates import PASSWORD_RESETS
 from chat.models import User
 from chat.oidc import accounts, discovery, flow
@@ -35,8 +38,8 @@ Page = Callable[..., HttpResponse]
 
 
 def trusted_types(page: Page) -> Page:
-    """Forbid scripts to run strings, but for the one policy that cleans the HTML of an answer."""
-    return cast(Page, csp_update(TRUSTED_TYPES)(page))
+    """Return the page in its reader's language. Its scripts run no strings, but for the policy that cleans answers."""
+    return cast(Page, csp_update(TRUSTED_TYPES)(translated(page)))
 
 
 TRUSTED_TYPES = {"require-trusted-types-for": ["'script'"], "trusted-types": ["dompurify"]}
@@ -44,12 +47,13 @@ TRUSTED_TYPES = {"require-trusted-types-for": ["'script'"], "trusted-types": ["d
 
 def to_providers(page: Page) -> Page:
     """Add to `trusted_types` that the page's forms may lead to the providers, as Chromium asks of each redirect."""
+    in_language = translated(page)
 
     @wraps(page)
     def shown(request: HttpRequest, **parts: Any) -> HttpResponse:
         found = providers.configured()
         more = {"form-action": discovery.authorization_origins(found)} if found else {}
-        return cast(HttpResponse, csp_update({**TRUSTED_TYPES, **more})(page)(request, **parts))
+        return cast(HttpResponse, csp_update({**TRUSTED_TYPES, **more})(in_language)(request, **parts))
 
     return shown
 
@@ -65,7 +69,7 @@ LAYERS = {
         "spent", "store",
         "thread", "typed",
     ),
-    "text": ("en", "strings"),
+    "text": ("strings",),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
@@ -75,6 +79,8 @@ LAYERS = {
         "view", "viewport", "welcome",
     ),
 }  # fmt: skip
+# Modules of each language, of which a page loads one.
+TABLES = {"en": ("en",), "de": ("de", "de-server")}
 LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")
 MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name in names]
 MODULES += [f"vendor/{name}" for name in LIBRARIES]
@@ -93,15 +99,17 @@ def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
 
     Its script reads from the address what it shows, and says if there is no such conversation.
     """
-    given = {"modules": MODULES, "styles": STYLES, "share_links": configured.NETRA_SHARE_LINKS}
+    modules = [f"chat/text/{name}.js" for name in TABLES[str(get_language())]] + MODULES
+    given = {"modules": modules, "styles": STYLES, "share_links": configured.NETRA_SHARE_LINKS}
     return render(request, "chat/page.html", given)
 
 
 @never_cache
 @to_providers
 def settings(request: HttpRequest) -> HttpResponse:
-    """Show the forms of name, theme, mail, password, providers and sessions."""
-    context = {"mails": bool(configured.NETRA_EMAIL_URL), **ways_in(request)}
+    """Show the forms of name, theme, language, mail, password, providers and sessions."""
+    known = {"mails": bool(configured.NETRA_EMAIL_URL), "languages": configured.LANGUAGES}
+    context = {**known, **ways_in(request)}
     return render(request, "chat/settings.html", context)
 
 
@@ -117,19 +125,21 @@ def ways_in(request: HttpRequest) -> dict[str, Any]:
 
 
 FAILURES = {
-    "sso_failed": "The sign-in failed. Try again; if it fails again, ask your administrator, who finds why in the log.",
-    "sso_denied": "The sign-in was cancelled. Try again when you are ready.",
-    "email_unverified": "Your provider has not verified your email address. Verify it there, then try again.",
-    "account_exists": "An account has this already. Sign in the way you did before, then connect it in Settings.",
-    "domain": "This address is not of your organisation. Sign in with the account of your organisation.",
-    "closed": "There is no account for you here. Ask your administrator for one.",
-    "inactive": "This account is deactivated. Ask your administrator.",
+    "sso_failed": _(
+        "The sign-in failed. Try again; if it fails again, ask your administrator, who finds why in the log."
+    ),
+    "sso_denied": _("The sign-in was cancelled. Try again when you are ready."),
+    "email_unverified": _("Your provider has not verified your email address. Verify it there, then try again."),
+    "account_exists": _("An account has this already. Sign in the way you did before, then connect it in Settings."),
+    "domain": _("This address is not of your organisation. Sign in with the account of your organisation."),
+    "closed": _("There is no account for you here. Ask your administrator for one."),
+    "inactive": _("This account is deactivated. Ask your administrator."),
 }
 
 
 REASONS = {
-    "ended": "Your session has ended. Sign in to go on where you were.",
-    "changed": "Your password was changed. Sign in with the new one.",
+    "ended": _("Your session has ended. Sign in to go on where you were."),
+    "changed": _("Your password was changed. Sign in with the new one."),
 }
 
 
@@ -186,11 +196,14 @@ class ResetForm(PasswordResetForm):
 
     def send_mail(self, *args: Any, **kwargs: Any) -> None:
         """Send the mail in a thread: the response time must not reveal whether the account exists."""
-        threading.Thread(target=self._send_mail, args=args, kwargs=kwargs).start()
+        threading.Thread(target=self._send_mail, args=(get_language(), *args), kwargs=kwargs).start()
 
-    def _send_mail(self, *args: Any, **kwargs: Any) -> None:
+    def _send_mail(
+        self, language: str, subject: str, body: str, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
         set_script_prefix(configured.NETRA_BASE_PATH or "/")  # of the link: a thread of its own has none
-        super().send_mail(*args, **kwargs)
+        with override(context["user"].language or language):
+            super().send_mail(subject, body, context, *args, **kwargs)
 
 
 class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
@@ -237,9 +250,9 @@ reset = resetting(
         subject_template_name="chat/reset_subject.txt",
         success_url=reverse_lazy("chat:reset_sent"),
         extra_context={
-            "heading": "Reset your password",
-            "lead": "We'll email you a link. It works once and expires in 24 hours.",
-            "submit": "Send the link",
+            "heading": _("Reset your password"),
+            "lead": _("We'll email you a link. It works once and expires in 24 hours."),
+            "submit": _("Send the link"),
         },
     )
 )
@@ -256,5 +269,6 @@ reset_confirm = resetting(
 @resetting
 def reset_sent(request: HttpRequest) -> HttpResponse:
     """Show that a link is on its way, without saying whether the account exists."""
-    words = {"heading": "Check your email", "lead": "If an account exists for that address, we've sent a link."}
+    lead = gettext("If an account exists for that address, we've sent a link.")
+    words = {"heading": gettext("Check your email"), "lead": lead}
     return render(request, "chat/reset.html", words)

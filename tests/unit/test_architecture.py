@@ -154,7 +154,7 @@ def test_page_preloads_every_script_that_it_imports():
             left += script_imports(SCRIPTS / name)
         seen.add(name)
     seen.remove("#strings")
-    own = {f"chat/{name}" for name in seen if name.endswith(".js")} - {"chat/ui/app.js"} | {"chat/text/en.js"}
+    own = {f"chat/{name}" for name in seen if name.endswith(".js")} - {"chat/ui/app.js"}
     preloaded = {name for name in pages.MODULES if not name.startswith("vendor/")}
     assert preloaded == own, f"LAYERS in chat/pages/views.py: {preloaded ^ own}"
     libraries = {name.split("/")[1] for name in pages.MODULES if name.startswith("vendor/")}

@@ -5,6 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.contrib.auth import password_validation
+from django.core import validators
+from rest_framework import fields
+
+from chat.pages import views as pages
+from tools import messages
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "chat/pages/static/chat"
@@ -143,3 +150,35 @@ def test_every_text_of_the_table_is_used():
     unused = [key for key in keys if key not in named and not any(re.fullmatch(text, key) for text in made)]
     assert len(keys) > 200
     assert not unused, f"text/en.js has {unused}, which no script shows: remove them from each table"
+
+
+@pytest.mark.parametrize("path", messages.CATALOGUES, ids=lambda path: path.parents[1].name)
+def test_catalogue_has_every_text_of_the_pages_and_is_compiled(path):
+    catalogue = messages.read(path)
+    assert path.read_bytes() == messages.written(messages.updated(catalogue)), "run make messages"
+    assert path.with_suffix(".mo").read_bytes() == messages.compiled(catalogue), "run make messages"
+    empty = [message.id for message in catalogue if message.id and not message.string]
+    assert not empty, f"translate {empty} in {path}"
+    for message in catalogue:
+        places = [sorted(re.findall(r"%\(\w+\)s|<\w+>", text)) for text in (message.id, message.string) if message.id]
+        assert not places or places[0] == places[1], message.id
+
+
+def test_every_language_has_a_catalogue_and_a_table():
+    languages = {code for code, _ in settings.LANGUAGES} - {"en"}
+    assert {path.parents[1].name for path in messages.CATALOGUES} == languages
+    assert pages.TABLES.keys() == languages | {"en"}
+
+
+def test_sentences_of_the_server_are_those_that_it_says():
+    paths = [*(ROOT / "chat").rglob("*.py"), *(ROOT / "agents").rglob("*.py")]
+    paths += [Path(password_validation.__file__), Path(fields.__file__), Path(validators.__file__)]
+    # Parts of a long text, and `f"This request is {row.status} already."`.
+    said = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(path.read_text() for path in paths))
+    known = re.findall(r'^  "((?:\\.|[^"])+)":', (SCRIPTS / "text/de-server.js").read_text(), re.M)
+    assert len(known) > 80
+    for sentence in known:
+        text = re.sub(r" (accepted|declined|expired|cancelled) already", " {status} already", sentence)
+        text = re.sub(r"to the (email|name)\.", "to the {name}.", text).removeprefix("{field}: ")
+        parts = [part.strip() for part in re.split(r"\{\w+\}", text) if part.strip(" .")]
+        assert all(part in said for part in parts), f"the server does not say {sentence!r}: remove it from de-server.js"

@@ -309,6 +309,16 @@ export class Api {
     return this.#session.call("DELETE", "/api/threads");
   }
 
+  /** @returns {Promise<{language: string}>} empty: the browser's */
+  language() {
+    return this.#session.call("GET", "/auth/language");
+  }
+
+  /** @param {string} language as `language` returns it */
+  changeLanguage(language) {
+    return this.#session.call("PATCH", "/auth/language", { language });
+  }
+
   /** @returns {Promise<{input_mail: string}>} */
   notifications() {
     return this.#session.call("GET", "/auth/notifications");

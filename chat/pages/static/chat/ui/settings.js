@@ -210,6 +210,21 @@ for (const radio of mails) {
   });
 }
 
+const languages = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("#language input"));
+for (const radio of languages) {
+  radio.addEventListener("change", () => {
+    void attempt(async () => {
+      await api.changeLanguage(radio.value);
+      location.reload();
+    });
+  });
+}
+
+async function showLanguage() {
+  const { language } = await api.language();
+  for (const radio of languages) radio.checked = radio.value === language;
+}
+
 async function showInstructions() {
   found("#instructions", HTMLTextAreaElement).value = (await api.instructions()).instructions;
 }
@@ -230,6 +245,7 @@ if (signedInAs() !== null) {
     await Promise.all([
       showSessions(),
       showInstructions(),
+      showLanguage(),
       showMail(),
       showGrants(),
       showKeys(api, attempt, done),
