@@ -39,6 +39,14 @@ export class Api {
     return this.#session.call("GET", `/api/threads?page=${page}&page_size=100`);
   }
 
+  /**
+   * @param {number} page from 1
+   * @returns {Promise<{threads: ListedThread[], has_more: boolean}>}
+   */
+  archived(page) {
+    return this.#session.call("GET", `/api/threads?archived=true&page=${page}&page_size=20`);
+  }
+
   /** @returns {Promise<ListedThread[]>} */
   pinned() {
     return this.#all("threads", "/api/threads", { pinned: "true" });

@@ -6,6 +6,7 @@ import { ApiError, SignedOut } from "../net/http.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { moment, t } from "../text/strings.js";
 import { chooseTheme, theme } from "./appearance.js";
+import { showArchived } from "./archived.js";
 import { leaveKeysToInputMethod } from "./browser.js";
 import { showConnections } from "./connections.js";
 import { element, found, setText } from "./element.js";
@@ -250,6 +251,7 @@ if (signedInAs() !== null) {
       showGrants(),
       showKeys(api, attempt, done),
       showConnections(api, attempt, done),
+      showArchived(api, attempt, done),
       showLinks(api, attempt, done),
     ]);
   });

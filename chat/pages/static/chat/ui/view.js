@@ -1,5 +1,6 @@
 /** The page as it is to be seen for a state. It changes nothing but the DOM; what a person does goes to `Actions`. */
 
+import { BASE } from "../net/base.js";
 import { lineage, path } from "../state/branches.js";
 import { waitingInputs } from "../state/inputs.js";
 import { inQueue, unfinished } from "../state/model.js";
@@ -241,6 +242,7 @@ export class View {
       ...(here ?? []),
       { label: t("command.requests"), act: openInputs },
       { label: t("command.settings"), act: () => found("#account-link", HTMLElement).click() },
+      { label: t("command.archived"), act: () => location.assign(`${BASE}/settings#archived-title`) },
       { label: t("command.light"), act: () => chooseTheme("light") },
       { label: t("command.dark"), act: () => chooseTheme("dark") },
       { label: t("command.system"), act: () => chooseTheme("") },
