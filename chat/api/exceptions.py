@@ -12,9 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import Resolver404, resolve
+from django.utils.cache import add_never_cache_headers
 from django.utils.encoding import escape_uri_path, iri_to_uri
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
@@ -23,6 +25,7 @@ from chat import protocol
 from chat.accounts import authentication, lockout
 from chat.db.access import error_name
 from chat.dialects.openai_errors import openai_error
+from chat.languages import translated
 from chat.protocol import STATUS, ProtocolError
 
 log = logging.getLogger("netra.auth")
@@ -106,9 +109,16 @@ PAGES = {
 }
 
 
+# First segments of the paths that programs ask for, whose answers are JSON for everybody.
+PROGRAMS = {"agui", "api", "auth", "health", "mcp", "metrics", "static", "v1", "ws"}
+
+
 @csrf_exempt
-def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse | HttpResponseRedirect:
-    """Answer 404, or send a browser to the page whose path was typed with a wrong slash."""
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer 404, or send a browser to the page whose path was typed with a wrong slash.
+
+    The answer is JSON, as the contract says, but a page for a person who has gone to the address with a browser.
+    """
     plain = "/" + "/".join(filter(None, request.path_info.split("/")))
     if page := _page_meant(request, plain):
         query = request.META.get("QUERY_STRING")
@@ -116,7 +126,22 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonR
         return HttpResponseRedirect(url)
     if plain in protocol.MODES:
         return refusal(ProtocolError("not_found", f"There is nothing here. The socket is at {plain}, without a slash."))
+    if _is_visit(request) and plain.split("/")[1] not in PROGRAMS:
+        return missing(request)
     return refusal(ProtocolError("not_found", "There is nothing here."), request.path_info)
+
+
+@translated
+def missing(request: HttpRequest) -> HttpResponse:
+    """Show that there is no such page."""
+    page = render(request, "chat/missing.html", status=404)
+    add_never_cache_headers(page)
+    return page
+
+
+def _is_visit(request: HttpRequest) -> bool:
+    """Return True if a browser shows the answer as a page, which only browsers say: programs may accept HTML, too."""
+    return request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Dest") == "document"
 
 
 def _page_meant(request: HttpRequest, plain: str) -> str | None:

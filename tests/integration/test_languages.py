@@ -148,3 +148,34 @@ def test_mail_about_requests_is_in_the_language_that_its_reader_chose(alice, bob
         message = notifications._mail_of(notice)
         assert message.subject == expected[0]
         assert expected[1] in message.body
+
+
+VISIT = {"HTTP_SEC_FETCH_DEST": "document", "HTTP_ACCEPT": "text/html,*/*;q=0.8"}
+
+
+def test_visitor_of_an_unknown_address_sees_a_page(client, db):
+    for path in ("/nope", "/settings/nope", "/c/a/b", "/nope/<script>"):
+        answer = client.get(path, **VISIT)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8"), path
+        assert "Page not found" in answer.content.decode()
+        assert "<script>" not in answer.content.decode().replace('<script src="', "")
+        assert "no-store" in answer.headers["Cache-Control"]
+    assert "Seite nicht gefunden" in client.get("/nope", **VISIT, **GERMAN).content.decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/nope", "/auth/nope", "/v1/nope", "/ws/nope", "/static/nope.js", "/agui/a/b/c", "/mcp/x"]
+)
+def test_paths_of_programs_are_json_for_everybody(client, db, path):
+    answer = client.get(path, **VISIT)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
+
+
+@pytest.mark.parametrize("sent", [
+    {"HTTP_ACCEPT": "text/html"}, {"HTTP_SEC_FETCH_DEST": "empty", "HTTP_ACCEPT": "text/html"},
+    {"HTTP_SEC_FETCH_DEST": "script"},
+])  # fmt: skip
+def test_unknown_address_is_json_for_what_is_no_visit(client, db, sent):
+    answer = client.get("/nope", **sent)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+    assert client.post("/nope", **VISIT).json()["error"] == "not_found"
