@@ -209,7 +209,7 @@ export default {
   "table.save": "Save the table as CSV",
   "table.file": "table",
   chart: "Chart: {title}. The table below has its figures.",
-  "chart.figures": "Figures",
+  "chart.figures": "Data",
   "chart.more": { one: "Show {count} more chart", other: "Show {count} more" },
   "request.answer": "Answer",
   "request.approve": "Approve",
