@@ -3357,3 +3357,99 @@ def test_request_below_the_view_is_scrolled_to(site, meet):
     expect(requests(page).locator(".asked")).to_be_in_viewport(ratio=1)
     expect(page.locator("#composer")).to_be_in_viewport()
     expect(page.locator("#composer")).to_be_focused()
+
+
+# ---- German ----
+
+
+def untranslated(page: Page) -> set[str]:
+    """English texts of the tables and catalogues that the page shows or has for a screen reader."""
+    tables = [(ROOT / f"chat/pages/static/chat/text/{name}.js").read_text() for name in ("en", "de")]
+    english, own = (dict(re.findall(r'^  "?([\w.]+)"?:\s+"(.+)",$', table, re.M)) for table in tables)
+    sentences = {text for key, text in english.items() if own[key] != text}
+    catalogue = (ROOT / "chat/locale/de/LC_MESSAGES/django.po").read_text()
+    sentences |= {text for text, said in re.findall(r'^msgid "(.+)"\nmsgstr "(.+)"$', catalogue, re.M) if text != said}
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll("body, body *")].flatMap((one) => [
+          ...["aria-label", "title", "placeholder"].map((name) => one.getAttribute(name) ?? ""),
+          ...[...one.childNodes].filter(({ nodeType }) => nodeType === 3).map(({ data }) => data.trim()),
+        ])"""
+    )
+    return sentences & set(shown)
+
+
+@pytest.mark.essential
+def test_page_speaks_german_where_the_browser_does_until_the_user_chooses_english(site, meet):
+    ann = meet(site, signed_in=False, provokes=UNAUTHORIZED, locale="de-DE")
+    page = ann.open("/login")
+    assert untranslated(page) == set()
+    page.fill("#email", ann.user.email)
+    page.fill("#password", "wrong password")
+    page.click("#submit")
+    expect(page.get_by_role("alert")).to_have_text("E-Mail-Adresse oder Passwort ist falsch.")
+    ann.sign_in(page)
+    expect(page.locator("#title")).to_have_text("Neue Unterhaltung")
+    expect(page.locator("#welcome")).to_be_visible()
+    assert untranslated(page) == set()
+
+    page = ask(ann, "form")
+    expect(page.locator(".run .what")).to_have_text("wartet auf Ihre Antwort")
+    requests(page).get_by_label("Monthly amount").fill("0.5")
+    pressed(page, "Antworten")
+    expect(page.locator("[data-field=amount] .wrong")).to_have_text("Muss mindestens 1 sein.")
+    assert untranslated(page) == {"Requests"}, "as the agent calls a field"
+    page = ask(ann, "approval")
+    expect(requests(page).locator(".from")).to_contain_text("benötigt eine Freigabe, um")
+    assert untranslated(page) == set()
+    pressed(page, "Freigeben")
+    expect(resolved(page)).to_have_text("Freigegeben von ann")
+    expect(page.locator("#status")).to_have_text("Antwort vollständig")
+    page.click(".run > summary")
+    expect(page.locator(".run .time").first).to_have_text(re.compile(r"^\d+(,\d)? m?s$"))
+    assert untranslated(page) == set()
+    page.click("#inputs-link")
+    expect(page.locator("#inputs-count")).to_have_text("1 Rückfrage wartet auf Sie.")
+    assert untranslated(page) == {"Requests"}
+
+    page.click("#account-link")
+    expect(page.locator("h1")).to_have_text("Einstellungen")
+    expect(page.locator("#sessions")).to_contain_text("Dieses Gerät")
+    assert untranslated(page) == set()
+    page.get_by_label("English").check()
+    expect(page.locator("h1")).to_have_text("Settings")
+    expect(page.get_by_label("English")).to_be_checked()
+    page.goto(site.url)
+    expect(page.locator("#title")).to_have_text("New conversation")
+    page.goto(f"{site.url}/settings")
+    page.get_by_label("Browser").check()
+    expect(page.locator("h1")).to_have_text("Einstellungen")
+
+
+def test_archived_conversation_is_found_in_the_settings_and_taken_out(site, meet):
+    ann = meet(site)
+    for number in range(21):
+        old = ann.user.http("POST", "/api/threads", {"title": f"Old {number}"}).json()["id"]
+        ann.user.http("PATCH", f"/api/threads/{old}", {"archived": True})
+    page = ann.open("/")
+    expect(page.locator("#threads .nothing")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("archived")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/settings#archived-title")
+    expect(page.locator("#archived li")).to_have_count(20)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#archived li")).to_have_count(21)
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+    page.get_by_role("button", name="Unarchive Old 7", exact=True).click()
+    expect(page.locator("#status")).to_have_text("Conversation unarchived")
+    expect(page.locator("#archived li")).to_have_count(20)
+    page.click("a.back")
+    expect(listed(page)).to_have_text(["Old 7"])
+
+
+def test_visitor_of_an_unknown_address_finds_the_way_back(site, meet):
+    ann = meet(site, provokes=MISSING)
+    page = ann.open("/nope")
+    expect(page.locator("h1")).to_have_text("Page not found")
+    page.click("text=Go to Netra")
+    expect(page.locator("#account")).to_have_text("ann")
