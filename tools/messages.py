@@ -5,6 +5,7 @@ It needs neither GNU gettext nor a network. What is new in a catalogue is empty:
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
 def read(path: Path) -> Catalog:
     """Return the catalogue of this file."""
     with path.open("rb") as file:
-        return read_po(file, locale=path.parents[1].name)
+        catalogue = read_po(file, locale=path.parents[1].name)
+    # Else Babel puts the time of now into what is compiled.
+    catalogue.creation_date = catalogue.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
+    return catalogue
 
 
 def updated(known: Catalog) -> Catalog:
