@@ -7,9 +7,12 @@ import pytest
 
 from chat import runs
 from chat.models import User
+from chat.oidc import discovery
 from tests import turns
 from tests.factories import message
+from tests.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
 from tests.redis_layers import Server
+from tests.sign_ins import Browser
 
 
 @pytest.fixture
@@ -31,3 +34,29 @@ def redis(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path)
     yield server
     server.site.stop()
+
+
+@pytest.fixture
+def provider(db: None) -> Iterator[OpenIdProvider]:
+    discovery.forget()
+    with openid_provider() as found:
+        yield found
+
+
+@pytest.fixture
+def sso(settings: Any, provider: OpenIdProvider) -> Any:
+    """Configure the provider as `corp`. Return the function that configures it again, with changes or as another."""
+
+    def sso(id: str = "corp", **fields: Any) -> None:
+        entry = {"kind": "oidc", "url": provider.url, "client": CLIENT, "secret": SECRET, "name": "Corp"}
+        entry |= {"trust": "off", "domains": [], "groups": ""}
+        settings.NETRA_SSO = {**settings.NETRA_SSO, id: {**entry, **fields}}
+
+    settings.NETRA_SSO = {}
+    sso()
+    return sso
+
+
+@pytest.fixture
+def browser(sso: Any) -> Browser:
+    return Browser()

@@ -23,81 +23,10 @@ from chat import sharing
 from chat.accounts import authentication, sessions, stream_cookies
 from chat.models import ApiKey, AuditRecord, GroupPolicy, Session, Share, Thread, User
 from chat.oidc import discovery
-from tests.openid_provider import CLIENT, EC, OTHER, SECRET, openid_provider
+from tests.openid_provider import CLIENT, EC, OTHER, SECRET
+from tests.sign_ins import Browser, error_of, everything, succeeded
 
 PASSWORD = "correct horse battery"
-ORIGIN = {"Origin": "http://testserver"}
-
-
-@pytest.fixture
-def provider(db):
-    discovery.forget()
-    with openid_provider() as found:
-        yield found
-
-
-@pytest.fixture
-def sso(settings, provider):
-    """Configure the provider as `corp`, with changes."""
-
-    def sso(id="corp", **fields):
-        entry = {"kind": "oidc", "url": provider.url, "client": CLIENT, "secret": SECRET, "name": "Corp"}
-        entry |= {"trust": "off", "domains": [], "groups": ""}
-        settings.NETRA_SSO = {**settings.NETRA_SSO, id: {**entry, **fields}}
-
-    settings.NETRA_SSO = {}
-    sso()
-    return sso
-
-
-class Browser:
-    """A browser: it has cookies, sends the form of the page, and follows the provider."""
-
-    def __init__(self):
-        self.client = Client(enforce_csrf_checks=True)
-
-    def begin(self, id="corp", query="", **form):
-        self.client.get("/login")
-        form["csrfmiddlewaretoken"] = self.client.cookies["csrftoken"].value
-        return self.client.post(f"/auth/sso/{id}/login{query}", form)
-
-    def at_provider(self, answer):
-        """Return the callback that the provider answers with, as path and query."""
-        assert answer.status_code == 302
-        back = requests.get(answer["Location"], allow_redirects=False)
-        assert back.status_code == 302
-        return back.headers["Location"].removeprefix("http://testserver")
-
-    def sign_in(self, id="corp", **form):
-        return self.client.get(self.at_provider(self.begin(id, **form)))
-
-    def refresh(self):
-        answer = self.client.post("/auth/refresh", "{}", content_type="application/json", headers=ORIGIN)
-        return answer.json() if answer.status_code == 200 else None
-
-
-@pytest.fixture
-def browser(sso):
-    return Browser()
-
-
-def everything():
-    """Return all that a sign-in might change."""
-    tables = User, Session, SocialAccount, SocialToken, EmailAddress, ApiKey, GroupPolicy
-    rows = {model.__name__: list(model.objects.order_by("pk").values()) for model in tables}
-    return {**rows, "members": list(User.groups.through.objects.order_by("pk").values())}
-
-
-def error_of(answer):
-    assert answer.status_code == 302, answer.content
-    parts = urlsplit(answer["Location"])
-    assert parts.path == "/login"
-    assert set(parse_qs(parts.query)) == {"error"}
-    return parse_qs(parts.query)["error"][0]
-
-
-def succeeded(answer, path="/"):
-    return answer.status_code == 302 and answer["Location"] == f"/login/done?next={path}"
 
 
 def kinds():
@@ -690,7 +619,7 @@ def test_stream_of_a_session_of_a_provider_ends_with_it(browser):
     user, identity = stream_cookies.CookieAuthentication().authenticate(Request(request))
     assert (user, identity.expires_at) == (session.user, int(session.expires_at.timestamp()))
     assert sessions.is_viewer(sessions.viewer(session.pk))
-    Session.objects.update(expires_at=timezone.now())
+    Session.objects.update(expires_at=timezone.now() - timezone.timedelta(seconds=1))
     assert not sessions.is_viewer(sessions.viewer(session.pk)), "it opens what is shared with members"
     with pytest.raises(authentication.Unauthorized):
         stream_cookies.CookieAuthentication().authenticate(Request(request))
@@ -862,7 +791,7 @@ def test_admin_is_entered_by_a_provider_and_left_with_the_session(browser, provi
     assert browser.client.get("/admin/").status_code == 302
     assert succeeded(browser.sign_in(next="/admin/"), "/admin/")
     assert browser.client.get("/admin/").status_code == 200
-    Session.objects.update(expires_at=timezone.now())
+    Session.objects.update(expires_at=timezone.now() - timezone.timedelta(seconds=1))
     assert browser.client.get("/admin/").status_code == 302
 
 
