@@ -12,33 +12,43 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 CLIENT, SECRET = "netra-client", "a-secret-of-the-client"
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-RSA, OTHER, EC = (
+RSA, OTHER, EC, ED = (
     rsa.generate_private_key(65537, 2048),
     rsa.generate_private_key(65537, 2048),
     ec.generate_private_key(ec.SECP256R1()),
+    ed25519.Ed25519PrivateKey.generate(),
 )
+KINDS = {
+    rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
+    ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
+    ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
+}
 
 
-def _public(key, kid, **fields):
-    kind = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-    return {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", **fields}
+def public(key, kid, **fields):
+    """Return the public key as a provider publishes it; fields of the value None are left out."""
+    (kind,) = (kind for type, kind in KINDS.items() if isinstance(key, type))
+    named = {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig", **fields}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 class OpenIdProvider:
     """A provider whose user is `person`; tests change what it says.
 
-    `claims` are added to the id_token, `userinfo` to that answer (None removes one). `sign` makes a token of claims.
+    `claims` are added to the id_token, `userinfo` to that answer (None removes one), `granted` to that of the token
+    endpoint, and `returned` to the query of the callback. `sign` makes a token of claims.
     """
 
     def __init__(self):
         self.person = {"sub": "u-1", "email": "carol@corp.example", "email_verified": True, "name": "Carol"}
-        self.claims, self.userinfo, self.discovery = {}, {}, {}
+        self.claims, self.userinfo, self.discovery, self.granted, self.returned = {}, {}, {}, {}, {}
+        self.secret_in = "form"  # or "header", as the client was registered
         self.key, self.kid, self.algorithm = RSA, "one", "RS256"
-        self.keys = [_public(RSA, "one", alg="RS256"), _public(EC, "two")]
+        self.keys = [public(RSA, "one", alg="RS256"), public(EC, "two")]
         self.error, self.without_id_token, self.broken = None, False, False
         self.emails = [{"email": "carol@corp.example", "primary": True, "verified": True}]
         self.codes, self.authorizations, self.requests, self.access_tokens = {}, [], [], set()
@@ -85,7 +95,7 @@ class OpenIdProvider:
         assert query["response_type"] == "code"
         assert query["client_id"] == CLIENT
         self.authorizations.append(query)
-        answer = {"state": query["state"]}
+        answer = {"state": query["state"], **self.returned}
         if self.error:
             answer["error"] = self.error
         else:
@@ -93,16 +103,21 @@ class OpenIdProvider:
             self.codes[answer["code"]] = query
         return 302, {"Location": f"{query['redirect_uri']}?{urlencode(answer)}"}, {}
 
-    def token(self, form):
+    def token(self, form, authorization):
+        basic = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
+        given = (form.get("client_id"), form.get("client_secret"))
+        known = authorization == f"Basic {basic}" if self.secret_in == "header" else given == (CLIENT, SECRET)
+        if not known:
+            return 401, {}, {"error": "invalid_client"}
         asked = self.codes.pop(form.get("code"), None)  # a code counts once
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         good = asked is not None and form.get("redirect_uri") == asked["redirect_uri"]
         good = good and asked.get("code_challenge_method") == "S256"
         good = good and asked.get("code_challenge") == challenge.decode().rstrip("=")
-        if not good or (form.get("client_id"), form.get("client_secret")) != (CLIENT, SECRET):
+        if not good:
             return 400, {}, {"error": "invalid_grant"}
         self.access_tokens.add(access := secrets.token_urlsafe(16))
-        answer = {"access_token": access, "token_type": "Bearer", "expires_in": 300}
+        answer = {"access_token": access, "token_type": "Bearer", "expires_in": 300, **self.granted}
         if not self.without_id_token:
             answer["id_token"] = self.id_token(asked)
         return 200, {}, answer
@@ -117,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        self.answer(*self.server.provider.token({name: values[0] for name, values in parse_qs(body).items()}))
+        form = {name: values[0] for name, values in parse_qs(body).items()}
+        self.answer(*self.server.provider.token(form, self.headers.get("Authorization")))
 
     def answer(self, status, headers, body):
         self.server.provider.requests.append(urlsplit(self.path).path)

@@ -25,11 +25,12 @@ NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key: its id, type and only algorithm, as far as the provider names them."""
+    """A public key: its id, type, only algorithm and only issuer, as far as the provider names them."""
 
     id: object
     type: str
     algorithm: object
+    issuer: object
     key: Any
 
 
@@ -65,14 +66,13 @@ def document(provider: Config) -> dict[str, Any]:
     return found
 
 
-def keys(provider: Config, kid: str | None) -> list[Key]:
-    """Return the provider's keys that a signature may be of: those with this id, all if it names none."""
-    url = document(provider)["jwks_uri"]
-    for max_age in (KEEP_SECONDS, RENEW_SECONDS):
-        found = [key for key in _keys(_read(url, max_age)) if kid is None or key.id == kid]
-        if found:
-            return found
-    raise BadAnswer("the provider has no such key")
+def keys(provider: Config, kid: str | None, max_age: float) -> list[Key]:
+    """Return the provider's keys that a signature may be of, read at most `max_age` seconds ago.
+
+    These are the keys with this id, else those without one; all if the signature names none. Raises BadAnswer.
+    """
+    found = _keys(_read(document(provider)["jwks_uri"], max_age))
+    return [key for key in found if kid in (None, key.id)] or [key for key in found if key.id is None]
 
 
 def _keys(published: dict[str, Any]) -> list[Key]:
@@ -85,7 +85,7 @@ def _keys(published: dict[str, Any]) -> list[Key]:
             key = PyJWK({name: value for name, value in jwk.items() if name != "alg"}).key
         except (PyJWTError, AttributeError, TypeError, ValueError):
             continue  # of a kind that is not known here; another key may be
-        found.append(Key(jwk.get("kid"), jwk["kty"], jwk.get("alg"), key))
+        found.append(Key(jwk.get("kid"), jwk["kty"], jwk.get("alg"), jwk.get("issuer"), key))
     return found
 
 

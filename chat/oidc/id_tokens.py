@@ -64,33 +64,41 @@ def _verify(provider: Config, token: object, needed: tuple[str, ...]) -> dict[st
     try:
         header = jwt.get_unverified_header(token)
         kid, algorithm = header.get("kid"), header.get("alg")
-        for key in discovery.keys(provider, kid if isinstance(kid, str) else None):
-            if algorithm not in ALGORITHMS[key.type] or key.algorithm not in (None, algorithm):
-                continue
-            try:
-                claims = jwt.decode(
-                    token,
-                    key.key,
-                    algorithms=[algorithm],
-                    audience=provider.client,
-                    leeway=LEEWAY,
-                    options={"require": ["iss", "aud", *needed], "verify_iss": False},
-                )
-            except jwt.InvalidSignatureError:
-                continue  # without a kid, another of the provider's keys may be the right one
-            _check(provider, claims)
-            return claims
+        # The second time with the keys of now: the provider may have changed them, even under the same id.
+        for max_age in (discovery.KEEP_SECONDS, discovery.RENEW_SECONDS):
+            for key in discovery.keys(provider, kid if isinstance(kid, str) else None, max_age):
+                if algorithm not in ALGORITHMS[key.type] or key.algorithm not in (None, algorithm):
+                    continue
+                try:
+                    claims = jwt.decode(
+                        token,
+                        key.key,
+                        algorithms=[algorithm],
+                        audience=provider.client,
+                        leeway=LEEWAY,
+                        options={"require": ["iss", "aud", *needed], "verify_iss": False},
+                    )
+                except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+                    continue  # another of the provider's keys may be the right one
+                _check(provider, claims, key)
+                return claims
     except (jwt.PyJWTError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise BadAnswer(f"the token is not valid ({type(error).__name__})") from None
     raise BadAnswer("the token is signed with none of the provider's keys")
 
 
-def _check(provider: Config, claims: dict[str, Any]) -> None:
+def _check(provider: Config, claims: dict[str, Any], key: discovery.Key) -> None:
     """Check issuer and authorized party; jwt has checked audience and times."""
-    issuer = discovery.document(provider)["issuer"]
-    if provider.any_tenant:
-        issuer = issuer.replace("{tenantid}", str(uuid.UUID(str(claims.get("tid")))))
-    issuers = GOOGLE_ISSUERS if provider.kind == "google" else (issuer,)
+    issuers = [discovery.document(provider)["issuer"]]
+    if provider.kind == "google":
+        issuers = list(GOOGLE_ISSUERS)
+    elif provider.any_tenant:
+        tenant = str(uuid.UUID(str(claims.get("tid"))))
+        # Microsoft's keys of consumers are not good for tenants, and those of tenants not for consumers.
+        named = [issuers[0], key.issuer] if isinstance(key.issuer, str) else issuers
+        issuers = [issuer.replace("{tenantid}", tenant) for issuer in named]
+        if len(set(issuers)) > 1:
+            raise BadAnswer("the token is signed with a key of another issuer")
     if claims["iss"] not in issuers:
         raise BadAnswer("the token is of another issuer")
     audience, party = claims["aud"], claims.get("azp")

@@ -106,12 +106,23 @@ def groups_of(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[s
     if not name:
         return None
     for claims in (id_token, userinfo):
-        given = claims.get(name)
+        given = _claim(claims, name)
         if isinstance(given, str):
             return frozenset([given])
-        if isinstance(given, list):
+        if isinstance(given, list | dict):  # Zitadel's is an object by role
             return frozenset(value for value in given if isinstance(value, str))
     overage = id_token.get("_claim_names")
-    if (isinstance(overage, dict) and name in overage) or _is_true(id_token.get("hasgroups")):
+    # `hasgroups` is Entra's word on the claim `groups` alone.
+    if (isinstance(overage, dict) and name in overage) or (name == "groups" and _is_true(id_token.get("hasgroups"))):
         return None
     return frozenset()
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> object:
+    """Return the claim of this name, else the one at this path, such as Keycloak's realm_access.roles."""
+    if name in claims:
+        return claims[name]
+    found: object = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found

@@ -27,8 +27,9 @@ def end(request: HttpRequest, provider: Config, token: object) -> int:
         begun = Session.objects.filter(provider=provider.id, ended_at=None)
         if "sub" in claims:
             begun = begun.filter(provider_sub=claims["sub"])
-        if "sid" in claims:
-            begun = begun.filter(provider_sid=claims["sid"])
+        if "sid" in claims:  # a session whose sid the provider did not say may be this one
+            named = [claims["sid"], ""] if "sub" in claims else [claims["sid"]]
+            begun = begun.filter(provider_sid__in=named)
         ended = list(begun)
         for session in ended:
             sessions.end_session(session)

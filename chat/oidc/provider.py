@@ -6,11 +6,12 @@ take parameters of the request's query.
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.github.provider import GitHubProvider
-from allauth.socialaccount.providers.oauth2.client import OAuth2Client
+from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -54,6 +55,8 @@ SCOPES = {"oidc": ["openid", "profile", "email"], "github": ["read:user", "user:
 class Client(OAuth2Client):  # type: ignore[misc]
     """A client that sends a nonce, and reports every malformed answer as an error of the provider's."""
 
+    basic_auth: bool  # whether the secret goes in the header
+
     def get_redirect_url(self, authorization_url: str, scope: list[str], extra_params: dict[str, Any]) -> str:
         """Return the address at the provider that the browser is sent to."""
         nonce = {"nonce": nonce_of(self.state or "")}
@@ -63,9 +66,19 @@ class Client(OAuth2Client):  # type: ignore[misc]
         return url
 
     def get_access_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Exchange the code. Raises BadAnswer, RequestException."""
+        """Exchange the code. Raises OAuth2Error, RequestException.
+
+        A provider that does not take the secret in the form gets it in the header: many name both ways and take the
+        one that the client was registered for.
+        """
         try:
-            return cast(dict[str, Any], super().get_access_token(*args, **kwargs))
+            try:
+                return cast(dict[str, Any], super().get_access_token(*args, **kwargs))
+            except OAuth2Error as error:
+                if self.basic_auth or "invalid_client" not in str(error):  # the text has the provider's answer
+                    raise
+                self.basic_auth = True
+                return cast(dict[str, Any], super().get_access_token(*args, **kwargs))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise BadAnswer(f"the token endpoint's answer cannot be read ({type(error).__name__})") from None
 
@@ -128,13 +141,21 @@ class OidcAdapter(_Adapter, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return self.login(identity.of_claims(self.config, id_token, userinfo))
 
 
+def api_of(site: str) -> str:
+    """Return the address of the API of a GitHub: github.com, a company's at ghe.com, or an Enterprise Server."""
+    parts = urlsplit(site)
+    if parts.hostname == "github.com" or str(parts.hostname).endswith(".ghe.com"):
+        return f"https://api.{parts.hostname}"
+    return f"{site}/api/v3"
+
+
 class GitHubAdapter(_Adapter):
     """A sign-in by GitHub, or by a GitHub Enterprise Server."""
 
     def __init__(self, request: HttpRequest, provider_id: str) -> None:
         super().__init__(request, provider_id)
         site = self.config.url.rstrip("/")
-        self.api = "https://api.github.com" if site == "https://github.com" else f"{site}/api/v3"
+        self.api = api_of(site)
         self.access_token_url = f"{site}/login/oauth/access_token"
         self.authorize_url = f"{site}/login/oauth/authorize"
         self.headers = {"Accept": "application/json"}
