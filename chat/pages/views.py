@@ -58,6 +58,19 @@ def to_providers(page: Page) -> Page:
     return shown
 
 
+def untold(page: Page) -> Page:
+    """Return the page. Its requests do not name `next`, which may be a link to a shared conversation."""
+
+    @wraps(page)
+    def shown(request: HttpRequest, **parts: Any) -> HttpResponse:
+        answer = page(request, **parts)
+        if "next" in request.GET:
+            answer["Referrer-Policy"] = "strict-origin"  # no-referrer would send forms without an origin
+        return answer
+
+    return shown
+
+
 # Modules of the first view, by folder: the page names all at once, so that the browser loads them in parallel.
 LAYERS = {
     "net": (
@@ -143,6 +156,7 @@ REASONS = {
 }
 
 
+@untold
 @to_providers
 def login(request: HttpRequest) -> HttpResponse:
     """Show the form of sign-in and the providers.
@@ -157,6 +171,7 @@ def login(request: HttpRequest) -> HttpResponse:
     return page
 
 
+@untold
 @never_cache
 @trusted_types
 def sso_done(request: HttpRequest) -> HttpResponse:

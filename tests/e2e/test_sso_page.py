@@ -118,3 +118,23 @@ def test_connect_disconnect_and_a_refused_sign_in(site: Site, browser: Browser, 
     page.get_by_role("button", name="Disconnect Corp").click()
     expect(page.locator("#connections")).to_contain_text("None.")
     expect(second).to_have_url(re.compile("/login"))
+
+
+def test_link_to_a_shared_conversation_is_told_to_no_request_of_the_sign_in(
+    site: Site, browser: Browser, provider: OpenIdProvider
+) -> None:
+    """A proxy writes the Referer of a failed request to its log, and the end of the link is a secret."""
+    token = "t" * 27
+    page = visit(browser, site, "/login")
+    referrers: list[str] = []
+    page.on("request", lambda request: referrers.append(request.all_headers().get("referer", "")))
+    page.goto(f"{site.url}/s/{token}")
+    expect(page).to_have_url(re.compile("/login\\?next="))
+    page.fill("#email", "nobody@example.com")
+    page.fill("#password", "a wrong password")
+    page.click("#submit")
+    expect(page.get_by_role("alert").first).to_be_visible()
+    sign_in(page)
+    expect(page).to_have_url(f"{site.url}/s/{token}")
+    assert site.url + "/" in referrers, "the requests are those of the page"
+    assert not [referrer for referrer in referrers if token in referrer]

@@ -1090,6 +1090,11 @@ def test_pages_with_buttons_alone_name_the_providers_in_their_policy(sso, provid
     assert form_action("/login") == ["'self'", origin]
 
 
+@pytest.mark.parametrize("path", ["/login", "/login/done"])
+def test_pages_with_an_address_in_the_query_do_not_tell_it_as_the_referrer(sso, path):
+    assert Client().get(path, {"next": "/s/" + "t" * 27})["Referrer-Policy"] == "strict-origin"
+
+
 def test_authorization_endpoint_with_a_query_keeps_it(browser, provider):
     provider.discovery = {"authorization_endpoint": f"{provider.url}/authorize?p=b2c_1"}
     asked = parse_qs(urlsplit(browser.begin()["Location"]).query)
