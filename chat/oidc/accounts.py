@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
-from chat import sharing
+from chat import runs, sharing
 from chat.accounts import api_keys, audit
-from chat.models import User
+from chat.models import Grant, User
 from chat.oidc import groups
 from chat.oidc.config import Refused
 from chat.oidc.identity import Identity
@@ -84,7 +84,7 @@ def _matched(person: Identity, request: HttpRequest) -> User:
         raise Refused("account_exists", "an account has this address, and the provider is not trusted with addresses")
     _check_active(user)
     if not is_verified(user):
-        take_back(user, request)
+        take_back(user, person.name, request)
     return user
 
 
@@ -93,28 +93,35 @@ def _check_active(user: User) -> None:
         raise Refused("inactive", "the account is not active")
 
 
-def take_back(user: User, request: HttpRequest) -> None:
-    """End every way into an account whose address was never verified: somebody else may have made it.
+def take_back(user: User, name: str, request: HttpRequest) -> None:
+    """Give an account whose address was never verified to the owner of the address. Raises Refused.
 
-    Password, sessions, API keys, shares and connections end, and the assistant forgets the instructions. Raises Refused
-    for the last administrator, who needs a password.
+    Password and sessions end, and all that `clear` ends. The last administrator is refused, who needs a password.
     """
     try:
         user.set_unusable_password()
-        user.instructions = ""  # else the assistant would obey somebody else in all that the owner asks
-        user.save(update_fields=["password", "instructions"])  # ends the sessions
+        user.save(update_fields=["password"])  # ends the sessions
     except ValidationError:
         raise Refused("account_exists", "the account of the last administrator keeps its password") from None
+    clear(user, name, request)
+
+
+def clear(user: User, name: str = "", request: HttpRequest | None = None) -> None:
+    """End what acts or speaks for a user whose address was never verified: somebody else may have made it.
+
+    API keys, shares, connections and grants end, active runs are cancelled, the assistant forgets the instructions, and
+    the name becomes `name`. Conversations, files and groups stay: they do nothing by themselves.
+    """
+    user.name, user.instructions, user.input_mail = name, "", User.MAIL[0]
+    user.save(update_fields=["name", "instructions", "input_mail"])
     api_keys.revoke(api_keys.live_keys(user), request)
     sharing.revoke(sharing.live_shares(user), request)
-    disconnect_all(user, request)
-
-
-def disconnect_all(user: User, request: HttpRequest | None = None) -> None:
-    """Delete the user's connections with all providers."""
     for account in SocialAccount.objects.filter(user=user):
         audit.record("provider_disconnected", user.pk, request, detail=account.provider)
         account.delete()
+    for grant_id in list(Grant.objects.for_user(user).values_list("pk", flat=True)):
+        runs.revoke_grant(user.pk, grant_id)
+    runs.cancel(user.pk)
 
 
 def _follow_address(person: Identity, account: SocialAccount, user: User, request: HttpRequest) -> None:

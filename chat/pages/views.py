@@ -227,13 +227,13 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     def save(self, commit: bool = True) -> User:
         """Set the password and revoke the user's API keys: the mailbox is all that the user is sure of.
 
-        The first proof that the mailbox is the user's ends connections with providers, too.
+        The first proof that the mailbox is the user's ends all that somebody else may have left in the account.
         """
         with transaction.atomic():
             user: User = super().save(commit)
             api_keys.revoke(api_keys.live_keys(user))
-            if not accounts.is_verified(user):  # somebody else may have made the account, and connected their own
-                accounts.disconnect_all(user)
+            if not accounts.is_verified(user):
+                accounts.clear(user)
                 accounts.set_verified(user)
         return user
 

@@ -1,4 +1,4 @@
-"""What providers really publish and send, through the provider on loopback.
+"""Documents, keys and tokens as real providers make them, through the provider on loopback.
 
 The fields and their oddities are those of the providers' documentation and of reports about them; issuers, ids and
 people are this test's.

@@ -13,7 +13,8 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 from chat.accounts import sessions
-from chat.models import AuditRecord, GroupPolicy, Session, User
+from chat.models import AuditRecord, GroupPolicy, Session, Thread, User
+from tests.sign_ins import SQUATTED, left_of_squatter, squat
 from tests.site import wait_until
 
 PASSWORD = "correct horse battery"
@@ -97,10 +98,10 @@ def test_set_group_with_an_unknown_address_changes_nothing(alice):
     assert not Group.objects.exists()
 
 
-def test_reset_verifies_the_address_and_ends_what_a_squatter_connected(alice, bob, settings):
+def test_reset_verifies_the_address_and_ends_what_a_squatter_left(alice, bob, settings):
     settings.NETRA_EMAIL_URL = "smtp://mail.example"
     for user in (alice, bob):
-        SocialAccount.objects.create(user=user, provider="corp", uid=user.email, extra_data={})
+        squat(user)
 
     def reset():
         mail.outbox.clear()
@@ -109,15 +110,19 @@ def test_reset_verifies_the_address_and_ends_what_a_squatter_connected(alice, bo
         wait_until(lambda: mail.outbox, "the mail")
         link = re.search(r"http://testserver(/reset/\S+)", str(mail.outbox[0].body))[1]
         path = client.get(link, follow=True).redirect_chain[0][0]
+        assert left_of_squatter(alice) == SQUATTED, "asking for the mail ends nothing"
         new = {"new_password1": "staple battery horse", "new_password2": "staple battery horse"}
         assert client.post(path, new).status_code == 302
 
     reset()
-    assert [account.user for account in SocialAccount.objects.all()] == [bob]
+    assert left_of_squatter(alice) == set()
+    assert left_of_squatter(bob) == SQUATTED
     assert EmailAddress.objects.get(verified=True).user == alice
-    SocialAccount.objects.create(user=alice, provider="corp", uid="hers", extra_data={})
+    assert Thread.objects.for_user(alice).count() == 2
+    squat(alice)
     reset()
-    assert SocialAccount.objects.filter(user=alice).exists(), "a verified address is nobody else's"
+    # A verified address is nobody else's; a new password revokes keys all the same.
+    assert left_of_squatter(alice) == SQUATTED - {"keys"}
 
 
 def test_sign_ins_are_counted_by_the_password_and_by_the_provider(alice):
