@@ -22,6 +22,11 @@ from chat.models import GroupPolicy, Session
 class SignInForm(AdminAuthenticationForm):
     """The form that signs in to the admin. Where only providers sign in, it is left to superusers, as a way back."""
 
+    @property
+    def by_provider(self) -> bool:
+        """Return whether the page shows the way to the providers."""
+        return bool(settings.NETRA_SSO)
+
     def confirm_login_allowed(self, user: Any) -> None:
         """Raise ValidationError for a user who may not sign in by a password."""
         super().confirm_login_allowed(user)

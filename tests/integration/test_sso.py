@@ -322,6 +322,23 @@ def test_session_cookie_that_was_set_before_is_not_signed_in_after(browser, sso)
     assert not browser.client.cookies["sessionid"].value
 
 
+def test_session_of_a_refused_sign_in_ends_and_that_of_the_admin_does_not(browser, provider, sso):
+    provider.error = "access_denied"
+    assert error_of(browser.sign_in()) == "sso_denied"
+    provider.error, provider.claims["nonce"] = None, "wrong"
+    assert error_of(browser.sign_in()) == "sso_failed"
+    del provider.claims["nonce"]
+    provider.person["email_verified"] = False
+    assert error_of(browser.sign_in()) == "email_unverified"
+    assert not DjangoSession.objects.exists()
+    User.objects.create_superuser("boss@corp.example", PASSWORD)
+    staff = Browser()
+    staff.client.login(request=RequestFactory().get("/"), username="boss@corp.example", password=PASSWORD)
+    assert error_of(staff.sign_in()) == "email_unverified"
+    assert error_of(staff.client.get("/auth/sso/corp/callback?state=forged&code=c")) == "sso_failed"
+    assert staff.client.get("/admin/").status_code == 200
+
+
 def test_addresses_and_log_have_no_token_code_or_address(browser, provider, caplog):
     caplog.set_level(logging.DEBUG)
     answers = [browser.begin()]
@@ -530,6 +547,17 @@ def test_new_address_that_another_account_has_is_not_taken_over(browser, provide
     assert User.objects.filter(email="carol@corp.example").exists()
     assert User.objects.get(email=alice.email) == alice
     assert kinds().count("address_changed") == 1
+
+
+def test_new_address_at_the_provider_leaves_an_account_with_an_address_of_its_own(browser, provider, alice):
+    SocialAccount.objects.create(
+        user=alice, provider="corp", uid="u-1", extra_data={"iss": provider.url, "email": "carol@corp.example"}
+    )
+    provider.person["email"] = "carol.new@corp.example"
+    assert succeeded(browser.sign_in())
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.com"
+    assert "address_changed" not in kinds()
 
 
 def test_new_unverified_address_is_not_taken_over_and_enters_still(browser, provider):
@@ -788,6 +816,13 @@ def test_admin_is_entered_by_a_provider_and_left_with_the_session(browser, provi
     assert browser.client.get("/admin/").status_code == 200
     Session.objects.update(expires_at=timezone.now() - timezone.timedelta(seconds=1))
     assert browser.client.get("/admin/").status_code == 302
+
+
+def test_admin_shows_the_way_to_the_providers_where_there_are_some(sso, settings):
+    page = Client().get("/admin/login/?next=/admin/chat/user/").content.decode()
+    assert 'href="/login?next=/admin/chat/user/"' in page
+    settings.NETRA_SSO = {}
+    assert "company" not in Client().get("/admin/login/").content.decode()
 
 
 def test_admin_is_not_entered_by_who_is_no_staff(browser):

@@ -91,4 +91,6 @@ form.addEventListener("submit", async (event) => {
 
 // Until now the browser would have sent the form by itself, to a page that takes none.
 submit.disabled = false;
-if (signedInAs() !== null) void leave().catch(explain);
+// Who is signed in comes for the admin to sign in to that, too, by a provider.
+const toAdmin = (new URLSearchParams(location.search).get("next") ?? "").startsWith(`${BASE}/admin/`);
+if (signedInAs() !== null && !toAdmin) void leave().catch(explain);
