@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
-from django.contrib.auth import login, user_logged_in
+from django.contrib.auth import SESSION_KEY, login, user_logged_in
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
@@ -63,7 +63,12 @@ def _sign_in(request: HttpRequest, person: Identity, path: str) -> HttpResponse:
 
 
 def refuse(request: HttpRequest, provider_id: str, refused: Refused, state: Mapping[str, Any]) -> HttpResponse:
-    """Log why a sign-in is refused, and return the way to the page that says so in general words."""
+    """Log why a sign-in is refused, and return the way to the page that says so in general words.
+
+    A Django session that was for this sign-in alone ends, that of the admin does not.
+    """
+    if state and SESSION_KEY not in request.session:
+        request.session.flush()
     log.warning("%s: refused as %s: %s", provider_id, refused.code, refused.reason)
     with suppress(ProtocolError):  # anybody can ask for a refusal: beyond the limit only the log has them
         limits.rate_limiter().acquire(SIGN_INS, address_of(request))
