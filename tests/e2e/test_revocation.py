@@ -117,3 +117,23 @@ def test_a_password_changed_from_a_shell_ends_the_sockets(slow_to_heal):
     assert slow_to_heal.start("manage.py", "shell", "-v", "0", "-c", code, log="shell").wait() == 0
     assert closed(socket)
     assert theirs.silent()
+
+
+def test_session_of_a_provider_closes_its_sockets_at_its_end(brisk):
+    user, other = brisk.register("user"), brisk.register("other")
+    before, theirs = user.connect(), other.connect()
+    brisk.shell(
+        "from datetime import timedelta; from django.utils import timezone; from chat.models import Session; "
+        "given = {'provider': 'corp', 'provider_sub': 'u-1', 'expires_at': timezone.now() + timedelta(seconds=5)}; "
+        f"Session.objects.filter(user={user.id}).update(**given)"
+    )
+    # A token from then on ends with the session, which the socket knows; one of before is found by looking.
+    spend = {"refresh_token": user.refresh}
+    fresh = httpx.post(f"{brisk.url}/auth/refresh", json=spend, timeout=WAIT_TIMEOUT).json()
+    assert fresh["expires_in"] <= 5
+    after = user.connect(token=fresh["access_token"])
+    assert (before.closed(), after.closed()) == (4401, 4401)
+    assert theirs.silent()
+    spend = {"refresh_token": fresh["refresh_token"]}
+    assert httpx.post(f"{brisk.url}/auth/refresh", json=spend, timeout=WAIT_TIMEOUT).status_code == 401
+    assert user.http("GET", "/auth/me").status_code == 401

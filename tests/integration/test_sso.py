@@ -11,11 +11,14 @@ import pytest
 import requests
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialToken
+from asgiref.sync import async_to_sync
 from django.conf import settings as configured
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session as DjangoSession
+from django.db import connection
 from django.http import HttpResponse
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.request import Request
 
@@ -848,6 +851,48 @@ def test_without_a_provider_there_is_none(alice, django_assert_num_queries, sett
         authentication.admit(authentication.read_claims(access))
     with django_assert_num_queries(0):
         Client().get("/login")
+
+
+@pytest.fixture
+def chains(settings):
+    """The middleware of now, and that without the two functions of sign-in by a provider."""
+    assert settings.NETRA_SSO == {}
+    mine = {"chat.oidc.views.bound_sessions", "allauth.account.middleware.AccountMiddleware"}
+    before = [one for one in settings.MIDDLEWARE if one not in mine]
+    assert len(settings.MIDDLEWARE) == len(before) + 2
+    return {"now": settings.MIDDLEWARE, "before": before}
+
+
+def test_without_a_provider_a_request_asks_the_database_no_more(alice, settings, chains):
+    access, body = sessions.sign_in(alice, "").access, json.dumps({"email": alice.email, "password": PASSWORD})
+    asked = {}
+    for name in [*chains, *chains]:  # the second time nothing is done for the first time
+        settings.MIDDLEWARE = chains[name]
+        client = Client(headers={"Authorization": f"Bearer {access}"})
+        with CaptureQueriesContext(connection) as queries:
+            for path in ("/", "/login", "/settings", "/api/threads", "/api/agents", "/nowhere", "/admin/"):
+                client.get(path)
+            assert client.post("/auth/login", body, content_type="application/json").status_code == 200
+        asked[name] = len(queries)
+    assert asked["now"] == asked["before"]
+
+
+def test_without_a_provider_a_request_costs_no_millisecond_more(settings, chains):
+    """Measure the middleware as a server runs it, in this process's own time."""
+    spent = {name: [] for name in chains}
+    for name in [*chains] * 4:
+        settings.MIDDLEWARE = chains[name]
+
+        async def ask():
+            client = AsyncClient()
+            assert (await client.get("/robots.txt")).status_code == 200  # it loads the middleware
+            begun = time.process_time()
+            for _ in range(20):
+                await client.get("/robots.txt")
+            return (time.process_time() - begun) / 20
+
+        spent[name].append(async_to_sync(ask)())
+    assert min(spent["now"]) < min(spent["before"]) + 0.001, spent
 
 
 def test_allauth_pages_are_not_mounted():
