@@ -24,6 +24,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.axe import serious
 from tests.site import ROOT, WAIT_TIMEOUT, Site, User, wait_until
 from tests.usage_files import Row, csv_of, rows
 
@@ -2447,25 +2448,6 @@ def test_redis_restarted_empty_in_mid_answer_loses_nothing(brisk, meet, gate):
 
 
 # ---- Without eyes, without a mouse ----
-
-
-def serious(page: Page) -> None:
-    """Fail for a finding of axe that is serious or critical."""
-    if not page.evaluate("'axe' in globalThis"):
-        page.evaluate((ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text())
-    page.emulate_media(reduced_motion="reduce")
-    for theme in ("dark", "light"):
-        found = page.evaluate(
-            """async (theme) => {
-              document.documentElement.dataset.theme = theme;
-              await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
-              return (await axe.run(document, {resultTypes: ["violations"]})).violations
-                .filter(({impact}) => impact === "serious" || impact === "critical")
-                .flatMap(({id, nodes}) => nodes.map(({html, any}) => [id, any[0]?.message, html.slice(0, 200)]));
-            }""",
-            theme,
-        )
-        assert found == [], theme
 
 
 def test_axe_finds_nothing_serious(site, meet, gate):

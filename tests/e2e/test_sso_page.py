@@ -2,13 +2,16 @@
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.axe import serious
 from tests.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
 from tests.site import WAIT_TIMEOUT, Site, running
 
@@ -26,8 +29,10 @@ def provider() -> Iterator[OpenIdProvider]:
 
 @pytest.fixture(scope="module")
 def site(provider: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    given = {"URL": provider.url, "CLIENT": CLIENT, "SECRET": SECRET, "NAME": "Corp"}
-    settings = {"NETRA_SSO": "corp=oidc", **{f"NETRA_SSO_CORP_{name}": value for name, value in given.items()}}
+    given = {"URL": provider.url, "CLIENT": CLIENT, "SECRET": SECRET}
+    settings = {"NETRA_SSO": "corp=oidc,git=github"}
+    for id, name in (("CORP", "Corp"), ("GIT", "the GitHub of our company and of its daughters")):
+        settings |= {f"NETRA_SSO_{id}_{key}": value for key, value in {**given, "NAME": name}.items()}
     with running(tmp_path_factory.mktemp("sso"), **settings) as found:
         yield found
 
@@ -41,13 +46,23 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-def visit(browser: Browser, site: Site, path: str) -> Page:
+PHONE = {"width": 360, "height": 640}
+
+
+def visit(browser: Browser, site: Site, path: str, **options: Any) -> Page:
     """Open the path in a browser without cookies."""
-    context = browser.new_context()
+    context = browser.new_context(**options)
     context.set_default_timeout(WAIT_TIMEOUT * 1000)
     page = context.new_page()
     page.goto(site.url + path)
     return page
+
+
+def somebody_new(provider: OpenIdProvider) -> str:
+    """Let the provider have another user. Return the user's subject."""
+    name = f"sub-{secrets.token_hex(4)}"
+    provider.person = {"sub": name, "email": f"{name}@corp.example", "email_verified": True, "name": "Carol"}
+    return name
 
 
 def sign_in(page: Page) -> None:
@@ -125,6 +140,7 @@ def test_link_to_a_shared_conversation_is_told_to_no_request_of_the_sign_in(
 ) -> None:
     """A proxy writes the Referer of a failed request to its log, and the end of the link is a secret."""
     token = "t" * 27
+    somebody_new(provider)
     page = visit(browser, site, "/login")
     referrers: list[str] = []
     page.on("request", lambda request: referrers.append(request.all_headers().get("referer", "")))
@@ -138,3 +154,48 @@ def test_link_to_a_shared_conversation_is_told_to_no_request_of_the_sign_in(
     expect(page).to_have_url(f"{site.url}/s/{token}")
     assert site.url + "/" in referrers, "the requests are those of the page"
     assert not [referrer for referrer in referrers if token in referrer]
+
+
+def check(page: Page) -> None:
+    """Fail for a finding of axe, and for a page that is wider than its window."""
+    serious(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+
+
+ERRORS = ("sso_failed", "sso_denied", "email_unverified", "account_exists", "domain", "closed", "inactive")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"viewport": PHONE, "has_touch": True, "is_mobile": True}], ids=["desk", "phone"]
+)
+def test_pages_of_sign_in_are_for_everybody(
+    site: Site, browser: Browser, provider: OpenIdProvider, options: dict[str, Any]
+) -> None:
+    page = visit(browser, site, "/login", **options)
+    check(page)
+    for error in ERRORS:
+        page.goto(f"{site.url}/login?error={error}")
+        expect(page.locator(".refused")).to_be_visible()
+        check(page)
+    # By the keyboard alone: the first key leads to the first provider.
+    page.locator(".refused").evaluate("(shown) => { shown.tabIndex = -1; shown.focus(); }")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Continue with Corp")).to_be_focused()
+    name = somebody_new(provider)
+    page.goto(f"{site.url}/login?next=/settings")
+    sign_in(page)
+    expect(page.locator("#connections li")).to_contain_text("Corp")
+    check(page)
+    page.get_by_role("button", name="Connect the GitHub").click()
+    provider.emails = [{"email": f"{name}@home.example", "primary": True, "verified": True, "visibility": "private"}]
+    expect(page.locator("#connections li")).to_have_count(2)
+    check(page)
+    # A conflict, said on the page: the way that is left is the only one.
+    page.get_by_role("button", name="Disconnect the GitHub").click()
+    expect(page.locator("#connections li")).to_have_count(1)
+    page.get_by_role("button", name="Disconnect Corp").click()
+    expect(page.get_by_text("This is the only way into your account")).to_be_visible()
+    check(page)
+    page.goto(f"{site.url}/settings?error=account_exists")
+    expect(page.get_by_role("alert").first).to_be_visible()
+    check(page)

