@@ -42,7 +42,7 @@ ARGUMENTS = (
 )
 # What Chromium prints into the console; a test that provokes one of them says so.
 UNAUTHORIZED, MISSING, CONFLICT = r"status of 401", r"status of 404", r"status of 409"
-UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)|cannot be reached"
+UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)"
 
 
 @pytest.fixture(scope="module")
@@ -2368,6 +2368,21 @@ def test_a_thread_whose_log_is_gone_is_read_again_even_where_that_fails_at_first
     page.reload()
     expect(answers(page)).to_have_text(["before after 1"] * 2)
     expect(page.locator("#loading")).to_be_hidden()
+
+
+def test_lists_that_cannot_be_read_are_one_notice(site, meet):
+    ann = meet(site, provokes=r"net::ERR_FAILED")
+    page = ann.context.new_page()
+    held: list[Route] = []
+    page.route("**/api/threads?pinned=*", lambda route: held.append(route))
+    page.route("**/api/threads?page=*", lambda route: route.abort())
+    page.goto(site.url)
+    expect(page.locator("#notices .notice")).to_have_text(["The server cannot be reached. Dismiss"])
+    wait_until(lambda: page.evaluate("1") and held, "the list of pinned threads")
+    with page.expect_event("requestfailed"):
+        held[0].abort()
+    page.evaluate("() => fetch('/health').then(({status}) => status)")
+    expect(page.locator("#notices .notice")).to_have_count(1)
 
 
 @pytest.mark.parametrize("answer", ["is lost", "never comes"])

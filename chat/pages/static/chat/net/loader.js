@@ -43,12 +43,13 @@ export class Loader {
 
   /** @param {number} page of the list, from 1 */
   async list(page) {
-    // Pinned ones are listed at once, however old they are.
+    // Pinned ones are listed at once, however old they are. Both are awaited at once: otherwise the failure of one would
+    // leave that of the other to nobody.
     const pinned = page === 1 ? this.#api.pinned() : [];
-    const { threads, has_more } = await this.#api.threads(page);
+    const [{ threads, has_more }, others] = await Promise.all([this.#api.threads(page), pinned]);
     this.#pages = Math.max(this.#pages, page);
     if (page === this.#pages) this.more = has_more;
-    this.#store.dispatch({ type: "threads_listed", threads: [...threads, ...(await pinned)] });
+    this.#store.dispatch({ type: "threads_listed", threads: [...threads, ...others] });
   }
 
   listMore() {

@@ -155,12 +155,12 @@ export class Session {
   }
 
   /**
-   * Send a request that outlives the page and whose answer is not waited for.
+   * Send a request that outlives the page and whose answer is not waited for. It may be lost.
    * @param {string} method
    * @param {string} path
    */
   sendAtOnce(method, path) {
-    void fetch(BASE + path, { method, headers: bearer(this.#token), keepalive: true });
+    void fetch(BASE + path, { method, headers: bearer(this.#token), keepalive: true }).catch(() => {});
   }
 }
 
