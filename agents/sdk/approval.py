@@ -164,3 +164,13 @@ def form_of(kind: type) -> dict[str, Any]:
         elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING and not is_optional:
             required.append(each.name)
     return {"type": "object", "properties": properties, "required": required}
+
+
+def made_of(kind: type, content: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass from the answer to its form: None for an optional field without an answer."""
+    bare = {
+        each.name: None
+        for each in dataclasses.fields(kind)
+        if each.init and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    }
+    return kind(**{**bare, **content})

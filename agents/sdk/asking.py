@@ -60,6 +60,8 @@ async def ask(turn: "Turn", message: str, schema: Any, default: Any, url: str | 
     alone = schema is None or (kind is None and schema.get("type") != "object")
     if default is not None:
         plain = tools.jsonable(default, "default")
+        if kind is not None and isinstance(default, kind):  # None in it is a field without an answer
+            plain = {name: plain[name] for name in form["properties"] if plain[name] is not None}
         try:
             default = forms.form_answer(form, plain)
         except ProtocolError as error:
@@ -69,7 +71,7 @@ async def ask(turn: "Turn", message: str, schema: Any, default: Any, url: str | 
         _raise_unless_accepted(answer)
     content: Mapping[str, Any] = answer.content or {}
     if kind is not None:
-        return kind(**content)
+        return approval.made_of(kind, content)
     return content[forms.VALUE] if alone else dict(content)
 
 

@@ -115,6 +115,21 @@ def test_a_field_that_a_dataclass_computes_is_not_asked_for():
     found, events = run(lambda turn: turn.ask("Which?", Range), accept({"low": 1, "high": 5}))
     assert (found, found.width) == (Range(1, 5), 4)
     assert list(events[0]["schema"]["properties"]) == ["low", "high"]
+    assert run(lambda turn: turn.ask("Which?", Range, default=Range(2, 3)), expire())[0] == Range(2, 3)
+
+
+def test_an_optional_field_of_a_dataclass_is_none_without_an_answer():
+    @dataclass
+    class Review:
+        verdict: str
+        note: str | None
+        labels: list[Literal["bug", "feature"]] = field(default_factory=list)
+
+    found, events = run(lambda turn: turn.ask("Which?", Review), accept({"verdict": "good"}))
+    assert found == Review("good", None, [])
+    assert events[0]["schema"]["required"] == ["verdict"]
+    found, events = run(lambda turn: turn.ask("Which?", Review, default=Review("none", None)), expire())
+    assert (found, events[0]["default"]) == (Review("none", None, []), {"verdict": "none", "labels": []})
 
 
 def test_a_test_s_answer_is_checked_like_a_person_s():
