@@ -427,7 +427,7 @@ TREE = {
         (CUSTOMER, {"shipping": {"street": "x", "state": {"code": "CA"}}}, None),
         (CUSTOMER, {"shipping": {"street": 1}}, "parameters.shipping.street"),
         (CUSTOMER, {"shipping": {"street": "x", "state": {"code": "ca"}}}, "parameters.shipping.state.code"),
-        (CUSTOMER, {"shipping": {}}, "parameters.shipping"),
+        (CUSTOMER, {"shipping": {}}, "parameters.shipping.street"),
         ({"properties": {"a": ADDRESS}, "definitions": {"text": {"type": "integer"}}}, {"a": {"street": "x"}}, None),
         # An anchor of draft 7, a tree by its URN, an address that is none, and a reference to elsewhere.
         ({"properties": {"a": {"$ref": "#n"}}, "definitions": {"n": {"$id": "#n", "type": "number"}}}, {"a": 1}, None),
@@ -464,6 +464,30 @@ def test_values_that_would_have_no_effect_are_refused(alice, run):
     assert refused("invalid_message", accept, alice, link, parameters={}).field == "parameters"
     assert refused("invalid_message", accept, alice, ask(run), parameters={"value": "x"}).field == "parameters"
     assert not InputRequest.objects.exclude(status="open").exists()
+
+@pytest.mark.parametrize(
+    ("proposed", "given", "edited"),
+    [
+        ({"amount": 5.0, "to": None}, {"to": None, "amount": 5}, None),  # as JavaScript sends it
+        ({"flags": [1, {"force": 0}]}, {"flags": [1, {"force": False}]}, {"flags": [1, {"force": False}]}),
+        ({"amount": 5}, {"amount": 5, "to": None}, {"amount": 5, "to": None}),
+    ],
+)
+def test_an_edit_is_told_from_the_proposed_parameters_by_their_types(alice, run, proposed, given, edited):
+    accept(alice, ask(run, "approval", parameters=proposed), parameters=given)
+    row = InputRequest.objects.get()
+    assert json.dumps(row.edited_parameters) == json.dumps(edited)
+
+
+def test_a_flag_in_place_of_a_number_is_refused_though_python_has_them_equal(alice, run):
+    schema = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "integer"}}}
+    request_id = ask(run, "approval", schema=schema, parameters={"amount": 1})
+    assert (
+        refused("invalid_message", accept, alice, request_id, parameters={"amount": True}).field == "parameters.amount"
+    )
+    error = refused("invalid_message", accept, alice, request_id, parameters={"to": 1})
+    assert (error.field, error.message) == ("parameters.amount", "parameters.amount: is required")
+
 
 
 def test_parameters_beyond_what_is_shown_are_accepted_as_proposed(alice, run):

@@ -14,7 +14,7 @@ from chat.models import AuditRecord, Event, Grant, InputRequest, Run
 from chat.protocol import MAX_INPUT_REASON, AnswerInput, ProtocolError, forms
 from chat.runs import event_log
 from chat.runs.inputs.deciders import deciders, visible_to
-from chat.runs.inputs.parameters import check_parameters
+from chat.runs.inputs.parameters import check_parameters, is_same
 from chat.runs.inputs.requests import close, continue_runs, may_remember, person, requeue, resolve
 from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
 
@@ -111,7 +111,7 @@ def _resolution(given: Answer, decider: Decider, row: InputRequest) -> Resolutio
     if row.kind == InputRequest.FORM:
         content = forms.form_answer(row.schema or {}, given.content)
     proposed = (None, row.parameters, protocol.shown_parameters(row.parameters))
-    if row.kind == InputRequest.APPROVAL and given.parameters not in proposed:
+    if row.kind == InputRequest.APPROVAL and not any(is_same(given.parameters, one) for one in proposed):
         edited = _edited(given.parameters, row)
     if given.remember and not may_remember(row):
         raise _invalid("remember", "is not possible for this request")

@@ -63,8 +63,25 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
     except Exception as broken:  # a foreign tool's schema may be anything
         raise _invalid("parameters", "cannot be checked, so they cannot be edited") from broken
     if error is not None:
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-        raise _invalid(f"parameters{place}"[:200], error.message[:300])
+        path = [*error.absolute_path, *_missing(error)]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+        raise _invalid(f"parameters{place}"[:200], "is required" if _missing(error) else error.message[:300])
+
+
+def _missing(error: ValidationError) -> list[str]:
+    """Return the name of the first property that is required and not there."""
+    if error.validator != "required":
+        return []
+    return [name for name in error.validator_value if name not in error.instance][:1]
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _base(schema: Mapping[str, Any], base: str) -> str:
