@@ -79,9 +79,13 @@ def expire_runs() -> int:
 
 
 def fail_unserved(agents: Collection[str]) -> int:
-    """Fail the runs that have waited for one of these agents for NETRA_RUN_TIMEOUT. Return their number."""
+    """Fail the runs that have waited for one of these agents for NETRA_RUN_TIMEOUT. Return their number.
+
+    A run that waited for a person waits for its agent since the answer.
+    """
     late = Now() - timedelta(seconds=settings.NETRA_RUN_TIMEOUT)
     waiting = Run.objects.filter(status=Run.QUEUED, agent__in=agents, created_at__lt=late).order_by("id")
+    waiting = waiting.exclude(inputs__resolved_at__gte=late)
     return sum(
         _fail(run_id, "unknown_agent", f"No agent called {agent!r} is running any more.", status=Run.QUEUED)
         for run_id, agent in list(waiting.values_list("id", "agent"))

@@ -127,6 +127,15 @@ def test_a_waiting_run_does_not_delay_the_thread(alice, run):
     assert claim_one().run_id == str(third.run_id)
 
 
+def test_a_run_that_was_answered_after_days_waits_for_its_agent_from_then_on(settings, alice, run):
+    request_id = waiting(run)
+    Run.objects.update(created_at=Now() - timedelta(days=5))
+    accept(alice, request_id)
+    assert runs.fail_unserved([run.agent]) == 0
+    settings.NETRA_RUN_TIMEOUT = -1  # seconds: the answer is older
+    assert runs.fail_unserved([run.agent]) == 1
+
+
 def test_a_hundred_waiting_runs_do_not_delay_the_next(settings, alice):
     settings.NETRA_RATE_LIMITS = True
     for _ in range(100):
@@ -456,15 +465,6 @@ def test_the_proposed_parameters_again_are_no_edit(alice, run):
     assert InputRequest.objects.get().edited_parameters is None
 
 
-def test_values_that_would_have_no_effect_are_refused(alice, run):
-    """A client that edits an approval by `content` must not start the tool with the proposed parameters."""
-    approval, link = ask(run, "approval"), ask(run, "link", schema={"url": "https://example.org"})
-    assert refused("invalid_message", accept, alice, approval, {"amount": 4}).field == "content"
-    assert refused("invalid_message", accept, alice, link, {"done": True}).field == "content"
-    assert refused("invalid_message", accept, alice, link, parameters={}).field == "parameters"
-    assert refused("invalid_message", accept, alice, ask(run), parameters={"value": "x"}).field == "parameters"
-    assert not InputRequest.objects.exclude(status="open").exists()
-
 @pytest.mark.parametrize(
     ("proposed", "given", "edited"),
     [
@@ -488,6 +488,15 @@ def test_a_flag_in_place_of_a_number_is_refused_though_python_has_them_equal(ali
     error = refused("invalid_message", accept, alice, request_id, parameters={"to": 1})
     assert (error.field, error.message) == ("parameters.amount", "parameters.amount: is required")
 
+
+def test_values_that_would_have_no_effect_are_refused(alice, run):
+    """A client that edits an approval by `content` must not start the tool with the proposed parameters."""
+    approval, link = ask(run, "approval"), ask(run, "link", schema={"url": "https://example.org"})
+    assert refused("invalid_message", accept, alice, approval, {"amount": 4}).field == "content"
+    assert refused("invalid_message", accept, alice, link, {"done": True}).field == "content"
+    assert refused("invalid_message", accept, alice, link, parameters={}).field == "parameters"
+    assert refused("invalid_message", accept, alice, ask(run), parameters={"value": "x"}).field == "parameters"
+    assert not InputRequest.objects.exclude(status="open").exists()
 
 
 def test_parameters_beyond_what_is_shown_are_accepted_as_proposed(alice, run):
