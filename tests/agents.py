@@ -285,6 +285,7 @@ ISSUE: dict[str, Any] = {
         "milestone": {"type": "number"},
         "assignee": {"type": "integer"},
         "locked": {"type": "boolean"},
+        "closed_by": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
     },
 }
 MANY_DIGITS = 2**53 + 1
@@ -312,7 +313,7 @@ async def curious(turn: Turn) -> None:
             case ["refund"]:
                 answer = await turn.call(refund, amount=20)
             case ["issue"]:
-                proposed = {"title": "One", "labels": [], "state": "reopened", "milestone": "12"}
+                proposed = {"title": "One", "labels": [], "state": "reopened", "milestone": "12", "closed_by": "bob"}
                 answer = json.dumps((await turn.approve("Update it?", parameters=proposed, schema=ISSUE)).parameters)
             case ["digits"]:
                 number = {"type": "integer", "default": MANY_DIGITS}

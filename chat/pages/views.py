@@ -78,9 +78,8 @@ LAYERS = {
         "uuid",
     ),
     "state": (
-        "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "reducer", "requests", "run",
-        "spent", "store",
-        "thread", "typed",
+        "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "parameters", "reducer", "requests",
+        "run", "spent", "store", "thread", "typed",
     ),
     "text": ("strings",),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),

@@ -267,8 +267,10 @@ export default {
   "field.no_choice": "Keine Auswahl",
   "field.zone": "Zeitzone: {zone}.",
   "field.digits": "hat mehr Stellen, als ein Browser senden kann",
+  "field.large": "ist zu groß",
   "field.hidden_default":
     "Lassen Sie das Feld für die Vorgabe leer: Sie hat mehr Stellen, als ein Browser anzeigen kann.",
+  "field.lines": "Ein Eintrag pro Zeile.",
   "field.json": "Als JSON.",
   "field.json.wrong": 'muss JSON sein, zum Beispiel "Text", 5, true oder [1, 2]',
   "value.empty": "leerer Text",

@@ -1,6 +1,7 @@
 /** Fields of a form, made from a flat JSON schema: labels, inputs, and errors beside them. */
 
 import { check, choices } from "../state/forms.js";
+import { editable, fits, linesOf } from "../state/parameters.js";
 import { parts, t, told } from "../text/strings.js";
 import { changes } from "./difference.js";
 import { element, setAttribute, setText } from "./element.js";
@@ -8,7 +9,7 @@ import { brief, isRounded } from "./values.js";
 
 /**
  * @typedef {import("../state/forms.js").Property} Property
- * @typedef {Property & {title?: string, description?: string}} Described
+ * @typedef {import("../state/parameters.js").Editable} Described
  *
  * @typedef {object} Control
  * @property {HTMLElement} node
@@ -20,8 +21,8 @@ import { brief, isRounded } from "./values.js";
 
 /** A text that may be longer gets a field of several lines. */
 const MAX_LINE_CHARACTERS = 200;
-const NUMBER = /^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$/i;
-const TYPES = new Set(["string", "number", "integer", "boolean", "array"]);
+/** Also as people type it: .5, 5. and +5. */
+const NUMBER = /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$/i;
 /** The property of a form that asks for a single value. */
 const SINGLE = "value";
 /** @type {Record<string, string>} the input for a format */
@@ -53,10 +54,10 @@ export class Fields {
     this.#proposed = values;
     this.#required = new Set(Array.isArray(schema?.required) ? schema.required : []);
     this.#properties = new Map(
-      Object.entries(schema?.properties ?? {}).map(([name, property]) => [
-        name,
-        simple(property) && fits(property, values[name]) ? property : null,
-      ]),
+      Object.entries(schema?.properties ?? {}).map(([name, property]) => {
+        const field = editable(property);
+        return [name, field && fits(field, values[name]) ? field : null];
+      }),
     );
     for (const name of Object.keys(values)) if (!this.#properties.has(name)) this.#properties.set(name, null);
     for (const [name, property] of this.#properties) this.#add(name, property, values[name], compares);
@@ -70,7 +71,7 @@ export class Fields {
       const before = this.#proposed[name];
       let value = before;
       try {
-        value = control.read();
+        value = this.#value(name, control);
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
       }
@@ -122,7 +123,7 @@ export class Fields {
   #add(name, property, value, compares) {
     made += 1;
     const id = `field-${made}`;
-    const required = this.#required.has(name);
+    const required = this.#required.has(name) && !property?.optional;
     const control = property ? controlOf(property, value, required, id, compares) : jsonControl(value);
     const about = [property?.description, control.note].filter(Boolean).join(" ");
     const description = element("p", { class: "about", id: `${id}-about`, dir: "auto" }, about);
@@ -172,6 +173,17 @@ export class Fields {
   /**
    * @param {string} name
    * @param {Control} control
+   * @returns {unknown} null where an optional value was proposed and is emptied
+   */
+  #value(name, control) {
+    const value = control.read();
+    const isEmptied = value === undefined && this.#proposed[name] !== undefined;
+    return isEmptied && this.#properties.get(name)?.optional ? null : value;
+  }
+
+  /**
+   * @param {string} name
+   * @param {Control} control
    * @param {[string, unknown][]} values is added to
    * @returns {string} what is wrong; empty: nothing
    */
@@ -179,14 +191,14 @@ export class Fields {
     const property = this.#properties.get(name);
     let value;
     try {
-      value = control.read();
+      value = this.#value(name, control);
     } catch (error) {
       if (error instanceof Unreadable) return error.message;
       throw error;
     }
     const given = value === undefined ? {} : Object.fromEntries([[name, value]]);
     const required = this.#required.has(name) ? [name] : [];
-    if (property) {
+    if (property && value !== null && !property.lines) {
       const checked = check({ properties: Object.fromEntries([[name, property]]), required }, given);
       if ("message" in checked) return told(checked.message);
     } else if (value === undefined && required.length > 0) {
@@ -236,26 +248,6 @@ function show(control, error, message) {
 }
 
 /**
- * @param {any} property
- * @returns {boolean} it is of a form; the schemas of tools have others too
- */
-const simple = (property) =>
-  TYPES.has(property?.type) && (property.type !== "array" || choices(property.items ?? {}) !== null);
-
-/**
- * @param {Property} property
- * @param {unknown} value that an agent has proposed; undefined: none
- * @returns {boolean} the control of the property can hold it
- */
-function fits(property, value) {
-  if (value === undefined) return true;
-  const allowed = choices(property.type === "array" ? (property.items ?? {}) : property);
-  if (property.type === "array") return Array.isArray(value) && value.every((item) => allowed?.includes(item));
-  if (property.type === "string") return typeof value === "string" && (allowed?.includes(value) ?? true);
-  return typeof value === (property.type === "boolean" ? "boolean" : "number");
-}
-
-/**
  * @param {Described} property
  * @param {any} value to begin with
  * @param {boolean} required
@@ -271,6 +263,7 @@ function controlOf(property, value, required, id, compares) {
     const isAbsent = compares && !required && start === undefined;
     return { node: input, focus: input, read: () => (isAbsent && !input.checked ? undefined : input.checked) };
   }
+  if (property.lines) return lines(start, required);
   if (property.type === "array") return checkboxes(property, start, required, id);
   if (property.type === "string" && choices(property)) return select(property, start, required);
   return property.type === "string" ? text(property, start) : number(property, value);
@@ -385,12 +378,28 @@ function number(property, value) {
       const given = node.value.trim();
       if (!NUMBER.test(given)) return given || undefined;
       const read = Number(given);
-      if (Number.isInteger(read) && !Number.isSafeInteger(read) && /^-?[0-9]+$/.test(given)) {
+      if (!Number.isFinite(read)) throw new Unreadable(t("field.large"));
+      if (Number.isInteger(read) && !Number.isSafeInteger(read) && /^[+-]?[0-9]+\.?$/.test(given)) {
         throw new Unreadable(t("field.digits"));
       }
       return read;
     },
   };
+}
+
+/**
+ * @param {unknown} start
+ * @param {boolean} required
+ * @returns {Control} of a list of texts
+ */
+function lines(start, required) {
+  const node = element("textarea", { rows: "3", dir: "auto" });
+  node.value = Array.isArray(start) ? start.join("\n") : "";
+  const read = () => {
+    const entries = linesOf(node.value);
+    return entries.length > 0 || required || start !== undefined ? entries : undefined;
+  };
+  return { node, focus: node, read, note: t("field.lines") };
 }
 
 /**
