@@ -167,6 +167,48 @@ test("the terminal event's text is the answer, whatever the deltas were", () => 
   );
 });
 
+test("two sub-agents of one name at a time are told apart by their part, and from the run's agent of that name", () => {
+  const begun = (part_id, task) => [
+    "agent_started",
+    "d",
+    "data",
+    { task, status: "started", parent_agent: "data", part_id },
+  ];
+  const asks = (request_id, fields) => ["input_requested", "d", "data", { request_id, kind: "form", ...fields }];
+  const state = play(
+    log([
+      asked("d", "Both?"),
+      started("d", "data"),
+      begun("0000000a", "first"),
+      begun("0000000b", "second"),
+      asks("one", { part_id: "0000000a" }),
+      asks("two", { part_id: "0000000b" }),
+      asks("own", {}),
+      ["agent_thinking", "d", "data", { reasoning: "of the first", part_id: "0000000a" }],
+      ["subagent_completed", "d", "data", { summary: "counted", duration_ms: 20, part_id: "0000000a" }],
+    ]),
+  );
+  const { parts, requests, steps } = run(state, "d");
+  assert.deepEqual(
+    parts.map(({ task, done, summary }) => [task, done, summary]),
+    [
+      ["what data does", false, null],
+      ["first", true, "counted"],
+      ["second", false, null],
+    ],
+  );
+  const keys = parts.map(({ key }) => key);
+  assert.deepEqual(
+    requests.map(({ id, part }) => [id, keys.indexOf(part)]),
+    [
+      ["one", 1],
+      ["two", 2],
+      ["own", 0],
+    ],
+  );
+  assert.equal(keys.indexOf(steps[0].part), 1);
+});
+
 test("a restart drops what the run had said and shown, and nothing of its neighbours", () => {
   const before = play(LOG.slice(0, 6));
   assert.equal(run(before, "a").text, "Half an ans");

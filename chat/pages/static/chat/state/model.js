@@ -18,6 +18,7 @@
  *
  * @typedef {object} Part what one agent did in one go: the run's own agent, or a sub-agent under it
  * @property {number} key the seq it began with
+ * @property {string | null} part_id of a sub-agent: it tells two of one name apart; null also in older logs
  * @property {string} agent_name
  * @property {number | null} parent the key of the part that called it
  * @property {string | null} task

@@ -17,10 +17,11 @@
  * @returns {Run}
  */
 export function startPart(run, event) {
-  const parent = event.parent_agent ? newestPart(run, event.parent_agent) : null;
+  const parent = event.parent_agent ? newestPart(run.parts, event.parent_agent) : null;
   /** @type {Part} */
   const part = {
     key: event.seq,
+    part_id: event.part_id ?? null,
     agent_name: event.agent_name,
     parent: parent?.key ?? null,
     task: event.task,
@@ -68,11 +69,11 @@ export function addLiveText(run, { attempt, offset, delta }) {
  * @param {import("../net/frames.js").LiveThinking} frame
  * @returns {Run}
  */
-export function addLiveThought(run, { attempt, agent_name, thought_id, offset, delta }) {
+export function addLiveThought(run, { attempt, agent_name, part_id, thought_id, offset, delta }) {
   const isOver = run.steps.some((step) => step.kind === "thought" && step.id === thought_id);
   if (run.status !== "running" || run.attempt !== attempt || isOver) return run;
   const known = run.thinking.find(({ id }) => id === thought_id);
-  const shown = known ?? { id: thought_id, part: partOf(run, { agent_name }), from: offset, text: "" };
+  const shown = known ?? { id: thought_id, part: partOf(run, { agent_name, part_id }), from: offset, text: "" };
   const end = shown.from + shown.text.length;
   if (offset + delta.length <= end) return run;
   const next =
@@ -111,20 +112,26 @@ export function addThought(run, event) {
 
 /**
  * Find the newest part of this agent, one at work before one that is done.
- * @param {Run} run
+ * @param {Part[]} parts
  * @param {string} agent_name
  */
-function newestPart(run, agent_name) {
-  const own = run.parts.filter((part) => part.agent_name === agent_name);
+function newestPart(parts, agent_name) {
+  const own = parts.filter((part) => part.agent_name === agent_name);
   return own.findLast((part) => !part.done) ?? own.at(-1);
 }
 
 /**
  * @param {Run} run
- * @param {{agent_name: string}} event
+ * @param {{agent_name: string, part_id?: string | null}} event
  * @returns {number} the key of the part that this event belongs to; 0: none is known
  */
-export const partOf = (run, event) => newestPart(run, event.agent_name)?.key ?? run.parts[0]?.key ?? 0;
+export function partOf({ parts }, { agent_name, part_id = null }) {
+  const part = newestPart(
+    parts.filter((one) => one.part_id === part_id),
+    agent_name,
+  );
+  return (part ?? newestPart(parts, agent_name) ?? parts[0])?.key ?? 0;
+}
 
 /**
  * Give the last thought its duration if this event ends it.
