@@ -96,8 +96,7 @@ class RunJournal:
         found = await _read(runs.read_state, self._run)
         assert found is not None
         await self._events.commit()
-        await self._keep(runs.save_state, json.dumps(found[0]), self._events.seq)
-        return self._events.seq
+        return await self._keep(runs.save_state, json.dumps(found[0]), self._events.seq)
 
     async def _show_again(self, seq: int) -> Shown:
         """Write the events that the state covers again, after the restart. Return the shown state."""
@@ -304,15 +303,20 @@ class RunJournal:
                 await self._events.commit()
                 seq = self._events.seq
             if self._replay is None or not self._replay.is_behind:  # otherwise a newer state is stored
-                await self._keep(runs.save_state, text, seq, self._usage())
+                covered = await self._keep(runs.save_state, text, seq, self._usage())
                 if self._replay is not None:
-                    self._replay.covered = seq
+                    self._replay.covered = covered
 
-    async def _keep(self, function: Callable[..., bool], *values: Any) -> None:
-        """Call a function of the write service. Raises CancelledError if the run is no longer this worker's."""
-        if not await retry.until_available(lambda: in_database(function, self._run, *values)):
+    async def _keep(self, function: Callable[..., int], *values: Any) -> int:
+        """Return the result of a function of the write service.
+
+        Raises CancelledError if that is 0 or False: the run is no longer this worker's.
+        """
+        kept = await retry.until_available(lambda: in_database(function, self._run, *values))
+        if not kept:
             self._events.revoke()
             raise asyncio.CancelledError("the run no longer belongs to this worker")
+        return kept
 
 
 def _check_size(text: str, what: str) -> None:

@@ -320,10 +320,11 @@ class Machine(RuleBasedStateMachine):
         key = uuid.uuid5(row.id, str(number))
         before = runs.read_steps(run).get(str(key))
         assert runs.keep_step(run, key, json.dumps(len(self.claims))) == holds
-        assert runs.save_state(run, json.dumps(number), row.thread_seq) == holds
+        assert bool(runs.save_state(run, json.dumps(number), row.thread_seq)) == holds
         if holds:
             assert runs.read_steps(run)[str(key)] == (len(self.claims) if before is None else before)
-            assert runs.read_state(run) == (number, row.thread_seq)
+            state, covered = runs.read_state(run)
+            assert (state, covered >= row.thread_seq) == (number, True)
 
     # ---- what time does ----
 

@@ -13,7 +13,7 @@ from agents.sdk import AgentError, Declined, needs_approval, once
 from agents.worker.worker import Worker
 from chat import runs
 from chat.db import access
-from chat.models import InputRequest, InputStep, Message, Run
+from chat.models import InputRequest, InputStep, Message, Run, RunState
 from chat.protocol import TERMINAL, ProtocolError
 from tests.factories import accept, claim_one, decline, frames, message, types
 from tests.site import WAIT_TIMEOUT
@@ -697,6 +697,31 @@ def test_what_a_saved_state_covers_is_shown_again_after_a_crash(alice, thread, s
     assert (run.status, run.attempt) == (Run.COMPLETED, 3)
     assert text(thread) == "one sub two three tea"
     assert DONE == ["a", "a"]
+
+
+def test_a_saved_state_covers_the_answer_to_a_question_that_it_accounts_for(alice, thread):
+    """The answer is not the worker's event: nobody was there, and the agent said nothing before it saved."""
+    Run.objects.update(interactive=False)
+
+    async def agent(turn):
+        if turn.saved is None:
+            await turn.save(await turn.ask("Which?", default="tea"))
+            await asyncio.Event().wait()
+        await turn.say(turn.saved)
+
+    async def then(worker):
+        while not await access.from_database(RunState.objects.exists):  # noqa: ASYNC110 nobody is told
+            await asyncio.sleep(0)
+        run = await access.from_database(Run.objects.get)
+        await access.in_database(lose, run)
+        worker.event_writer.revoke(str(run.id))
+
+    execute(agent, then)
+    assert execute(agent).attempt == 2
+    again = frames(thread)[types(thread).index("run_restarted") :]
+    shown = [(event["type"], event["reused"]) for event in again if event["type"].startswith("input_")]
+    assert shown == [("input_requested", True), ("input_resolved", True)]
+    assert text(thread) == "tea"
 
 
 def test_a_question_that_is_open_while_another_branch_saves_is_asked_once(alice, thread):

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from chat import protocol
 from chat.db.sql import execute, sql
-from chat.models import InputRequest, InputStep, Message, Run, RunState
+from chat.models import Event, InputRequest, InputStep, Message, Run, RunState
 from chat.protocol import MAX_OPEN_INPUTS, MAX_RUN_INPUTS, MAX_STEPS
 from chat.realtime import channel_layer
 from chat.runs import event_log
@@ -147,17 +147,19 @@ def read_steps(run: ClaimedRun) -> dict[str, Any]:
 
 
 @transaction.atomic
-def save_state(run: ClaimedRun, state: str, seq: int, usage: dict[str, Any] | None = None) -> bool:
-    """Store the newest state of the run, and its usage; it covers the log up to `seq`.
+def save_state(run: ClaimedRun, state: str, seq: int, usage: dict[str, Any] | None = None) -> int:
+    """Store the newest state of the run, and its usage. It covers the worker's events up to `seq`, and answers to them.
 
-    Return False for a run of another worker.
+    Return the number of the last event that it covers; 0 for a run of another worker.
     """
     if run.run_id not in lock_runs([run]):
-        return False
+        return 0
+    answers = Event.objects.filter(thread_id=run.thread_id, run_id=run.run_id, type="input_resolved", seq__gt=seq)
+    seq = answers.order_by("-seq").values_list("seq", flat=True).first() or seq
     values = {"state": state, "seq": seq, "saved_at": Now()}
     RunState.objects.update_or_create(run_id=run.run_id, defaults=values)
     _keep_usage(run, usage)
-    return True
+    return seq
 
 
 def _keep_usage(run: ClaimedRun, usage: dict[str, Any] | None) -> None:
