@@ -485,8 +485,16 @@ def test_a_flag_in_place_of_a_number_is_refused_though_python_has_them_equal(ali
     assert (
         refused("invalid_message", accept, alice, request_id, parameters={"amount": True}).field == "parameters.amount"
     )
-    error = refused("invalid_message", accept, alice, request_id, parameters={"to": 1})
-    assert (error.field, error.message) == ("parameters.amount", "parameters.amount: is required")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "wrong"),
+    [({}, "amount", "is required"), ({"amount": 1, "to": 2}, "to", "is not a parameter")],
+)
+def test_a_parameter_that_is_missing_or_unknown_is_named(alice, run, parameters, name, wrong):
+    schema = {"type": "object", "required": ["amount"], "properties": {"amount": {}}, "additionalProperties": False}
+    error = refused("invalid_message", accept, alice, ask(run, "approval", schema=schema), parameters=parameters)
+    assert (error.field, error.message) == (f"parameters.{name}", f"parameters.{name}: {wrong}")
 
 
 def test_values_that_would_have_no_effect_are_refused(alice, run):

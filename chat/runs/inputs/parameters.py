@@ -63,16 +63,20 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
     except Exception as broken:  # a foreign tool's schema may be anything
         raise _invalid("parameters", "cannot be checked, so they cannot be edited") from broken
     if error is not None:
-        path = [*error.absolute_path, *_missing(error)]
+        wrong = _absent_or_unknown(error)
+        path = [*error.absolute_path, *wrong[:1]]
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-        raise _invalid(f"parameters{place}"[:200], "is required" if _missing(error) else error.message[:300])
+        raise _invalid(f"parameters{place}"[:200], wrong[1] if wrong else error.message[:300])
 
 
-def _missing(error: ValidationError) -> list[str]:
-    """Return the name of the first property that is required and not there."""
-    if error.validator != "required":
-        return []
-    return [name for name in error.validator_value if name not in error.instance][:1]
+def _absent_or_unknown(error: ValidationError) -> tuple[str, ...]:
+    """Return the name of a property that is required and not there, or not known, and what is wrong with it."""
+    if error.validator == "required":
+        return next((name, "is required") for name in error.validator_value if name not in error.instance)
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        known = error.schema.get("properties", {})
+        return next((name, "is not a parameter") for name in error.instance if name not in known)
+    return ()
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -81,6 +81,7 @@ export const server = {
   "This request is cancelled already.": "Diese Rückfrage wurde bereits abgebrochen.",
   "is required": "ist erforderlich",
   "is not asked for": "ist nicht gefragt",
+  "is not a parameter": "ist kein Parameter",
   "must be an e-mail address": "muss eine E-Mail-Adresse sein",
   "must be an http or https address": "muss eine http- oder https-Adresse sein",
   "must be a date, as {example}": "muss ein Datum sein, zum Beispiel {example}",
