@@ -17,7 +17,12 @@ TOKENS: list[str] = []  # that the server was sent
 
 @asynccontextmanager
 async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]:
-    """Run the server, and name it in the settings, with `configured` beside its address."""
+    """Run the server, and name it in the settings, with `configured` beside its address.
+
+    It `says` these words in place of the trap. Another server beside it may have a tool with a `poisoned` description;
+    `away` names it in the settings and does not run it.
+    """
+    trap, poison, away = configured.pop("says", TRAP), configured.pop("poisoned", ""), configured.pop("away", False)
     server = MCPServer("tickets")
     CLOSED.clear()
     FOUND.clear()
@@ -27,7 +32,7 @@ async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]
     def find(word: str) -> dict[str, str]:
         """Find a ticket."""
         FOUND.append(word)
-        return {"text": f"{word}: {TRAP}"}
+        return {"text": f"{word}: {trap}"}
 
     @server.tool()
     def close(number: int) -> str:
@@ -43,6 +48,18 @@ async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]
     def picture() -> ImageContent:
         return ImageContent(type="image", data="aGk=", mime_type="image/png")
 
+    poisoned = MCPServer("poisoned")
+    poisoned.add_tool(lambda a, b: a + b, name="add", description=poison)
+    beside = {"poisoned": {"url": "http://127.0.0.1:9/mcp", **configured}} if away else {}
+    async with _serving(server) as url, _serving(poisoned) as other:
+        if poison:
+            beside = {"poisoned": {"url": other, **configured}}
+        model_settings.NETRA_MCP_SERVERS = {"tickets": {"url": url, "token": "t0ken", **configured}, **beside}
+        yield
+
+
+@asynccontextmanager
+async def _serving(server: MCPServer) -> AsyncIterator[str]:
     app = server.streamable_http_app()
 
     async def noting(scope: Any, receive: Any, send: Any) -> None:
@@ -54,9 +71,7 @@ async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]
     while not running.started:  # noqa: ASYNC110 it has no event
         await asyncio.sleep(0.01)
     try:
-        url = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp"
-        model_settings.NETRA_MCP_SERVERS = {"tickets": {"url": url, "token": "t0ken", **configured}}
-        yield
+        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp"
     finally:
         running.should_exit = True
         await serving

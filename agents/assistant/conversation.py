@@ -54,7 +54,7 @@ async def answer(turn: Turn, definition: Definition) -> str | None:
             chosen,
             options=definition.options,
             engine=_Responses,
-            state=lambda: {"untrusted": sorted(context.earlier | context.brought_in)},
+            state=context.state,
         )
     return whole
 

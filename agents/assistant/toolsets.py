@@ -50,7 +50,11 @@ async def toolsets(
         if settings.NETRA_MCP_SERVERS:
             from agents.toolbox.mcp import connected
 
-            for name, toolset in (await stack.enter_async_context(connected(turn, OWN_TOOLS))).items():
-                is_trusted = settings.NETRA_MCP_SERVERS[name].get("trusted", False)
-                found.append(under(toolset, mcp_source(name, is_trusted)))
+            reachable = await stack.enter_async_context(connected(turn, OWN_TOOLS))
+            for name, configured in settings.NETRA_MCP_SERVERS.items():
+                source = mcp_source(name, configured.get("trusted", False))
+                if name in reachable:
+                    found.append(under(reachable[name], source))
+                elif source.untrusted:  # an earlier execution may have reached it
+                    await context.describe(turn, source.untrusted, is_unseen=False)
         yield found

@@ -5,7 +5,8 @@
 2. A call is approved by the saved policy of its tool, by a grant for the thread, or by a person. A model approves
    nothing.
 3. Once untrusted content of one source is before the model, each call to a tool of another source that can act or send
-   data out needs a person's approval, whatever its policy is. No grant covers it.
+   data out needs a person's approval, whatever its policy is. No grant covers it. The definition of a server's tool is
+   such content until an administrator has saved a policy for it: it may demand calls of other servers' tools.
 4. A tool may name the calls that its policy `never` covers, and all others need approval: `web_fetch` names those with
    an address that the user wrote.
 """
@@ -90,9 +91,11 @@ class Context:
     """The untrusted content before the model of one run: what its tools have `brought_in`, and `earlier` content.
 
     Earlier content is before the model from its first request on: that of the thread, and files that it gets as such.
+    `described` are the servers with definitions of tools before the model that no administrator has seen.
     """
 
     earlier: frozenset[str]
+    described: set[str] = field(default_factory=set)
     brought_in: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)  # name of a tool -> what its results bring in
 
@@ -100,8 +103,9 @@ class Context:
     def of(cls, turn: Turn) -> "Context":
         """Return the context at the begin of a turn, which goes on where the state of the preceding answer ended."""
         match turn.previous:
-            case {"untrusted": list(names)}:
-                return cls(frozenset(map(str, names)))
+            case {"untrusted": list(names), **rest}:
+                described = rest.get("described")
+                return cls(frozenset(map(str, names)), set(map(str, described if isinstance(described, list) else ())))
         answered = any(message.role == "assistant" for message in turn.history)
         return cls(frozenset({EARLIER}) if answered else frozenset())
 
@@ -110,6 +114,15 @@ class Context:
         parts = (part for message in messages for part in message.parts)
         called = {part.tool_name for part in parts if isinstance(part, ToolReturnPart | RetryPromptPart)}
         return {*self.earlier, *(self.sources[name] for name in called if name in self.sources)}
+
+    async def describe(self, turn: Turn, server: str, is_unseen: bool) -> None:
+        """Note whether a server's definitions are before the model unseen, now or in an earlier execution."""
+        if await turn.step(f"definitions of {server}", lambda: is_unseen) or is_unseen:
+            self.described.add(server)
+
+    def state(self) -> dict[str, list[str]]:
+        """Return what the next answer of the thread has to know, as JSON values."""
+        return {"untrusted": sorted(self.earlier | self.brought_in), "described": sorted(self.described)}
 
 
 @dataclass
@@ -139,6 +152,7 @@ class GuardedToolset(WrapperToolset[Turn]):
     context: Context
     saved: Mapping[str, Policy]
     is_covered: Callable[[str, Mapping[str, Any]], bool] = lambda name, parameters: True
+    _is_described: bool = field(default=False, init=False)
 
     def _policy(self, tool: ToolsetTool[Turn]) -> Policy:
         return policy_for(tool.tool_def, self.saved.get(tool.tool_def.name), self.source)
@@ -148,7 +162,17 @@ class GuardedToolset(WrapperToolset[Turn]):
         found = await self.wrapped.get_tools(ctx)
         if self.source.untrusted:
             self.context.sources.update(dict.fromkeys(found, self.source.untrusted))
-        return {name: tool for name, tool in found.items() if self._policy(tool).rule != "off"}
+        offered = {name: tool for name, tool in found.items() if self._policy(tool).rule != "off"}
+        if self.source.is_foreign and self.source.untrusted and not self._is_described:
+            self._is_described = True
+            is_unseen = not all(map(self._is_seen, offered.values()))
+            await self.context.describe(ctx.deps, self.source.untrusted, is_unseen)
+        return offered
+
+    def _is_seen(self, tool: ToolsetTool[Turn]) -> bool:
+        """Return whether an administrator has seen the definition: a policy was saved for it."""
+        saved = self.saved.get(tool.tool_def.name)
+        return saved is not None and saved.definition_hash in ("", hash_of(tool.tool_def))
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Turn], tool: ToolsetTool[Turn]
@@ -202,6 +226,8 @@ class GuardedToolset(WrapperToolset[Turn]):
         policy = self._policy(tool)
         is_covered = self.is_covered(name, parameters)
         found = self.context.at(messages) if self.source.reaches_out else set()
+        if self.source.is_foreign:  # rule 4 leaves nothing to a definition: the user wrote the address
+            found |= self.context.described
         if is_covered:
             found -= {self.source.name}
         reason = f"untrusted_content: {min(found)}" if found else ""

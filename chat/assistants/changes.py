@@ -1,4 +1,4 @@
-"""Versions and definitions as lines, and the differences between two of them. Pure."""
+"""Versions and definitions as an administrator reads them, and the differences between two of them. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,11 @@ def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     """Return the lines that differ, with three lines around them; those that went begin with -, new ones with +."""
     compared = unified_diff(list(_lines(before or {})), list(_lines(after or {})), lineterm="")
     return [line for line in compared if not line.startswith(("---", "+++"))]
+
+
+def visible(text: str) -> str:
+    """Return the text with the codes of characters that no screen shows, e.g. of Unicode tags."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\u{{{ord(one):x}}}" for one in text)
 
 
 def _lines(value: Mapping[str, Any]) -> Iterable[str]:

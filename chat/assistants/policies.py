@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chat.assistants.changes import difference
+from chat.assistants.changes import difference, visible
 from chat.assistants.definition import OWN_TOOLS
 from chat.assistants.tools import proposed
 from chat.models import Assistant, AssistantTool, ToolDefinition
@@ -45,14 +45,15 @@ def policy_rows(assistant: Assistant) -> list[PolicyRow]:
 
 def _row(name: str, saved: AssistantTool | None, known: ToolDefinition | None) -> PolicyRow:
     is_changed = saved is not None and known is not None and saved.definition_hash != known.definition_hash
+    differing = difference(saved.definition, known.definition) if is_changed and saved and known else []
     seen = known or saved
     rule = saved.policy if saved else proposed(known) if known else "default"
     return PolicyRow(
         tool=name,
         server=known.server if known else "",
-        description=known.definition.get("description", "") if known else "",
+        description=visible(known.definition.get("description", "")) if known else "",
         is_saved=saved is not None,
-        changed=difference(saved.definition, known.definition) if is_changed and saved and known else [],
+        changed=[visible(line) for line in differing],
         definition=seen.definition if seen else None,
         definition_hash=seen.definition_hash if seen else "",
         initial={
