@@ -1,10 +1,14 @@
 """Agents that a worker of this process executes, and tools for them, for tests of runs that wait."""
 
 import asyncio
+from datetime import timedelta
+from typing import Any
+
+from django.db.models.functions import Now
 
 from agents.sdk import needs_approval
 from agents.worker.worker import Worker
-from chat.models import Run
+from chat.models import InputRequest, Run
 from tests.factories import claim_one, frames
 from tests.site import WAIT_TIMEOUT
 
@@ -56,3 +60,27 @@ def text(thread):
         elif event["type"] == "agent_completed":
             assert event["final_response"] == shown
     return shown
+
+
+def lose(run: Run) -> None:
+    """Let the worker of a running run be lost."""
+    assert Run.objects.filter(id=run.id, status=Run.RUNNING).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def killing(when: asyncio.Event) -> Any:
+    """Return what takes the run from its worker then: nothing that it does afterwards is written."""
+
+    async def kill(worker: Any) -> None:
+        [run] = worker.running.values()
+        await when.wait()
+        worker.event_writer.revoke(run.run_id)
+
+    return kill
+
+
+def of(thread: Any, kind: str) -> list[dict[str, Any]]:
+    return [event for event in frames(thread) if event["type"] == kind]
+
+
+def open_requests() -> list[InputRequest]:
+    return list(InputRequest.objects.filter(status="open").order_by("created_at"))

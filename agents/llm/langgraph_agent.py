@@ -6,34 +6,26 @@ the loss of a worker. A node that speaks, thinks or calls is shown as a sub-agen
 
 import asyncio
 import inspect
-import json
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage
 from langgraph.config import get_config
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Interrupt
-from pydantic_ai.usage import RunUsage
+from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
-from agents.llm.graph_saver import RunSaver
-from agents.llm.models import add
-from agents.sdk import AgentError, Declined, Message, Turn, tools
-from agents.sdk.approval import shortened
+from agents.llm.graphs.interrupts import Decisions
+from agents.llm.graphs.nodes import Nodes, NodeTurn
+from agents.llm.graphs.saver import RunSaver
+from agents.llm.graphs.starts import Starts
+from agents.sdk import AgentError, Message, Turn
 from agents.sdk.current import using
-from chat.protocol import ProtocolError
 
-_TEXTS = {"say": "text", "think": "thought"}  # method of a turn -> kind of its text
-_RECORDED = {"call", "step", "ask"}  # methods of a turn whose results a node gets again
 _MODES = ["messages", "tasks", "checkpoints"]
-_TEXT_BLOCKS = {"reasoning": "reasoning", "thinking": "thinking"}  # kind of a block -> key of its text
 
 
 class LangGraphAgent:
@@ -67,10 +59,8 @@ class LangGraphAgent:
         saved, previous = turn.saved or {}, turn.previous if isinstance(turn.previous, dict) else {}
         saver = RunSaver(saved.get("graph") or previous.get("graph"))
         graph = self._graph.copy({"checkpointer": saver})
-        nodes = _Nodes(turn, saver, bool(saved.get("said")))
-        config = {"configurable": {"thread_id": turn.run_id}}
         given = None if saved else await self._input(turn, bool(previous.get("graph")))
-        values = await _Execution(turn, graph, config, saver, nodes).run(given)
+        values = await _Execution(turn, graph, saver, saved).run(given)
         returned = await self._answer(turn, values)
         saver.release_all()
         saver.apply()
@@ -111,227 +101,32 @@ def _description(graph: Pregel[Any]) -> str | None:
     return text if text and not text.startswith(("dict(", "!!!")) else graph.get_name()
 
 
-@dataclass
-class _Node:
-    """One execution of a node as it is shown.
-
-    A node that was interrupted runs again from its start. `shown` are its texts, and `repeated` is how much of them it
-    has said again; `results` are those of its calls by key and number, and `taken` is how many it has asked for.
-    """
-
-    turn: Turn
-    leave: AsyncExitStack
-    shown: dict[str, str] = field(default_factory=lambda: {"text": "", "thought": ""})
-    repeated: dict[str, int] = field(default_factory=dict)
-    results: dict[tuple[str, int], Any] = field(default_factory=dict)
-    taken: Counter[str] = field(default_factory=Counter)
-    thought: Any = None
-    message_id: str | None = None
-
-    def repeat(self) -> None:
-        """Begin again."""
-        self.repeated = dict.fromkeys(self.shown, 0)
-        self.taken.clear()
-
-    async def once(self, key: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the result of `work`, or that which the node had of it before it was interrupted."""
-        self.taken[key] += 1
-        at = key, self.taken[key]
-        if at not in self.results:
-            self.results[at] = await work()
-        return self.results[at]
-
-    def new_part(self, kind: str, text: str) -> str:
-        """Return what goes beyond the texts that a node repeats which runs again."""
-        at = self.repeated.get(kind)
-        if at is None:
-            self.shown[kind] += text
-            return text
-        rest = self.shown[kind][at:]
-        same = next((n for n, (one, other) in enumerate(zip(text, rest, strict=False)) if one != other), None)
-        same = min(len(text), len(rest)) if same is None else same
-        self.repeated[kind] = at + same
-        if self.repeated[kind] == len(self.shown[kind]) or same < len(text):
-            del self.repeated[kind]
-            self.shown[kind] += text[same:]
-        return text[same:]
-
-
-class _Nodes:
-    """The nodes under way, by the namespace of each execution."""
-
-    def __init__(self, turn: Turn, saver: RunSaver, has_said: bool) -> None:
-        self._turn, self._saver = turn, saver
-        self._open: dict[str, _Node] = {}
-        self._opening = asyncio.Lock()
-        self._usage: dict[str, tuple[str, RunUsage]] = {}
-        self._calls: dict[str, tuple[str, dict[str, Any]]] = {}
-        self._chunks: dict[str, Any] = {}
-        self.has_said = has_said
-        self.stack = AsyncExitStack()
-
-    async def node(self, key: str, name: str) -> _Node:
-        """Return the node of this execution; it is shown from now on."""
-        async with self._opening:
-            if key not in self._open:
-                leave = AsyncExitStack()
-                sub = await leave.enter_async_context(self._turn.subagent(name))
-                self._open[key] = _Node(sub, leave)
-                self.stack.push_async_exit(leave)
-            return self._open[key]
-
-    async def start(self, key: str) -> None:
-        """Note that a node starts, perhaps again: it may repeat what it said."""
-        if node := self._open.get(key):
-            node.repeat()
-
-    async def end(self, key: str) -> None:
-        """End the node of this execution, if it is shown."""
-        if node := self._open.pop(key, None):
-            await self._end_thought(node)
-            await node.leave.aclose()
-
-    async def take(self, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
-        """Show a message, or a piece of one, of a node."""
-        key, name = str(metadata["langgraph_checkpoint_ns"]), str(metadata["langgraph_node"])
-        if isinstance(message, ToolMessage):
-            await self._show_call(message, key, name)
-        if not isinstance(message, AIMessage):
-            return
-        self._note(message, metadata)
-        for kind, text in _texts(message):
-            node = await self.node(key, name)
-            is_new = message.id != node.message_id
-            text = node.new_part(kind, text)
-            if not text:
-                continue
-            if kind == "thought":
-                node.thought = node.thought or node.turn.thought()
-                await node.thought.add(text)
-                continue
-            await self._end_thought(node)
-            gap = "\n\n" if is_new and self.has_said else ""
-            node.message_id, self.has_said = message.id, True
-            await node.turn.say(gap + text)
-
-    @staticmethod
-    async def _end_thought(node: _Node) -> None:
-        if node.thought is not None:
-            thought, node.thought = node.thought, None
-            await thought.end()
-
-    def _note(self, message: AIMessage, metadata: Mapping[str, Any]) -> None:
-        """Remember the calls that the model makes, and what it used up."""
-        id = message.id or ""
-        self._chunks[id] = message if id not in self._chunks else self._chunks[id] + message
-        for call in self._chunks[id].tool_calls:
-            if call["id"]:
-                self._calls[call["id"]] = (call["name"], call["args"])
-        if message.usage_metadata is None:
-            return
-        used = message.usage_metadata
-        names = (metadata.get("ls_provider"), metadata.get("ls_model_name"))
-        _, spent = self._usage.setdefault(id, (":".join(filter(None, names)) or "unknown", RunUsage(requests=1)))
-        spent.input_tokens += used["input_tokens"]
-        spent.output_tokens += used["output_tokens"]
-        spent.cache_read_tokens += (used.get("input_token_details") or {}).get("cache_read") or 0
-
-    def count(self) -> None:
-        """Add what the models have used up by now to the usage of the run."""
-        for name, spent in self._usage.values():
-            add(self._turn.usage, spent, name)
-        self._usage.clear()
-
-    async def _show_call(self, message: ToolMessage, key: str, name: str) -> None:
-        """Show the call of a tool that a node has made."""
-        tool, parameters = self._calls.get(message.tool_call_id, (message.name or "tool", {}))
-
-        async def made(**_: Any) -> Any:
-            if message.status == "error":
-                raise AgentError(message.text, code="tool_failed")
-            return message.text
-
-        made.__name__ = tool
-        node = await self.node(key, name)
-        with suppress(AgentError, TypeError):
-            await node.turn.call(made, **tools.jsonable(parameters, "parameters"))
-
-
-def _texts(message: AIMessage) -> list[tuple[str, str]]:
-    """Return the texts and thoughts of a message, or of a piece of one, in their order."""
-    found = []
-    for block in message.content_blocks:
-        kind = str(block.get("type"))
-        if kind == "text":
-            found.append(("text", str(block.get("text") or "")))
-        elif kind in _TEXT_BLOCKS:
-            found.append(("thought", str(block.get(_TEXT_BLOCKS[kind]) or "")))
-    return [(kind, text) for kind, text in found if text]
-
-
-def _is_review(value: Any) -> bool:
-    """Return whether an interrupt asks for approvals of LangChain's actions."""
-    return isinstance(value, Mapping) and isinstance(value.get("action_requests"), list)
-
-
-def _key_of(interrupt: Interrupt) -> str:
-    value = to_jsonable_python(interrupt.value, serialize_unknown=True)
-    return f"{interrupt.id} {json.dumps(value, sort_keys=True)}"
-
-
-class _NodeTurn:
-    """The turn of a node for its own code, as `current_turn()` returns it: the sub-agent that it is shown as."""
-
-    def __init__(self, turn: Turn, nodes: _Nodes, key: str, name: str) -> None:
-        self._turn, self._nodes, self._key, self._name = turn, nodes, key, name
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._turn, name)
-        if not inspect.iscoroutinefunction(found):
-            return found
-
-        async def of_the_node(*given: Any, **named: Any) -> Any:
-            node = await self._nodes.node(self._key, self._name)
-            method = getattr(node.turn, name)
-            if name in _TEXTS and given:
-                self._nodes.has_said = self._nodes.has_said or name == "say"
-                text = node.new_part(_TEXTS[name], given[0])
-                return await method(text, *given[1:], **named) if text else None
-            if name in _RECORDED:
-                what = tools.name_of(given[0]) if callable(given[0]) else given[0]
-                key = json.dumps([name, what, named], default=str)
-                return await node.once(key, lambda: method(*given, **named))
-            return await method(*given, **named)
-
-        return of_the_node
-
-
-@dataclass
 class _Execution:
-    """One execution of a graph, up to its end over all its interrupts."""
+    """One execution of a graph, up to its end over all its interrupts. `saved` is the state that it continues."""
 
-    turn: Turn
-    graph: Any
-    config: Any
-    saver: RunSaver
-    nodes: _Nodes
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    saving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    def __init__(self, turn: Turn, graph: Any, saver: RunSaver, saved: Mapping[str, Any]) -> None:
+        self._turn, self._graph, self._saver = turn, graph, saver
+        self._decisions = Decisions(turn, saver, saved.get("decisions"), self._save_now)
+        self._nodes = Nodes(turn, saver, self._decisions, bool(saved.get("said")))
+        self._starts = Starts(self._decisions)
+        self._config: Any = {"configurable": {"thread_id": turn.run_id}, "callbacks": self._starts.handlers}
+        self._saving = asyncio.Lock()
 
     async def run(self, given: Any) -> Any:
         """Run the graph from this input, or from its saved state for None. Return the values of its last state."""
-        self.saver.on_late = self._save
-        async with self.nodes.stack:
-            with using(self._turn_here):
-                state = await self.graph.aget_state(self.config)
+        self._saver.on_late = self._save
+        async with self._nodes.stack:
+            with using(self._turn_here), closing(self._starts):
+                state = await self._graph.aget_state(self._config)
+                self._nodes.learn(state.values)
                 if not state.interrupts:  # a saved state may have all writes of a step, and so no next node
                     await self._stream(given)
                 while True:
-                    state = await self.graph.aget_state(self.config)
+                    state = await self._graph.aget_state(self._config)
                     if state.interrupts:
-                        await self._stream(Command(resume=await self._resumed(state.interrupts)))
+                        await self._stream(Command(resume=await self._decisions.resumed(state.interrupts)))
                     elif state.next:  # a breakpoint of the graph
-                        await self.turn.approve(f"Go on with {', '.join(state.next)}?")
+                        await self._turn.approve(f"Go on with {', '.join(state.next)}?")
                         await self._stream(None)
                     else:
                         return state.values
@@ -340,110 +135,51 @@ class _Execution:
         try:
             metadata = get_config()["metadata"]
         except (RuntimeError, KeyError):
-            return self.turn
-        return _NodeTurn(self.turn, self.nodes, str(metadata["langgraph_checkpoint_ns"]), metadata["langgraph_node"])
+            return self._turn
+        return NodeTurn(self._turn, self._nodes, str(metadata["langgraph_checkpoint_ns"]), metadata["langgraph_node"])
 
     async def _stream(self, given: Any) -> None:
-        stream = self.graph.astream(given, self.config, stream_mode=_MODES, subgraphs=True, durability="async")
+        stream = self._graph.astream(given, self._config, stream_mode=_MODES, subgraphs=True, durability="async")
         try:
             async for namespace, mode, chunk in stream:
                 await self._take(namespace, mode, chunk)
         except GraphRecursionError:
             raise AgentError("This took more steps than one answer may. Ask for a part of it.", code="limit") from None
-        self.saver.release_all()
+        self._saver.release_all()
         await self._save()
 
     async def _take(self, namespace: tuple[str, ...], mode: str, chunk: Any) -> None:
         if mode == "messages":
             message, metadata = chunk
-            await self.nodes.take(message, metadata)
+            await self._nodes.take(message, metadata)
         elif mode == "checkpoints":
-            self.saver.release(chunk["config"]["configurable"]["checkpoint_id"])
+            self._saver.release(chunk["config"]["configurable"]["checkpoint_id"])
             await self._save()
         else:
             key = "|".join((*namespace, f"{chunk['name']}:{chunk['id']}"))
             if "triggers" in chunk:
-                self.saver.hold(chunk["id"])
-                await self.nodes.start(key)
+                self._saver.hold(chunk["id"])
+                await self._nodes.start(key)
                 return
-            self.nodes.count()  # also of a node that was interrupted: its requests are paid
+            self._starts.end(key, [interrupt["value"] for interrupt in chunk["interrupts"]])
+            self._nodes.count()  # also of a node that was interrupted: its requests are paid
             if not chunk["interrupts"] and not chunk["error"]:
-                await self.nodes.end(key)
-            self.saver.release(chunk["id"])
+                await self._nodes.end(key)
+            self._saver.release(chunk["id"])
             await self._save()
 
     async def _save(self) -> None:
-        async with self.saving:
-            if self.saver.apply():
+        async with self._saving:
+            if self._saver.apply():
                 with suppress(AgentError):  # too large to be kept: another attempt starts from the newest that was
-                    await self.turn.save({"graph": self.saver.state(), "said": self.nodes.has_said})
+                    await self._turn.save(self._state())
 
-    # ---- Interrupts ----
+    async def _save_now(self) -> None:
+        """Save the decisions before what they permit starts. Raises AgentError where they cannot be kept."""
+        async with self._saving:
+            self._saver.apply()
+            await self._turn.save(self._state())
 
-    async def _resumed(self, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
-        """Put all open interrupts to a person at once; return the values by their ids.
-
-        An approval covers one start of its node: a node that was lost since then is approved again.
-        """
-        starts = {interrupt.id: 0 for interrupt in interrupts}
-        while True:
-            putting = (self._put(interrupt, starts[interrupt.id]) for interrupt in interrupts)
-            found = await asyncio.gather(*putting, return_exceptions=True)
-            if failures := [each for each in found if isinstance(each, BaseException)]:
-                raise failures[-1]  # in a test, the one that knows all open requests
-            reviewed = [interrupt for interrupt in interrupts if _is_review(interrupt.value)]
-            lost = [each.id for each in reviewed if await self._is_lost(f"start {starts[each.id]} of {_key_of(each)}")]
-            if not lost:
-                return dict(zip(starts, found, strict=True))
-            starts |= {id: starts[id] + 1 for id in lost}
-
-    async def _is_lost(self, start: str) -> bool:
-        """Return whether an earlier execution of the run has made this start; note that this one makes it now."""
-        return bool(await self.turn.step(start, lambda: self.id) != self.id)
-
-    async def _put(self, interrupt: Interrupt, starts: int) -> Any:
-        value, key = interrupt.value, _key_of(interrupt)
-        if _is_review(value):
-            configs = {each.get("action_name"): each for each in value.get("review_configs") or ()}
-            decisions = await asyncio.gather(
-                *(
-                    self._review(action, configs.get(action["name"]) or {}, key, starts)
-                    for action in value["action_requests"]
-                )
-            )
-            return {"decisions": list(decisions)}
-        schema = getattr(interrupt, "response_schema", None)
-        message = value
-        if isinstance(value, Mapping):
-            message, schema = value.get("message") or value.get("question") or "", value.get("schema", schema)
-        text = (
-            message
-            if isinstance(message, str) and message
-            else json.dumps(to_jsonable_python(value, serialize_unknown=True))
-        )
-        try:
-            return await self.turn.ask(shortened(text), schema, key=key)
-        except ProtocolError as error:
-            raise TypeError(f"the schema of an interrupt: {error.message}") from None
-
-    async def _review(
-        self, action: Mapping[str, Any], config: Mapping[str, Any], key: str, starts: int
-    ) -> dict[str, Any]:
-        """Return a person's decision on an action of LangChain's human-in-the-loop middleware."""
-        allowed = config.get("allowed_decisions") or ("approve", "edit", "reject")
-        proposed = action.get("args", action.get("arguments")) or {}
-        try:
-            approval = await self.turn.approve(
-                shortened(action.get("description") or f"Allow “{action['name']}”?"),
-                parameters=proposed,
-                schema=config.get("args_schema"),
-                tool=action["name"],
-                editable="edit" in allowed,
-                key=f"{key} {starts}" if starts else key,
-                reason="interrupted" if starts else "",
-            )
-        except Declined as error:
-            return {"type": "reject", **({"message": error.reason} if error.reason else {})}
-        if approval.edited:
-            return {"type": "edit", "edited_action": {"name": action["name"], "args": approval.parameters}}
-        return {"type": "approve"}
+    def _state(self) -> Any:
+        decisions = self._decisions.state()
+        return {"graph": self._saver.state(), "said": self._nodes.has_said, "decisions": decisions}

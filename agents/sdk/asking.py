@@ -34,12 +34,16 @@ is_inside_work: ContextVar[bool] = ContextVar("is_inside_work", default=False)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's consent. `parameters` are those to use, `edited` by the person or as proposed."""
+    """A person's consent. `parameters` are those to use, `edited` by the person or as proposed.
+
+    `tool_call_id` is that of the request, empty without a tool.
+    """
 
     parameters: dict[str, Any]
     edited: bool
     by: str
     reason: str
+    tool_call_id: str
     _start: Callable[[Callable[..., Any], dict[str, Any]], Any] = dataclasses.field(repr=False, compare=False)
 
     async def call(self, tool: Callable[..., Any]) -> Any:
@@ -104,7 +108,7 @@ async def approve(turn: "Turn", asked: Request, earlier: "Call | None", doing: D
         with doing():
             return await turn.start_call(tool, asked.tool_name, asked.tool_call_id, accepted, earlier)
 
-    return Approval(parameters, answer.edited, answer.by, answer.reason, start)
+    return Approval(parameters, answer.edited, answer.by, answer.reason, asked.tool_call_id, start)
 
 
 def _raise_unless_accepted(answer: Answer) -> None:

@@ -2,30 +2,28 @@
 
 import asyncio
 import json
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from django.db.models.functions import Now
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Send, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from agents.llm.langgraph_agent import served
 from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
 from chat.db.access import from_database
-from chat.models import InputRequest, Run, RunState
+from chat.models import Run, RunState
 from chat.protocol import MAX_INPUT_MESSAGE
 from tests.factories import accept, decline, frames, message, types
-from tests.turns import DONE, execute, note, text
+from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,30 +50,6 @@ def chain(**nodes: Any) -> Any:
         graph.add_edge(last, name)
         last = name
     return served(graph.add_edge(last, END).compile(), SimpleNamespace())
-
-
-def of(thread: Any, kind: str) -> list[dict[str, Any]]:
-    return [event for event in frames(thread) if event["type"] == kind]
-
-
-def open_requests() -> list[InputRequest]:
-    return list(InputRequest.objects.filter(status="open").order_by("created_at"))
-
-
-def lose(run: Run) -> None:
-    """Let the worker of a running run be lost."""
-    assert Run.objects.filter(id=run.id, status=Run.RUNNING).update(lease_until=Now() - timedelta(seconds=1))
-
-
-def killing(when: asyncio.Event) -> Any:
-    """Return what takes the run from its worker then: nothing that it does afterwards is written."""
-
-    async def kill(worker: Any) -> None:
-        [run] = worker.running.values()
-        await when.wait()
-        worker.event_writer.revoke(run.run_id)
-
-    return kill
 
 
 # ---- Text, nodes, tools, usage ----
@@ -297,6 +271,230 @@ def test_action_requests_are_approvals(thread, alice):
     }
 
 
+def acting(state_of_kill: asyncio.Event | None = None) -> list[Any]:
+    """Return a tool that mails, and may be lost in mid-call, and one that looks."""
+
+    @tool
+    async def mail(to: str) -> str:
+        """Send a mail."""
+        DONE.append(f"mail {to}")
+        if state_of_kill is not None and not state_of_kill.is_set():
+            state_of_kill.set()
+            await asyncio.Event().wait()
+        return f"mailed {to}"
+
+    @tool
+    def look(what: str) -> str:
+        """Look."""
+        return "seen"
+
+    return [mail, look]
+
+
+ASKING = AIMessage(
+    "Mailing. ",
+    tool_calls=[
+        {"name": "mail", "args": {"to": "a"}, "id": "call-1"},
+        {"name": "look", "args": {"what": "b"}, "id": "call-2"},
+    ],
+)
+
+
+def batched(tools: list[Any]) -> Any:
+    """Return the graph that LangChain makes: a node has a response's calls reviewed before another one makes them."""
+
+    def review(state):
+        asked = {"action_requests": [{"name": "mail", "args": {"to": "a"}}], "review_configs": []}
+        [decision] = interrupt(asked)["decisions"]
+        if decision["type"] == "reject":
+            return Command(goto="end")
+        calls = [dict(call) for call in ASKING.tool_calls]
+        if decision["type"] == "edit":
+            calls[0]["args"] = decision["edited_action"]["args"]
+        message = AIMessage("", tool_calls=calls, id=state["messages"][-1].id)
+        return Command(goto="tools", update={"messages": [message]})
+
+    return chain(model=lambda state: {"messages": [ASKING]}, review=review, tools=ToolNode(tools), end=lambda state: {})
+
+
+DECISIONS = {
+    "$defs": {
+        "ApproveDecision": {"properties": {"type": {"const": "approve"}}},
+        "EditedAction": {"properties": {"args": {"$ref": "#/$defs/mail"}}},
+        "EditDecision": {"properties": {"type": {"const": "edit"}, "edited_action": {"$ref": "#/$defs/EditedAction"}}},
+        "RejectDecision": {"properties": {"type": {"const": "reject"}}},
+        "mail": {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]},
+    },
+    "oneOf": [{"$ref": f"#/$defs/{kind}Decision"} for kind in ("Approve", "Edit", "Reject")],
+}
+
+
+def per_call(tools: list[Any]) -> Any:
+    """Return the graph that LangChain makes with `interrupt_mode="per_call"`: each call is reviewed as it starts."""
+
+    async def reviewed(request, execute):
+        call = request.tool_call
+        if call["name"] == "mail":
+            named = {"tool_call_id": call["id"], "name": "mail", "args": call["args"], "description": "Mail a?"}
+            decision = interrupt({"type": "tool_approval", **named}, response_schema=DECISIONS)
+            if decision["type"] == "reject":
+                return ToolMessage("declined", tool_call_id=call["id"])
+            if decision["type"] == "edit":
+                request = request.override(tool_call={**call, "args": decision["edited_action"]["args"]})
+        return await execute(request)
+
+    return chain(model=lambda state: {"messages": [ASKING]}, tools=ToolNode(tools, awrap_tool_call=reviewed))
+
+
+@pytest.mark.parametrize("reviewing", [batched, per_call])
+def test_an_approval_is_bound_to_its_call(thread, alice, reviewing):
+    """The call is shown under the id of its request, with the parameters that were accepted."""
+    agent = reviewing(acting())
+    assert execute(agent).status == Run.WAITING
+    [asked] = open_requests()
+    assert (asked.kind, asked.tool_name, asked.parameters, asked.editable) == ("approval", "mail", {"to": "a"}, True)
+    accept(alice, asked.id, parameters={"to": "z"})
+    assert execute(agent).status == Run.COMPLETED
+    shown = {event["tool_name"]: event for event in of(thread, "tool_executing")}
+    assert (shown["mail"]["tool_call_id"], shown["mail"]["parameters"]) == (asked.tool_call_id, {"to": "z"})
+    assert shown["look"]["parameters"] == {"what": "b"}
+    assert DONE == ["mail z"]
+
+
+@pytest.mark.parametrize("reviewing", [batched, per_call])
+def test_an_approved_tool_whose_worker_was_lost_is_approved_again(thread, alice, reviewing):
+    """The node that asked may be complete: the approval covers one start of the tool all the same."""
+    killed = asyncio.Event()
+    agent = reviewing(acting(killed))
+    execute(agent)
+    accept(alice, open_requests()[0].id)
+    lose(execute(agent, killing(killed)))
+    assert execute(agent).status == Run.WAITING
+    assert DONE == ["mail a"]
+    [again] = open_requests()
+    assert (again.tool_name, again.parameters, again.reason) == ("mail", {"to": "a"}, "interrupted")
+    accept(alice, again.id)
+    assert (execute(agent).status, DONE) == (Run.COMPLETED, ["mail a", "mail a"])
+    assert [event["tool_call_id"] for event in of(thread, "tool_executing") if event["tool_name"] == "mail"] == [
+        again.tool_call_id
+    ]
+
+
+def test_an_approved_tool_whose_worker_was_lost_does_not_start_once_it_is_declined(thread, alice):
+    killed = asyncio.Event()
+    agent = batched(acting(killed))
+    execute(agent)
+    accept(alice, open_requests()[0].id)
+    lose(execute(agent, killing(killed)))
+    execute(agent)
+    decline(alice, open_requests()[0].id, "enough")
+    run = execute(agent)
+    assert (run.status, run.error_code, DONE) == (Run.FAILED, "input_declined", ["mail a"])
+
+
+def test_answers_of_tools_that_ask_side_by_side_reach_the_tools_that_asked(thread, alice):
+    """Tools in threads ask in no certain order: LangGraph counts the interrupts of a node."""
+
+    @tool
+    def ask(what: str) -> str:
+        """Ask a person."""
+        found = interrupt(what)
+        DONE.append(f"{what} {found}")
+        return f"{what} {found}"
+
+    calls = [{"name": "ask", "args": {"what": word}, "id": word} for word in ("one", "two", "three")]
+    agent = chain(model=lambda state: {"messages": [AIMessage("", tool_calls=calls)]}, tools=ToolNode([ask]))
+    for _ in calls:
+        assert execute(agent).status == Run.WAITING
+        [asked] = open_requests()
+        accept(alice, asked.id, asked.message.upper())
+    assert execute(agent).status == Run.COMPLETED
+    assert set(DONE) == {"one ONE", "two TWO", "three THREE"}
+    assert {event["result"] for event in of(thread, "tool_completed")} == set(DONE)
+
+
+def test_a_node_lost_after_its_answer_does_not_ask_again(thread, alice):
+    """Another node of its step was complete and saved meanwhile."""
+    killed = asyncio.Event()
+
+    async def slow(state):
+        found = interrupt("slow")
+        if not killed.is_set():
+            for _ in range(200):
+                if await from_database(RunState.objects.filter(state__contains='"channel_values"').exists):
+                    break
+            killed.set()
+            await asyncio.Event().wait()
+        return {"messages": [AIMessage(f"slow {found}. ")]}
+
+    graph = StateGraph(MessagesState).add_node("slow", slow).add_edge(START, "slow").add_edge(START, "fast")
+    graph.add_node("fast", lambda state: {"messages": [AIMessage(f"fast {interrupt('fast')}. ")]})
+    agent = served(graph.compile(), SimpleNamespace())
+    execute(agent)
+    for request in open_requests():
+        accept(alice, request.id, request.message.upper())
+    lose(execute(agent, killing(killed)))
+    run = execute(agent)
+    assert (run.status, open_requests()) == (Run.COMPLETED, [])
+    assert sorted(text(thread).replace(".", "").split()) == ["FAST", "SLOW", "fast", "slow"]
+
+
+def test_an_interrupt_in_a_nested_graph_goes_on_where_it_was(thread, alice):
+    killed = asyncio.Event()
+
+    async def asks(state):
+        found = interrupt("Which?")
+        DONE.append(f"asks {found}")
+        if not killed.is_set():
+            killed.set()
+            await asyncio.Event().wait()
+        return {"messages": [AIMessage(f"It is {found}.")]}
+
+    inner = StateGraph(MessagesState).add_node("before", speaking("before", "Before.")).add_node("asks", asks)
+    agent = chain(inner=inner.add_edge(START, "before").add_edge("before", "asks").compile())
+    execute(agent)
+    accept(alice, open_requests()[0].id, "tea")
+    lose(execute(agent, killing(killed)))
+    assert execute(agent).status == Run.COMPLETED
+    assert (text(thread), DONE) == ("Before.\n\nIt is tea.", ["before", "asks tea", "asks tea"])
+
+
+def test_a_tool_for_which_a_person_answers_is_a_form(thread, alice):
+    schema = {"properties": {"type": {"const": "respond"}, "message": {"type": "string"}}}
+    asked = {"type": "tool_approval", "tool_call_id": "1", "name": "ask_user", "args": {}, "description": "Which?"}
+    agent = chain(act=lambda state: {"messages": [AIMessage(json.dumps(interrupt(asked, response_schema=schema)))]})
+    execute(agent)
+    accept(alice, open_requests()[0].id, "tea")
+    execute(agent)
+    assert json.loads(text(thread)) == {"type": "respond", "message": "tea"}
+
+
+# ---- Errors and limits ----
+
+
+def test_errors_of_tools_are_shown_and_told_to_the_model(thread):
+    @tool
+    def broken() -> str:
+        """Fail."""
+        raise ValueError("no such thing")
+
+    calls = [{"name": name, "args": {}, "id": name} for name in ("broken", "unknown")]
+    agent = chain(
+        model=lambda state: {"messages": [AIMessage("", tool_calls=calls)]},
+        tools=ToolNode([broken], handle_tool_errors=True),
+    )
+    assert execute(agent).status == Run.COMPLETED
+    ended = of(thread, "tool_completed")
+    assert [event["success"] for event in ended] == [False, False]
+    assert "no such thing" in ended[0]["error"]
+
+
+def test_a_graph_that_does_not_end_comes_to_its_limit(thread):
+    graph = StateGraph(MessagesState).add_node("again", speaking("again", "And. ")).add_edge(START, "again")
+    run = execute(served(graph.add_edge("again", "again").compile().with_config(recursion_limit=3), SimpleNamespace()))
+    assert (run.status, run.error_code, len(DONE)) == (Run.FAILED, "limit", 3)
+
+
 # ---- History ----
 
 
@@ -347,6 +545,35 @@ def test_a_node_that_was_interrupted_has_used_up_what_its_model_did(thread, alic
     assert execute(agent).usage["input_tokens"] == 100
     accept(alice, open_requests()[0].id, "Ada")
     assert execute(agent).usage["input_tokens"] == 200
+
+
+PRICE = {"input": 3, "output": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "cost"),
+    [
+        ("gpt-4o", {}, 1000 * 2.5e-6 + 100 * 1e-5),
+        ("gpt-4o", {"own": {"model": "openai:gpt-4o", "key": "", "url": "", "options": {"price": PRICE}}}, 0.0034),
+        ("a-model-of-ours", {}, None),
+    ],
+)
+def test_what_a_model_of_a_graph_costs_goes_by_its_list_or_catalogue_price(thread, settings, name, models, cost):
+    """LangChain takes the provider's name from the class of the model."""
+    settings.NETRA_MODELS = models
+
+    class ChatOpenAI(GenericFakeChatModel):
+        model: str
+
+        def _stream(self, messages, stop=None, run_manager=None, **given):
+            spent = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+            yield ChatGenerationChunk(message=AIMessageChunk("Hm.", usage_metadata=spent))
+
+    asked = ChatOpenAI(messages=iter(()), model=name)
+    usage = execute(chain(ask=lambda state: {"messages": [asked.invoke(state["messages"])]})).usage
+    [own] = usage["models"]
+    assert (own["model"], own["requests"], own["output_tokens"]) == (f"openai:{name}", 1, 100)
+    assert (usage["cost_usd"], own["cost_usd"]) == (pytest.approx(cost), pytest.approx(cost))
 
 
 def test_the_next_turn_starts_from_the_state_of_the_one_before(thread, alice):

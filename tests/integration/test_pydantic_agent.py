@@ -3,12 +3,11 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db.models.functions import Now
 from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, ModelRetry, RunContext, ToolFailed, ToolReturn
@@ -33,29 +32,13 @@ from agents.llm.pydantic_agent import served
 from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
-from chat.models import InputRequest, Message, Run
+from chat.models import Message, Run
 from chat.protocol import MAX_INPUT_MESSAGE
 from tests.commands import start
 from tests.factories import accept, decline, frames, message, types
-from tests.turns import DONE, execute, note, text
+from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("model_settings")]
-
-
-def lose(run: Run) -> None:
-    """Let the worker of a running run be lost."""
-    assert Run.objects.filter(id=run.id, status=Run.RUNNING).update(lease_until=Now() - timedelta(seconds=1))
-
-
-def killing(when: asyncio.Event) -> Any:
-    """Return what takes the run from its worker then: nothing that it does afterwards is written."""
-
-    async def kill(worker: Any) -> None:
-        [run] = worker.running.values()
-        await when.wait()
-        worker.event_writer.revoke(run.run_id)
-
-    return kill
 
 
 class Script:
@@ -92,14 +75,6 @@ def returned(messages: list[ModelMessage]) -> list[str]:
 
 def agent_of(script: Script, *tools: Any, **given: Any) -> Any:
     return served(Agent(FunctionModel(script), tools=tools, **given), SimpleNamespace())
-
-
-def of(thread: Any, kind: str) -> list[dict[str, Any]]:
-    return [event for event in frames(thread) if event["type"] == kind]
-
-
-def open_requests() -> list[InputRequest]:
-    return list(InputRequest.objects.filter(status="open").order_by("created_at"))
 
 
 # ---- Text, thoughts, tools, usage ----

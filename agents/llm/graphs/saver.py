@@ -5,6 +5,7 @@ is `released`: the caller does so when all that was said before is emitted, else
 """
 
 import base64
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,17 +22,22 @@ from langgraph.checkpoint.base import (
 
 Typed = tuple[str, bytes]
 
+_INTERRUPT = WRITES_IDX_MAP["__interrupt__"]  # index of the write of a task that is interrupted
 _NODE_END = ":"  # in the namespace of a graph inside one execution of a node; a graph with a memory of its own has none
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The newest checkpoint of one namespace, and the writes of its tasks by (task id, index)."""
+    """The newest checkpoint of one namespace, and the writes of its tasks by (task id, index).
+
+    `asked` counts the interrupts of the tasks by their id: a node may have several, one after the other.
+    """
 
     id: str
     checkpoint: Typed
     metadata: Typed
     writes: dict[tuple[str, int], tuple[str, Typed]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
 
 
 class RunSaver(BaseCheckpointSaver[int]):
@@ -56,6 +62,7 @@ class RunSaver(BaseCheckpointSaver[int]):
                 _typed(kept["checkpoint"]),
                 _typed(kept["metadata"]),
                 {(task, index): (channel, _typed(value)) for task, index, channel, value in kept["writes"]},
+                Counter(kept["asked"]),
             )
             for namespace, kept in (state or {}).items()
         }
@@ -84,6 +91,10 @@ class RunSaver(BaseCheckpointSaver[int]):
                 self._held.append((key, change))
         return len(self._held) < len(held)
 
+    def times_asked(self, interrupt_id: str) -> int:
+        """Return how many interrupts with this id the graph has had in its newest step."""
+        return sum(kept.asked[interrupt_id] for kept in self._live.values())
+
     def state(self) -> Any:
         """Return what may be saved, as JSON values."""
         return {
@@ -94,6 +105,7 @@ class RunSaver(BaseCheckpointSaver[int]):
                 "writes": [
                     [task, index, channel, _coded(value)] for (task, index), (channel, value) in kept.writes.items()
                 ],
+                "asked": dict(kept.asked),
             }
             for namespace, kept in self._released.items()
         }
@@ -145,12 +157,17 @@ class RunSaver(BaseCheckpointSaver[int]):
             ((task_id, WRITES_IDX_MAP.get(channel, index)), (channel, self.serde.dumps_typed(value)))
             for index, (channel, value) in enumerate(writes)
         ]
+        asked = [each.id for channel, value in writes if channel == "__interrupt__" for each in value]
 
         def change(kept: dict[str, _Kept]) -> None:
             if namespace in kept and kept[namespace].id == checkpoint_id:
+                own = kept[namespace]
+                own.asked.update(asked)
                 for key, value in typed:
-                    if key[1] < 0 or key not in kept[namespace].writes:
-                        kept[namespace].writes[key] = value
+                    if key[1] < 0 or key not in own.writes:
+                        own.writes[key] = value
+                if any(index >= 0 for (_, index), _ in typed):  # the task is complete, and its interrupt answered
+                    own.writes.pop((task_id, _INTERRUPT), None)
 
         self._hand_over(task_id, change)
 
