@@ -37,7 +37,7 @@ function row({ id, title, updated_at }, restore) {
  */
 export async function showArchived(api, attempt, done) {
   const list = found("#archived", HTMLElement);
-  const more = found("#more-archived", HTMLButtonElement);
+  const more = found("#more-archived", HTMLElement);
   let pages = 1;
   // All of them again, since those that left have moved the others to other pages.
   const show = async () => {
