@@ -157,14 +157,18 @@ def test_nginx_without_netra_behind_it_says_unavailable(site: Site, tmp_path: Pa
 def test_nginx_serves_modules_with_their_type_and_leaves_the_rest_to_netra(front: Site, tmp_path: Path) -> None:
     files = front.folder / "static" / "vendor"
     files.mkdir(parents=True)
-    (files / "collected.mjs").write_text("export {}")
+    (files / "collected.mjs").write_text("export {};\n" * 100)
     try:
         collected = httpx.get(f"{front.url}/static/vendor/collected.mjs", timeout=WAIT_TIMEOUT)
     finally:
         shutil.rmtree(front.folder / "static")
     assert collected.headers["content-type"] == "text/javascript"
     assert collected.headers["x-content-type-options"] == "nosniff"
-    assert httpx.get(f"{front.url}/static/chat/state/reducer.js", timeout=WAIT_TIMEOUT).status_code == 200
+    rest = httpx.get(f"{front.url}/static/chat/state/reducer.js", timeout=WAIT_TIMEOUT)
+    assert rest.status_code == 200
+    assert [answer.headers["content-encoding"] for answer in (collected, rest)] == ["gzip", "gzip"]
+    page = httpx.get(f"{front.url}/login", timeout=WAIT_TIMEOUT)
+    assert "content-encoding" not in page.headers, "its length would tell of secrets in it"
 
 
 def unit(name: str) -> RawConfigParser:
