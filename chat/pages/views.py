@@ -93,7 +93,7 @@ LAYERS = {
 }  # fmt: skip
 # Modules of each language, of which a page loads one.
 TABLES = {"en": ("en",), "de": ("de", "de-server")}
-LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.es.mjs", "d3-dsv/d3-dsv.min.mjs")
+LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.min.js", "d3-dsv/d3-dsv.min.mjs")
 MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name in names]
 MODULES += [f"vendor/{name}" for name in LIBRARIES]
 # Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.

@@ -118,7 +118,7 @@ def test_packages_and_modules_stay_small():
 
 
 SCRIPTS = ROOT / "chat/pages/static/chat"
-IMPORT = re.compile(r"^import [^;]* from \"([^\"]+)\";", re.M)
+IMPORT = re.compile(r"^import (?:[^;]* from )?\"([^\"]+)\";", re.M)
 # What each layer of the page's scripts may import besides itself: state knows neither the server nor the page.
 SCRIPT_LAYERS = {"text": set(), "state": set(), "net": {"state", "text"}, "markdown": {"text", "ui"}}
 SCRIPT_LAYERS |= {"ui": {"net", "state", "text", "markdown"}}
