@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from agents.advisor.actions import actions
 from agents.advisor.data import data
 from agents.advisor.lacking import complete
-from agents.advisor.language.grammar import pasted_table
+from agents.advisor.language.lexer import pasted_table
 from agents.advisor.optimization import optimization
 from agents.advisor.reporting import reporting
 from agents.advisor.request import Case, Form, Query, Understood, Workload, filled

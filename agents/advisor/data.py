@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from agents.advisor.language.grammar import pasted_table
+from agents.advisor.language.lexer import pasted_table
 from agents.advisor.request import Case, Workload, said
 from agents.advisor.together import answer_all
 from agents.sdk import AgentError, Turn

@@ -17,7 +17,8 @@ from pydantic_ai import Agent, ModelRetry, ToolOutput, UsageLimits
 from pydantic_ai.usage import RunUsage
 
 from agents.advisor.language import vocabulary as words
-from agents.advisor.language.grammar import Quantity, named_model
+from agents.advisor.language.grammar import Quantity
+from agents.advisor.language.lexer import named_model
 from agents.advisor.language.phrases import read
 from agents.advisor.request import Query, Workload, numbers_of, said
 from agents.llm.catalogue import entry

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from agents.advisor.language import vocabulary as words
-from agents.advisor.language.grammar import Read, tokens
-from agents.advisor.language.periods import quarter_at
+from agents.advisor.language.grammar import Read, quarter_at
+from agents.advisor.language.lexer import tokens
 from agents.advisor.language.phrases import read
 from agents.advisor.request import Understood, checked, said
 from agents.usage.asked import Query, calendar_period

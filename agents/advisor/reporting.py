@@ -118,9 +118,4 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
     text, understood = report(case)
     await turn.say(text)
     turn.summary = f"Answer of {words(text)} words with {len(made.figures)} figures."
-    return {
-        **case.understood.as_json(),
-        "understood": understood,
-        "figures": figures,
-        "measures": case.levers,
-    }
+    return {**case.understood.as_json(), "understood": understood, "figures": figures, "measures": case.levers}

@@ -9,8 +9,8 @@ from typing import Any
 
 from agents.advisor.data import recognised
 from agents.advisor.lacking import complete
-from agents.advisor.language.grammar import MAX_TEXT, Read
-from agents.advisor.language.phrases import read
+from agents.advisor.language.grammar import Read
+from agents.advisor.language.phrases import MAX_TEXT, read
 from agents.advisor.question import followed, understand_question
 from agents.advisor.reading import Reading, fill
 from agents.advisor.request import Understood, Workload, form, said, typed

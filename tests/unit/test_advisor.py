@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.advisor.actions import ordered_steps
-from agents.advisor.language.grammar import named_model
+from agents.advisor.language.lexer import named_model
 from agents.advisor.language.phrases import read
 from agents.advisor.optimization import bill_measures, file_measures, general_measures
 from agents.advisor.request import Workload

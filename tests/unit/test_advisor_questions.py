@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.advisor.lacking import complete
-from agents.advisor.language.grammar import MAX_NUMBERS, number
-from agents.advisor.language.phrases import read
+from agents.advisor.language.lexer import number
+from agents.advisor.language.phrases import MAX_NUMBERS, read
 from agents.advisor.language.vocabulary import TOKENS_OF
 from agents.advisor.llm import invented, left_out
 from agents.advisor.question import understand_question

@@ -5,7 +5,7 @@ A word that stands in no table has no meaning to the grammar: a number beside it
 
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,48 +20,35 @@ class Meaning(NamedTuple):
 def folded(text: str) -> str:
     """Return the text in lower case without the accents of Latin letters."""
     marks = unicodedata.normalize("NFD", text.casefold())
-    bare = "".join(mark for mark in marks if not "\u0300" <= mark <= "\u036f")
-    return unicodedata.normalize("NFC", bare)
+    return unicodedata.normalize("NFC", "".join(mark for mark in marks if not "\u0300" <= mark <= "\u036f"))
 
 
 def _meanings(table: Mapping[str, Mapping[str, str]]) -> dict[str, list[Meaning]]:
     found: dict[str, list[Meaning]] = {}
     for kind, values in table.items():
-        for value, words in values.items():
-            for word in words.split():
-                found.setdefault(folded(word), []).append(Meaning(kind, value))
+        for word, value in _words(values).items():
+            found.setdefault(folded(word), []).append(Meaning(kind, value))
     return found
 
 
-def _words(table: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((word, value) for value, words in table.items() for word in words.split())
+def _words(table: Mapping[str, str], kind: Any = str) -> dict[str, Any]:
+    return {word: kind(value) for value, words in table.items() for word in words.split()}
 
 
 _DATA: dict[str, Any] = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
-
 PERIODS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
-_DAYS_IN_YEAR = 365.0
-PER_YEAR: dict[str, float] = {
-    "second": _DAYS_IN_YEAR * 86_400, "minute": _DAYS_IN_YEAR * 1_440, "hour": _DAYS_IN_YEAR * 24,
-    "day": _DAYS_IN_YEAR, "week": _DAYS_IN_YEAR / 7, "month": 12.0, "quarter": 4.0, "year": 1.0,
-}  # fmt: skip
-
+_MANY = (365 * 86_400.0, 525_600.0, 8_760.0, 365.0, 365 / 7, 12.0, 4.0, 1.0)
+PER_YEAR: dict[str, float] = dict(zip(PERIODS, _MANY, strict=True))
 MEANINGS, QUERY = _meanings(_DATA["words"]), _meanings(_DATA["query"])
 PRODUCTS = sorted((tuple(name.split()) for name in _DATA["products"].split(", ")), key=len, reverse=True)
-SCALES, NUMBER_WORDS, FACTORS = (
-    {word: float(value) for word, value in _words(_DATA[name])} for name in ("scales", "numbers", "factors")
-)
-CURRENCIES, VENDOR_NAMES = dict(_words(_DATA["currencies"])), dict(_words(_DATA["vendors"]))
-RELATIVE, MONTHS, QUARTERS = (
-    {word: int(value) for word, value in _words(_DATA[name])} for name in ("relative", "months", "quarters")
-)
+SCALES, NUMBER_WORDS, FACTORS = (_words(_DATA[name], float) for name in ("scales", "numbers", "factors"))
+RELATIVE, MONTHS, QUARTERS = (_words(_DATA[name], int) for name in ("relative", "months", "quarters"))
+CURRENCIES, VENDOR_NAMES = _words(_DATA["currencies"]), _words(_DATA["vendors"])
+_LISTS = "ones cents percents calls weak supposed several numerals joints alternatives"
 ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS, JOINTS, ALTERNATIVES = (
-    frozenset(_DATA[name].split())
-    for name in ("ones", "cents", "percents", "calls", "weak", "supposed", "several", "numerals", "joints",
-                 "alternatives")
-)  # fmt: skip
+    frozenset(_DATA[name].split()) for name in _LISTS.split()
+)
 PRODUCT_SIGNS = ("x", "×", "*")
-
 # Sizes of texts in tokens: the vendors' rule of thumb for English, four characters or three quarters of a word.
 TOKENS_OF = {"character": 0.25, "word": 4 / 3, "page": 500 * 4 / 3}
 CONVERSIONS = {
@@ -69,13 +56,20 @@ CONVERSIONS = {
     "word": "0.75 words a token",
     "page": "500 words a page, 0.75 words a token",
 }
-IDEOGRAPHIC = sorted(
-    (word for word in {*MEANINGS, *SCALES, *CURRENCIES, *FACTORS, *QUERY} if ord(word[0]) > 0x2E7F),
-    key=len,
-    reverse=True,
-)
+_IDEOGRAPHIC = (word for word in {*MEANINGS, *SCALES, *CURRENCIES, *FACTORS, *QUERY} if ord(word[0]) > 0x2E7F)
+IDEOGRAPHIC = sorted(_IDEOGRAPHIC, key=len, reverse=True)
 
 
 def meaning(word: str, kind: str) -> str | None:
     """Return the word's value in a class; None if it is not of that class."""
     return next((one.value for one in MEANINGS.get(word, ()) if one.kind == kind), None)
+
+
+def means(word: str, *kinds: str) -> bool:
+    """Tell if the word is of one of the classes."""
+    return any(one.kind in kinds for one in MEANINGS.get(word, ()))
+
+
+def is_more(word: str) -> bool:
+    """Tell if the word says that something grows or rises."""
+    return any(meaning(word, kind) == kind for kind in ("more", "grow", "rise"))
