@@ -18,13 +18,18 @@ from agents.advisor.request import (
     parts_of,
     said,
     used,
-)
+)  # fmt: skip
 from agents.advisor.workload import calls_in, ratios_of
 from agents.usage.asked import Query
 from agents.usage.figures import escaped
 
 MAX_GROWTH = 1e6  # times of today
 MAX_SPEND = 1e11  # a month, in any currency: more than all of the world's AI spend
+# What the figures of a goal need.
+_WANTED = {
+    "seats": ("users", "unit_price", "unit_per"), "saving": ("spend",), "change": ("spend",),
+    "bill": ("spend", "spend_per"), "": ("goal",),
+}  # fmt: skip
 
 
 def complete(request: Request) -> Understood:
@@ -48,99 +53,82 @@ def complete(request: Request) -> Understood:
 
 def open_fields(request: Workload, read: Read | None = None) -> list[str]:
     """Return the fields that figures of the request lack. `read`: the message, if its words say the goal."""
-    if any(getattr(request, each) for each in EACH.values()):
+    held = [each for each in EACH.values() if getattr(request, each)]
+    if held:
         parts = parts_of(request)
-        lacking = open_fields(parts[0], read) if parts else [each for each in EACH.values() if getattr(request, each)]
-        lacking += ["answer_per"] if {"request", "user"} & {*request.answer_per.split(", ")} else []
-        return [one for one in lacking if one != "goal"]
-    missing: list[str] = []
-    periods = [one for one in request.answer_per.split(", ") if one in words.PERIODS]
+        lacking = open_fields(parts[0], read) if parts else held
+        return [one for one in [*lacking, *(["answer_per"] if request.things else [])] if one != "goal"]
+    return list(dict.fromkeys(_lacking(request, read)))
+
+
+def _lacking(request: Workload, read: Read | None) -> Iterator[str]:
     if request.goal == "cost":
-        missing += _missing_of_cost(request)
-        for name in ("requests", "tokens", "amount"):
-            if periods and getattr(request, f"{name}_per") == "once" and (name != "tokens" or not request.requests):
-                missing.append(f"{name}_per")
-    wanted: tuple[str, ...] = {
-        "seats": ("users", "unit_price", "unit_per"),
-        "saving": ("spend",),
-        "change": ("spend",),
-        "bill": ("spend", "spend_per"),
-    }.get(request.goal, ("goal",) if not request.goal else ())
-    if request.requests_per == "once":
-        wanted = tuple(name for name in wanted if name != "spend_per")
-    missing += [name for name in wanted if getattr(request, name) in (None, "")]
-    things = [one for one in request.answer_per.split(", ") if one in ("request", "user")]
+        yield from _of_cost(request)
+        for name in ("requests", "tokens", "amount") if request.periods else ():
+            if getattr(request, f"{name}_per") == "once" and (name != "tokens" or not request.requests):
+                yield f"{name}_per"
+    for name in _WANTED.get(request.goal, ()):
+        if getattr(request, name) in (None, "") and (name, request.requests_per) != ("spend_per", "once"):
+            yield name
     if request.goal == "bill":
         says = read is None or read.has("total") or read.has("save")
-        if not (periods or things or request.convert_to or request.move_to or says):
-            missing.append("goal")
-        missing += [f"{thing}s" for thing in things if getattr(request, f"{thing}s") is None]
-        if (request.users or request.requests) and not things:
-            missing.append("goal")
+        asks = request.answer_per.replace("cached", "") or request.convert_to or request.move_to or says
+        if not asks or ((request.users or request.requests) and not request.things):
+            yield "goal"
+        yield from (f"{thing}s" for thing in request.things if getattr(request, f"{thing}s") is None)
     if request.move_to and request.spend is not None and not ratios_of(request):
-        missing += ["input_tokens", "output_tokens"] if request.models else ["models"]
+        yield from ("input_tokens", "output_tokens") if request.models else ("models",)
     if request.growth_per:
-        missing += [name for name in ("growth", "growth_for") if getattr(request, name) is None]
-        missing += ["requests_per"] if request.requests_per == "once" else []
+        yield from (name for name in ("growth", "growth_for") if getattr(request, name) is None)
+        yield from ("requests_per",) if request.requests_per == "once" else ()
     if request.convert_to and request.rate is None:
-        missing.append("rate")
-    return list(dict.fromkeys(missing))
+        yield "rate"
 
 
-def _missing_of_cost(request: Workload) -> Iterator[str]:
+def _of_cost(request: Workload) -> Iterator[str]:
     if request.searches is not None:
-        yield from _missing_of_searches(request)
+        yield from _of_searches(request)
         if only_searches(request):
             return
     if request.unit in ("minute", "hour") or request.amount is not None:
         yield from (name for name in ("amount", "unit_price") if getattr(request, name) is None)
         return
-    tokens = (request.input_tokens, request.output_tokens, request.all_tokens)
+    lacks = {name for name in ("input_tokens", "output_tokens", "all_tokens") if getattr(request, name) is None}
     if request.unit == "request":
-        if request.requests is None:
-            yield "requests"
-        if any(one is not None for one in tokens):
-            yield "goal"
+        yield from ("requests",) if request.requests is None else ()
+        yield from ("goal",) if len(lacks) < 3 else ()
     elif request.unit == "million":
-        if request.all_tokens is None and (request.input_tokens is None or request.output_tokens is None):
-            yield "all_tokens"
+        yield from ("all_tokens",) if "all_tokens" in lacks and len(lacks) > 1 else ()
     else:
         prices = [name for name in ("input_price", "output_price") if getattr(request, name) is not None]
         if prices:  # one alone would count the other tokens as free
             yield from (name for name in ("input_price", "output_price") if name not in prices)
         elif not request.models:
             yield "models"
-        yield from (name for name in ("input_tokens", "output_tokens") if getattr(request, name) is None)
-    if request.all_tokens is not None and request.unit != "million":
+        yield from (name for name in ("input_tokens", "output_tokens") if name in lacks)
+    if "all_tokens" not in lacks and request.unit != "million":
         yield "input_tokens"
-    if request.requests is not None and not request.tokens_per and request.unit != "request":
+    of_one, scope = "request" in request.things, request.tokens_per
+    if request.requests is not None and not scope and request.unit != "request":
         yield "tokens_per"
-    if request.tokens_per == "request" and request.requests is None and "request" not in request.answer_per:
+    if scope == "request" and request.requests is None and not of_one:
         yield "requests"
-    if (
-        request.tokens_per not in ("", "request")
-        and request.requests is not None
-        and "request" not in request.answer_per
-    ):
+    if scope not in ("", "request") and request.requests is not None and not of_one:
         yield "tokens_per"
     if request.requests_by == "user" and request.users is None:
         yield "users"
-    if request.users is not None and request.requests_by != "user" and "user" not in request.answer_per:
+    if request.users is not None and request.requests_by != "user" and "user" not in request.things:
         yield "requests_by"
 
 
-def _missing_of_searches(request: Workload) -> Iterator[str]:
+def _of_searches(request: Workload) -> Iterator[str]:
     yield from (name for name in ("search_price", "searches_per") if getattr(request, name) in (None, ""))
-    if {"request", "user"} & {*request.answer_per.split(", ")}:
-        yield "answer_per"
-    if request.searches_per == "request" and request.requests is None:
-        yield "requests"
+    yield from ("answer_per",) if request.things else ()
+    yield from ("requests",) if request.searches_per == "request" and request.requests is None else ()
     if only_searches(request):
         return
-    if request.currency not in ("", "USD"):  # list prices are in dollars
-        yield "currency"
-    if "," in request.models:
-        yield "models"
+    yield from ("currency",) if request.currency not in ("", "USD") else ()  # list prices are in dollars
+    yield from ("models",) if len(request.names) > 1 else ()
     period = calls_in(request)[1]
     if period == "request":
         yield "requests"
@@ -152,8 +140,8 @@ def refusal(request: Workload) -> str:
     """Return why the request cannot be, for the user; empty if it can."""
     if request.saving is not None and request.saving > 100:
         return "A saving of more than 100 % cannot be: at 100 % nothing is left to pay."
-    own = (request.unit_price, request.input_price, request.output_price)
-    if request.goal == "cost" and (request.cached or request.batched) and any(one is not None for one in own):
+    own = any(one is not None for one in (request.unit_price, request.input_price, request.output_price))
+    if request.goal == "cost" and own and (request.cached or request.batched):
         return (
             "Your own prices do not say what cached or batched tokens cost, so a share of those cannot be worked out. "
             "Name a model of the price list, or leave the share out."

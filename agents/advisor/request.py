@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from agents.advisor.language.vocabulary import CALLS
+from agents.advisor.language.vocabulary import CALLS, PER_YEAR
 from agents.usage.asked import Query as Query
 from agents.usage.asked import idle, lacking
 from agents.usage.figures import Answer, escaped
@@ -75,6 +75,30 @@ class Workload:
     noun: str = ""
     answer_per: str = ""
 
+    @property
+    def names(self) -> list[str]:
+        """Return the ids of the models."""
+        return _listed_names(self.models)
+
+    @property
+    def targets(self) -> list[str]:
+        """Return the ids of the models to compare with."""
+        return _listed_names(self.move_to)
+
+    @property
+    def periods(self) -> list[str]:
+        """Return the periods that the cost is wanted for."""
+        return [one for one in _listed_names(self.answer_per) if one in PER_YEAR]
+
+    @property
+    def things(self) -> list[str]:
+        """Return the things that the cost is wanted for: a request, a user."""
+        return [one for one in _listed_names(self.answer_per) if one in ("request", "user")]
+
+
+def _listed_names(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
 
 Request = Workload | Query
 
@@ -109,21 +133,20 @@ def only_searches(request: Workload) -> bool:
 
 def parts_of(request: Workload) -> list[Workload]:
     """Return the request of each model; empty if it says nothing of each, or not of all of them."""
-    models = [one.strip() for one in request.models.split(",") if one.strip()]
     held = {name: listed_numbers(getattr(request, each)) for name, each in EACH.items() if getattr(request, each)}
-    if not held or any(values is None or len(values) != len(models) for values in held.values()):
+    if not held or any(len(values or ()) != len(request.names) for values in held.values()):
         return []
-    made = []
-    for index, model in enumerate(models):
-        own: dict[str, Any] = {name: values[index] for name, values in held.items() if values}
-        made.append(replace(request, **{**dict.fromkeys(EACH.values(), ""), **own, "models": model}))
-    return made
+    rows = zip(*(values or () for values in held.values()), strict=True)
+    own = [dict(zip(held, row, strict=True)) for row in rows]
+    bare: dict[str, Any] = dict.fromkeys(EACH.values(), "")
+    return [replace(request, **bare, **one, models=name) for name, one in zip(request.names, own, strict=True)]
 
 
 _DATA = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
 TITLES: dict[str, str] = _DATA["titles"]  # the name of each field in a form
 _NEEDS: dict[str, str] = _DATA["needs"]
 _GOALS: dict[str, dict[str, str]] = _DATA["goals"]
+_SAID: dict[str, str] = _DATA["said"]
 MAX_PROPERTIES = 20
 
 
@@ -265,69 +288,30 @@ def described(request: Request) -> list[str]:
     """Return what was understood in few words, as the answer shows it."""
     if isinstance(request, Query):
         return [chip["text"] for chip in chips(request)]
-    noun = noun_of(request)
-    per = {"": "", "once": " in all"}
-    made = [one for one in (request.models, request.move_to and f"compared with {request.move_to}") if one]
-    if request.users is not None:
-        made.append(f"{short(request.users)} {'seats' if request.unit == 'user' else 'users'}")
-    for name, each in EACH.items():
-        if amounts := listed_numbers(getattr(request, each)):
-            period = {"requests": request.requests_per, "spend": request.spend_per}.get(name, "")
-            many = " / ".join(map(short, amounts))
-            made.append(f"{TITLES[name].lower()}: {many}{per.get(period, f' a {period}')}")
-    if request.requests is not None:
-        each = " for each user" if request.requests_by == "user" else ""
-        plural = noun if noun.endswith("s") or not noun.isascii() else f"{noun}s"
-        made.append(
-            f"{short(request.requests)} {plural}{per.get(request.requests_per, f' a {request.requests_per}')}{each}"
-        )
-    if request.calls is not None:
-        made.append(f"{short(request.calls)} model calls in each {noun}")
-    scope = per.get(request.tokens_per, f" a {noun if request.tokens_per == 'request' else request.tokens_per}")
-    if request.calls is not None and request.tokens_per == "request":
-        scope = " a call"
-    for value, what in (
-        (request.input_tokens, "input tokens"), (request.output_tokens, "output tokens"),
-        (request.all_tokens, "tokens"),
-    ):  # fmt: skip
-        if value is not None:
-            made.append(f"{short(value)} {what}{scope}")
-    for value, what in (
-        (request.input_price, "a million input tokens"), (request.output_price, "a million output tokens"),
-        (request.unit_price, {"million": "a million tokens", "user": "a seat"}.get(request.unit, f"a {request.unit}")),
-    ):  # fmt: skip
-        if value is not None:
-            after = f" a {request.unit_per}" if request.unit_per and what == "a seat" else ""
-            made.append(f"{short(value)} {request.currency} {what}{after}")
-    if request.amount is not None:
-        made.append(
-            f"{short(request.amount)} {request.amount_unit}s{per.get(request.amount_per, f' a {request.amount_per}')}"
-        )
-    if request.spend is not None:
-        made.append(
-            f"{short(request.spend)} {request.currency}{per.get(request.spend_per, f' a {request.spend_per}')} paid"
-        )
-    if request.searches is not None:
-        made.append(
-            f"{short(request.searches)} web searches{per.get(request.searches_per, f' a {request.searches_per}')}"
-        )
-    growing = f" each {request.growth_per}" if request.growth_per else ""
-    for value, what in (
-        (request.search_price, f"{request.currency} a search"),
-        (request.cached, "% of the input cached"), (request.batched, "% as batch"), (request.saving, "% to be saved"),
-        (request.ceiling, f"{request.currency} wanted"), (request.growth, f"× traffic{growing}"),
-        (request.growth_for, f"{request.growth_per}s of growth"),
-        (request.price_change, "× prices"), (request.rate, f"{request.convert_to} for one {request.currency or 'USD'}"),
-    ):  # fmt: skip
-        if value is not None:
-            made.append(f"{short(value)} {what}")
-    if request.converted:
-        made.append(request.converted)
-    if request.answer_per:
-        made.append(
-            f"cost per {request.answer_per.replace('request', noun)}" if request.answer_per != "cached" else "cached"
-        )
+    noun, unit = noun_of(request), request.unit
+    of_call = request.calls is not None and request.tokens_per == "request"
+    scope = noun if request.tokens_per == "request" else request.tokens_per
+    known = {
+        **asdict(request), "noun": noun, "nouns": noun if noun.endswith("s") or not noun.isascii() else f"{noun}s",
+        "seats": "seats" if unit == "user" else "users",
+        "each": " for each user" if request.requests_by == "user" else "",
+        "scope": " a call" if of_call else a_period(scope), "from": request.currency or "USD",
+        "what": {"million": "million tokens", "user": f"seat{a_period(request.unit_per)}"}.get(unit, unit),
+        "growing": f" each {request.growth_per}" if request.growth_per else "",
+        "wanted": f"cost per {request.answer_per.replace('request', noun)}".replace("cost per cached", "cached"),
+    }  # fmt: skip
+    made = []
+    for name, template in _SAID.items():
+        value = getattr(request, name)
+        amounts = listed_numbers(value) if name in EACH.values() else [value] if isinstance(value, float | int) else []
+        if value not in (None, "") and (amounts or name not in EACH.values()):
+            per = a_period(getattr(request, f"{name.removesuffix('_each')}_per", ""))
+            made.append(template.format(n=" / ".join(map(short, amounts or [])), per=per, **known))
     return [" ".join(one.split()) for one in made]
+
+
+def a_period(period: str) -> str:
+    return {"": "", "once": " in all"}.get(period, f" a {period}")
 
 
 def noun_of(request: Workload) -> str:
