@@ -7,12 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 from agents.advisor.language import vocabulary as words
-from agents.advisor.language.grammar import Read, quarter_at
+from agents.advisor.language.grammar import Quantity, Read, quarter_at
 from agents.advisor.language.lexer import tokens
 from agents.advisor.language.phrases import read
 from agents.advisor.request import Understood, checked, said
 from agents.usage.asked import Query, calendar_period
 from agents.usage.figures import escaped
+
+_EACH_REQUEST = re.compile(r"\b(?:per|each|one|a|pro|par|por)\s+(request|call|message|query|anfrage|requete)\b")
+_PARTS = {"cached", "input_tokens", "output_tokens", "latency", "users"}
 
 
 def understand_question(text: str, about: dict[str, Any]) -> Understood:
@@ -20,7 +23,7 @@ def understand_question(text: str, about: dict[str, Any]) -> Understood:
 
     Every word of the message has to be known: a name of the file, a model, or a word of the table.
     """
-    return _Question(text, about).read()
+    return _Question(text, about).understood()
 
 
 class _Question:
@@ -29,32 +32,34 @@ class _Question:
         self._priced: dict[str, list[str]] = about["priced"]
         self._first, self._last, self._today = about["first"], about["last"], date.fromisoformat(about["today"])
         self._query: dict[str, Any] = {}
-        self._metrics: list[str] = []
-        self._by: list[str] = []
-        self._unknown: list[str] = []
-        self._supposed: list[str] = []
-        self._weak: list[str] = []
+        self._metrics, self._by, self._weak = list[str](), list[str](), list[str]()
+        self._unknown, self._supposed, self._unplaced = list[str](), list[str](), list[str]()
         self._text = self._without_periods(self._without_names(text))
 
-    def read(self) -> Understood:
+    def understood(self) -> Understood:
         plain = read(self._text)
         self._take_quantities(plain)
-        pieces = [one for one in tokens(self._text) if one.kind in ("word", "unknown", "model", "product")]
         taken = [(one.start, one.end) for one in plain.quantities]
-        for index, piece in enumerate(pieces):
-            if not any(start <= piece.start < end for start, end in taken):
-                before = pieces[index - 1].text if index else ""
-                self._take_word(piece.text, piece.kind, before)
+        for piece in tokens(self._text):
+            known = piece.kind in ("word", "unknown", "model", "product")
+            if known and not any(start <= piece.start < end for start, end in taken):
+                self._take_word(piece.text, piece.kind)
         query = self._finished()
         doubts = tuple(f"“{escaped(word)}”" for word in dict.fromkeys(self._unknown))
-        unused = tuple(escaped(one.text) for one in plain.quantities if one.text in self._unplaced)
-        return checked(query, doubts, unused)
+        return checked(query, doubts, tuple(map(escaped, self._unplaced)))
+
+    def _set(self, **values: Any) -> bool:
+        """Set fields that are not set yet."""
+        if {*values} & {*self._query}:
+            return False
+        self._query |= values
+        return True
 
     def _without_names(self, text: str) -> str:
         """Take out the names of the file, the longest first, and choose rows by them."""
         found: dict[str, list[str]] = {}
-        lowered = _spaced(text)
         every = [(name, column) for column, names in self._names.items() for name in names if len(name) > 1]
+        lowered = _spaced(text)
         for name, column in sorted(every, key=lambda one: -len(one[0])):
             at = lowered.find(_spaced(name))
             # `gpt-4o` is no name in `gpt-4o-mini`.
@@ -63,10 +68,8 @@ class _Question:
                 found.setdefault(column, []).append(name)
                 text = text[:at] + " " * len(name) + text[at + len(name) :]
                 lowered = _spaced(text)
-        for column, chosen in found.items():
-            self._query[f"{column}s"] = "|".join(chosen)
-            if len(chosen) > 1:
-                self._by.append(column)
+        self._query |= {f"{column}s": "|".join(chosen) for column, chosen in found.items()}
+        self._by += [column for column, chosen in found.items() if len(chosen) > 1]
         return text
 
     def _without_periods(self, text: str) -> str:
@@ -77,8 +80,7 @@ class _Question:
                 end = every[quarter.end - 1].end
                 self._take_span(quarter.number * 3 - 2, 3, quarter.year, text[piece.start : end])
                 return text[: piece.start] + " " * (end - piece.start) + text[end:]
-        pieces = [one for one in tokens(text) if one.kind in ("word", "unknown")]
-        for one, other in pairwise(pieces):
+        for one, other in pairwise(piece for piece in every if piece.kind in ("word", "unknown")):
             for near, named in ((one, other), (other, one)):
                 away, period = words.RELATIVE.get(words.folded(near.text)), words.meaning(named.text, "period")
                 if away is None or period not in ("week", "month", "quarter", "year") or named.text in words.SEVERAL:
@@ -86,137 +88,112 @@ class _Question:
                 since, until = (day.isoformat() for day in calendar_period(self._today, period, away))
                 if not (self._first and self._last) or since > self._last or until < self._first:
                     self._unknown.append(f"{one.text} {other.text}")
-                elif "since" not in self._query:
-                    self._query |= {"since": since, "until": until}
+                elif self._set(since=since, until=until):
                     return text[: one.start] + " " * (other.end - one.start) + text[other.end :]
         return text
 
     def _take_quantities(self, plain: Read) -> None:
-        self._unplaced: list[str] = []
         for one in plain.quantities:
-            rows = int(one.value) if one.value is not None and one.value == int(one.value) else 0
-            is_top = one.unit in ("", "user", "request") and not one.per and rows > 0 and self._is_top(one.start)
-            if one.unit == "percent" and one.role == "save" and "saving" not in self._query:
-                self._query["saving"] = one.value
-                self._metrics.append("saving")
-            elif one.unit == "money" and one.role == "budget" and not one.per and "budget" not in self._query:
-                self._query["budget"] = one.value
-            elif is_top and "top" not in self._query:
-                self._query["top"] = rows
-                self._by += [one.unit] if one.unit == "user" else []
-            elif one.unit == "date" and re.fullmatch(r"\d{4}-\d\d-\d\d", one.text) and "since" not in self._query:
-                self._query["since"] = self._query["until"] = one.text
-            elif one.unit == "date" and re.fullmatch(r"\d{4}-\d\d-\d\d", one.text) and one.text > self._query["since"]:
-                self._query["until"] = one.text
-            else:
+            if not self._take_quantity(one):
                 self._unplaced.append(one.text)
         self._unknown += [one.strip("“”") for one in plain.doubts if "a range" in one or "more numbers" in one]
 
+    def _take_quantity(self, one: Quantity) -> bool:
+        if one.unit == "percent" and one.role == "save":
+            self._metrics.append("saving")
+            return self._set(saving=one.value)
+        if one.unit == "money" and one.role == "budget" and not one.per:
+            return self._set(budget=one.value)
+        rows = int(one.value) if one.value is not None and one.value == int(one.value) else 0
+        if one.unit in ("", "user", "request") and not one.per and rows > 0 and self._is_top(one.start):
+            self._by += [one.unit] if one.unit == "user" and "top" not in self._query else []
+            return self._set(top=rows)
+        if one.unit == "date" and re.fullmatch(r"\d{4}-\d\d-\d\d", one.text):
+            if self._set(since=one.text, until=one.text):
+                return True
+            if one.text > self._query["since"]:
+                self._query["until"] = one.text
+                return True
+        return False
+
     def _is_top(self, start: int) -> bool:
-        before = re.findall(r"\w+", self._text[:start].lower())
-        after = re.findall(r"\w+", self._text[start:].lower())[1:2]
-        near = [*before[-1:], *after]
+        before, after = re.findall(r"\w+", self._text[:start].lower()), re.findall(r"\w+", self._text[start:].lower())
+        near = [*before[-1:], *after[1:2]]
         return any(one.kind == "order" for word in near for one in words.QUERY.get(words.folded(word), []))
 
-    def _take_word(self, word: str, kind: str, before: str) -> None:
+    def _take_word(self, word: str, kind: str) -> None:
         if kind == "model":
-            known = self._priced.get(word)
-            if known:
-                self._query["models"] = "|".join([*filter(None, [self._query.get("models", "")]), *known])
-            else:
-                self._query["on_model"] = "|".join([*filter(None, [self._query.get("on_model", "")]), word])
+            field, names = ("models", self._priced[word]) if self._priced.get(word) else ("on_model", [word])
+            self._query[field] = "|".join([*filter(None, [self._query.get(field)]), *names])
             return
         if kind == "unknown" or (kind == "word" and word in words.VENDOR_NAMES):
             family = [name for name in self._names.get("model", []) if word.casefold() in name.casefold()]
-            if family:
-                self._query["models"] = "|".join(family)
-                return
-            self._unknown.append(word)
+            self._query |= {"models": "|".join(family)} if family else {}
+            self._unknown += [] if family else [word]
             return
-        month = words.MONTHS.get(word)
-        meanings = words.QUERY.get(word, [])
+        meanings, month = words.QUERY.get(word, []), words.MONTHS.get(word)
         if month and word != "may" and not meanings:
             self._take_span(month, 1, None, word)
         elif not meanings:
             (self._supposed if word in words.SUPPOSED else self._unknown).append(word)
-        for one in meanings:
-            self._take_meaning(one, word, before, [other.kind for other in meanings])
-
-    def _take_meaning(self, one: words.Meaning, word: str, before: str, kinds: list[str]) -> None:
-        if one.kind == "metric":
+        for _, value in (one for one in meanings if one.kind == "metric"):
             if word in ("p50", "p90", "p95", "p99", "median"):
                 self._query["statistic"] = "p50" if word == "median" else word
             # "median cost", "over time": words that are of the latency only where nothing else is.
-            (self._weak if word in words.WEAK else self._metrics).append(one.value)
-        elif one.kind == "by":
-            self._by.append(one.value)
-        elif one.kind == "order":
-            self._query["order"] = one.value
-            self._metrics.append("cost" if word in ("expensive", "dearest", "cheapest", "teuerste") else "")
-        elif one.kind == "mean":
-            self._query["mean"] = True
-        del before, kinds
+            (self._weak if word in words.WEAK else self._metrics).append(value)
+        self._by += [one.value for one in meanings if one.kind == "by"]
+        for _, value in (one for one in meanings if one.kind == "order"):
+            self._query["order"] = value
+            self._metrics += ["cost"] if word in ("expensive", "dearest", "cheapest", "teuerste") else []
+        self._query |= {"mean": True} if any(one.kind == "mean" for one in meanings) else {}
 
-    def _take_span(self, month: int, months: int, said: int | None, word: str) -> None:
+    def _take_span(self, month: int, months: int, year: int | None, word: str) -> None:
         """Choose the rows of so many months, if the file has some of them in one year, or in the one that is said."""
-        first, last = (self._first or "")[:7], (self._last or "")[:7]
+        first, last, end = (self._first or "")[:7], (self._last or "")[:7], month + months - 1
         years = range(int(first[:4]), int(last[:4]) + 1) if first and last else range(0)
-        end = month + months - 1
         inside = [one for one in years if f"{one}-{end:02d}" >= first and f"{one}-{month:02d}" <= last]
-        inside = [one for one in inside if said in (None, one)]
-        if len(inside) != 1 or "since" in self._query:
+        inside = [one for one in inside if year in (None, one)]
+        after = date(inside[0] + end // 12, end % 12 + 1, 1) if inside else self._today
+        until = (after - timedelta(days=1)).isoformat()
+        if len(inside) != 1 or not self._set(since=date(inside[0], month, 1).isoformat(), until=until):
             self._unknown.append(word)
-            return
-        after = date(inside[0] + end // 12, end % 12 + 1, 1)
-        self._query["since"] = date(inside[0], month, 1).isoformat()
-        self._query["until"] = (after - timedelta(days=1)).isoformat()
 
     def _finished(self) -> Query:
-        found = [one for one in dict.fromkeys(self._metrics) if one] or list(dict.fromkeys(self._weak))
+        found, unknown = list(dict.fromkeys(self._metrics or self._weak)), self._unknown
         if self._weak and "latency" not in found and "statistic" not in self._query:
-            self._unknown.append("time")
+            unknown.append("time")
         if bool(self._supposed) != ("on_model" in self._query):
-            self._unknown += self._supposed or [f"at the prices of {self._query['on_model']}"]
-        mean = self._query.pop("mean", False)
-        by = [one for one in dict.fromkeys(self._by) if one]
-        if by == ["hour", "day"]:
-            by = ["hour"]
-        if "users" in found and "user" in by:
-            # The users, or a figure of each of them.
-            found.remove("users") if len(found) > 1 else by.remove("user")
-        text = self._text.lower()
-        each = re.search(
-            r"\b(?:per|each|one|a|pro|par|por)\s+(request|call|message|query|anfrage|requete)\b", words.folded(text)
-        )
+            unknown += self._supposed or [f"at the prices of {self._query['on_model']}"]
+        mean, by = self._query.pop("mean", False), list(dict.fromkeys(self._by))
+        by = ["hour"] if by == ["hour", "day"] else by
+        if "users" in found and "user" in by:  # the users, or a figure of each of them
+            (found if len(found) > 1 else by).remove("users" if len(found) > 1 else "user")
+        each = _EACH_REQUEST.search(words.folded(self._text))
         if "requests" in found and each and ("cost" in found or len(found) == 1):
             found = ["unit_cost", *(one for one in found if one not in ("requests", "cost"))]
         if mean and found == ["cost"] and not by:
             found = ["unit_cost"]
-        if "tokens" in found and {"cached", "input_tokens", "output_tokens"} & set(found):
-            found.remove("tokens")
-        if "cached" in found and "input_tokens" in found:
-            found.remove("input_tokens")
+        for wider, narrow in (("tokens", {"cached", "input_tokens", "output_tokens"}), ("input_tokens", {"cached"})):
+            if wider in found and narrow & {*found}:
+                found.remove(wider)
         strong = [one for one in found if one != "cost"]
         metrics = strong if strong and (len(found) == 1 or strong[0] not in ("requests", "tokens")) else found
-        if "saving" in metrics:
-            metrics = ["saving"]
-        if "cost" in found and "batched" in metrics and len(metrics) > 1:
+        metrics = ["saving"] if "saving" in metrics else metrics
+        if "batched" in metrics and len(metrics) > 1:
             metrics = [one for one in metrics if one != "cost"]
-        parts = {"cached", "input_tokens", "output_tokens", "latency", "users"} & {*metrics}
-        if parts and "cost" in found and "cost" not in metrics:
-            self._unknown.append("the cost of a part")
+        if _PARTS & {*metrics} and "cost" in found and "cost" not in metrics:
+            unknown.append("the cost of a part")
         if mean and not {*metrics} & {"unit_cost", "latency"}:
-            self._unknown.append("average")
+            unknown.append("average")
         if len(metrics) > 2 or len(by) > 1:
-            self._unknown.append("more than two figures at once")
-        also = metrics[1] if len(metrics) > 1 else ""
-        return Query(metric=metrics[0] if metrics else "", also=also, by=by[0] if by else "", **self._query)  # type: ignore[arg-type]
+            unknown.append("more than two figures at once")
+        metric, also, *_ = [*metrics, "", ""]
+        return Query(metric=metric, also=also, by=by[0] if by else "", **self._query)  # type: ignore[arg-type]
 
 
 def _spaced(text: str) -> str:
     """A text of the same length in which the marks inside of names are spaces: `support-chat` is `support chat`."""
-    lowered = text.lower() if len(text.lower()) == len(text) else text
-    return re.sub(r"[-_/.:]", " ", lowered)
+    return re.sub(r"[-_/.:]", " ", text.lower() if len(text.lower()) == len(text) else text)
 
 
 def followed(now: Understood, earlier: Understood | None) -> Understood:
@@ -224,6 +201,4 @@ def followed(now: Understood, earlier: Understood | None) -> Understood:
     if earlier is None or not isinstance(now.request, Query) or not isinstance(earlier.request, Query) or now.form:
         return now
     held = said(now.request)
-    if "metric" in held or not held:
-        return now
-    return replace(now, request=replace(earlier.request, **held))
+    return now if "metric" in held or not held else replace(now, request=replace(earlier.request, **held))
