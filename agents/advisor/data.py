@@ -10,7 +10,7 @@ from agents.sdk import AgentError, Turn
 from agents.toolbox.tables import settle_tables
 from agents.usage import file_slots
 from agents.usage.asked import Query
-from agents.usage.figures import Answer, Figure, Figures, escaped
+from agents.usage.figures import Answer, escaped
 from agents.usage.files import UsageFiles
 from agents.usage.prices import common_models
 
@@ -48,11 +48,8 @@ async def recognised(turn: Turn, files: UsageFiles) -> tuple[list[str], list[str
         elif found["prose"] and not pasted_table(text := await turn.call(files.text_of_file, attachment=name)):
             prose.append(text)
         else:
-            why = (
-                "It is a table, but of no format that I know."
-                if found["prose"]
-                else found["words"].partition(" For example:")[0]
-            )
+            why = found["words"].partition(" For example:")[0]
+            why = "It is a table, but of no format that I know." if found["prose"] else why
             problems.append(f"{escaped(name)}: {escaped(why, 400)}")
     if names:
         await files.reserve(turn, len(names))
@@ -64,10 +61,10 @@ async def data(turn: Turn, case: Case, files: UsageFiles, names: list[str]) -> N
     request = case.understood.request
     if case.understood.general:
         await turn.think("Looking up the list prices of current models")
-        case.answer = restored(await turn.call(list_prices, vendors=list(SHOWN_VENDORS)))
+        case.answer = Answer.from_json(await turn.call(list_prices, vendors=list(SHOWN_VENDORS)))
     elif isinstance(request, Workload):
         await turn.think("Looking up prices and working out the figures")
-        case.answer = restored(await turn.call(workload_figures, request=said(request)))
+        case.answer = Answer.from_json(await turn.call(workload_figures, request=said(request)))
     elif isinstance(request, Query):
         await _read_files(turn, case, files, names, request)
     turn.summary = f"{len(case.answer.figures)} figures." if case.answer else "No figures."
@@ -76,17 +73,6 @@ async def data(turn: Turn, case: Case, files: UsageFiles, names: list[str]) -> N
 async def _read_files(turn: Turn, case: Case, files: UsageFiles, names: list[str], query: Query) -> None:
     await turn.think("Reading the usage data")
     try:
-        case.answer = restored(await turn.call(files.query_files, attachments=names, query=asdict(query)))
+        case.answer = Answer.from_json(await turn.call(files.query_files, attachments=names, query=asdict(query)))
     except AgentError as error:
         case.problems.append(escaped(error.message, 300))
-
-
-def restored(result: dict[str, Any]) -> Answer:
-    """Return the answer of a tool's JSON result."""
-    figures = Figures()
-    for one in result["figures"]:
-        kept = {key: value for key, value in one.items() if key != "text"}
-        figures[one["id"]] = Figure(**{**kept, "prices": tuple(kept["prices"])})
-    charts = result.get("charts") or [None]
-    lists = {key: list(result[key]) for key in ("table", "notes", "details")}
-    return Answer(figures, result["headline"], chart=charts[0], **lists)

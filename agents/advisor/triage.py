@@ -49,14 +49,12 @@ def understand(texts: Sequence[str]) -> Understood:
                 before, reading = reading, Reading(given.request)
             continue
         found = read(text)
-        if not _says_nothing(found) or reading is not None:
+        if reading is not None or _says(found):
             before, reading = reading, fill(found, reading)
     last = read(texts[-1])
     if last.has("outside") and not (reading and reading.certain):
         return Understood(refusal=NO_SIZING)
-    if reading is None or (
-        _says_nothing(last) and not _asks(last) and not reading.certain and not said(reading.request)
-    ):
+    if reading is None or (not _says(last) and not reading.certain and not said(reading.request)):
         return Understood(refusal=HELP)
     if reading.refusal:
         return Understood(refusal=reading.refusal)
@@ -64,19 +62,18 @@ def understand(texts: Sequence[str]) -> Understood:
         return Understood(refusal=NO_CHANGE)
     if last.has("rows") and not last.quantities:
         return Understood(refusal=NO_ROWS)
+    request = reading.request
     # "Which is cheaper" compares models.
-    saves = last.has("save") and ("," not in reading.request.models or "saving" in said(reading.request))
+    saves = last.has("save") and (len(request.names) < 2 or request.saving is not None)
     if reading.certain:
-        return Understood(reading.request, wants_savings=saves or reading.request.goal == "saving")
-    if reading.missing == ["goal"] and not said(reading.request) and not reading.unused and not reading.doubts:
+        return Understood(request, wants_savings=saves or request.goal == "saving")
+    if reading.missing == ["goal"] and not said(request) and not reading.unused and not reading.doubts:
         if last.has("pay") and not saves:
             return Understood(refusal=NO_ROWS)
         return Understood(general=True, wants_savings=True)
     unused = tuple(escaped(one.text) for one in reading.unused)
     doubts = tuple(escaped(one, 120) for one in dict.fromkeys(reading.doubts))
-    return Understood(
-        reading.request, form(reading.request, tuple(reading.missing), doubts, unused), wants_savings=saves
-    )
+    return Understood(request, form(request, tuple(reading.missing), doubts, unused), wants_savings=saves)
 
 
 def _typed(text: str) -> Understood | None:
@@ -93,13 +90,13 @@ def _changes_nothing(last: Read) -> bool:
     return not last.quantities and (not _asks(last) or bool(last.unknown_words))
 
 
-def _says_nothing(found: Read) -> bool:
-    return not (found.quantities or found.models or found.products or found.unknown_models or _asks(found))
+def _says(found: Read) -> bool:
+    return bool(found.quantities or found.models or found.products or found.unknown_models or _asks(found))
 
 
 def _asks(found: Read) -> bool:
     kinds = ("save", "cost", "price", "budget", "cached", "batched", "compare", "switch", "pay", "outside")
-    return any(found.has(kind) for kind in kinds) or bool(found.asked_per) or bool(found.currencies)
+    return any(map(found.has, kinds)) or bool(found.asked_per or found.currencies)
 
 
 class Model:
@@ -131,9 +128,8 @@ class Model:
             understood = complete(found)
             unused = tuple(escaped(one) for one in library.left_out(found, read(newest).quantities))
             if unused and understood.request:
-                missing, more = (
-                    (understood.form.schema["required"], understood.form.unused) if understood.form else ((), ())
-                )
+                asked = understood.form
+                missing, more = (asked.schema["required"], asked.unused) if asked else ((), ())
                 understood = replace(understood, form=form(understood.request, tuple(missing), (), (*more, *unused)))
         else:
             general = found.about == "cost in general"
@@ -143,11 +139,8 @@ class Model:
     async def write_prose(self, question: str, figures: list[dict[str, Any]], facts: list[str]) -> list[str]:
         """Return a model's sentences about figures, with no number that they do not have."""
         library = await _library()
-        found = Figures({one["id"]: Figure(**{key: one[key] for key in _FIGURE}) for one in figures})
+        found = Figures({one["id"]: Figure.from_json(one) for one in figures})
         return await _answered(library.explain(question, found, facts, self._usage))  # type: ignore[no-any-return]
-
-
-_FIGURE = ("id", "label", "value", "unit", "formula")
 
 
 async def _library() -> Any:
@@ -185,7 +178,9 @@ async def triage(turn: Turn, files: UsageFiles, model: Model, text: str) -> tupl
         return Understood(refusal="Attach a usage or billing export as CSV or JSON."), [], problems
     chosen = None
     if _typed(text) is None:
-        shown = about and _shown(about)
+        # Of the names in a file a model is given the most frequent ones.
+        shown = about and {f"{key}s": names[:20] for key, names in about["names"].items()}
+        shown = about and {"first": about["first"], "last": about["last"], **(shown or {})}
         chosen = await model.tried(turn, model.choose_request, newest=text, earlier=earlier, files=shown)
     if chosen is not None:
         understood = Understood.from_json(chosen)
@@ -195,12 +190,6 @@ async def triage(turn: Turn, files: UsageFiles, model: Model, text: str) -> tupl
         understood = Understood.from_json(await turn.call(understand_message, texts=[*earlier, text]))
     turn.summary = _summary(understood)
     return understood, names, problems
-
-
-def _shown(about: dict[str, Any]) -> dict[str, Any]:
-    """The most frequent names of a file, as a model is given them."""
-    names = about["names"]
-    return {"first": about["first"], "last": about["last"], **{f"{key}s": names.get(key, [])[:20] for key in names}}
 
 
 def understand_message(texts: list[str]) -> dict[str, Any]:

@@ -36,6 +36,12 @@ class Figure:
         """Return the figure as a JSON object with its text."""
         return {**asdict(self), "prices": list(self.prices), "text": self.text}
 
+    @staticmethod
+    def from_json(made: dict[str, Any]) -> "Figure":
+        """Return the figure of `as_json`."""
+        kept = {key: value for key, value in made.items() if key != "text"}
+        return Figure(**{**kept, "prices": tuple(kept["prices"])})
+
 
 class Figures(dict[str, Figure]):
     """The figures of one answer by id."""
@@ -77,6 +83,13 @@ class Answer:
         figures = [one.as_json() for one in self.figures.values()]
         own = {"headline": self.headline, "table": self.table, "notes": self.notes, "details": self.details}
         return {"figures": figures, **own, **charts}
+
+    @staticmethod
+    def from_json(made: dict[str, Any]) -> "Answer":
+        """Return the answer of `as_json`."""
+        figures = Figures({one["id"]: Figure.from_json(one) for one in made["figures"]})
+        lists = {key: list(made[key]) for key in ("table", "notes", "details")}
+        return Answer(figures, made["headline"], chart=(made.get("charts") or [None])[0], **lists)
 
 
 def escaped(text: str, length: int = 60) -> str:
