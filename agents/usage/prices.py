@@ -14,14 +14,7 @@ from typing import TypedDict
 
 import genai_prices
 from genai_prices import data_snapshot
-from genai_prices.types import (
-    ModelInfo,
-    ModelPrice,
-    Provider,
-    StartDateConstraint,
-    TieredPrices,
-    TimeOfDateConstraint,
-)
+from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from agents.sdk import AgentError
 
@@ -38,6 +31,7 @@ _SPECIAL = re.compile(
     r"voxtral)\b"
 )
 _BATCH = {"processing": "batch"}
+_KEYS = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
 
 
 class Price(TypedDict):
@@ -78,32 +72,30 @@ def tier_price(model: str, prompt_tokens: int | None, at: datetime, tier: str) -
     """The price at a service tier, and at the standard one where the list has no other."""
     price = price_at(model, prompt_tokens, at)
     rates = dict(_rates(_catalogue()[model][1].get_prices(at, {"service_tier": tier}), prompt_tokens))
-    return {
-        **price,
-        "input": rates.get("input_mtok", price["input"]),
-        "output": rates.get("output_mtok", price["output"]),
-        "cache_read": rates.get("cache_read_mtok"),
-        "cache_write": rates.get("cache_write_mtok"),
-    }
+    plain = {"input": rates.get("input_mtok", price["input"]), "output": rates.get("output_mtok", price["output"])}
+    cached = {"cache_read": rates.get("cache_read_mtok"), "cache_write": rates.get("cache_write_mtok")}
+    return {**price, **plain, **cached}  # type: ignore[typeddict-item]
 
 
 def changes(model: str) -> tuple[list[date], list[time]]:
     """The days on which the list has a new price of the model, and the times of day (UTC) at which it changes."""
     prices = _catalogue()[model][1].prices
-    days: set[date] = set()
-    hours: set[time] = set()
-    for price in prices if isinstance(prices, list) else []:
-        if isinstance(price.constraint, StartDateConstraint):
-            days.add(price.constraint.start_date)
-        elif isinstance(price.constraint, TimeOfDateConstraint):
-            hours |= {_utc(price.constraint.start_time), _utc(price.constraint.end_time)}
+    limits = [one.constraint for one in prices] if isinstance(prices, list) else []
+    days = {limit.start_date for limit in limits if isinstance(limit, StartDateConstraint)}
+    clocks = [limit for limit in limits if isinstance(limit, TimeOfDateConstraint)]
+    hours = {_utc(moment) for limit in clocks for moment in (limit.start_time, limit.end_time)}
     return sorted(days), sorted(hours - {time(0)})
 
 
 def _utc(moment: time) -> time:
-    if moment.tzinfo is None:
-        return moment
-    return datetime.combine(date(2026, 1, 1), moment).astimezone(UTC).time()
+    return datetime.combine(date(2026, 1, 1), moment).astimezone(UTC).time() if moment.tzinfo else moment
+
+
+def long_prompts(model: str, at: datetime) -> list[int]:
+    """The numbers of input tokens of a request above which the model has another price."""
+    prices = _catalogue()[model][1].get_prices(at)
+    tiered = [rate for key in _KEYS if isinstance(rate := getattr(prices, key), TieredPrices)]
+    return sorted({tier.start for rate in tiered for tier in rate.tiers})
 
 
 def find_model(words: str) -> str | None:
@@ -128,29 +120,28 @@ def nearest_models(words: str) -> list[str]:
 
 def cheaper_candidates(than: Price, window: int, prompt_tokens: int | None) -> list[Price]:
     """Current general text models, dearer on neither input nor output, that take a request of `window` tokens."""
-    found = []
-    for provider, model in _catalogue().values():
-        price = _price(provider, model, prompt_tokens)
-        if price is None or price["model"] == than["model"] or not _is_current(provider, model, price):
-            continue
-        fits = price["context_window"] is not None and price["context_window"] >= window
-        if fits and price["input"] <= than["input"] and price["output"] <= than["output"]:
-            found.append(price)
-    return found
+    found = [price for _, price in _current(prompt_tokens) if price["model"] != than["model"]]
+    fits = [price for price in found if price["context_window"] is not None and price["context_window"] >= window]
+    return [price for price in fits if price["input"] <= than["input"] and price["output"] <= than["output"]]
 
 
 @cache
 def common_models(vendor: str) -> tuple[str, ...]:
     """Return the newest current text model of each of a vendor's families, such as `mini` or `sonnet`."""
     newest: dict[tuple[str, ...], tuple[list[int], str]] = {}
-    for provider, model in _catalogue().values():
-        price = _price(provider, model, None)
-        if provider.id != vendor or price is None or not _is_current(provider, model, price):
-            continue
-        family = tuple(sorted(part for part in _parts(model.id) if part.isalpha()))
-        version = [int(part) for part in re.findall(r"\d+", model.id)]
-        newest[family] = max(newest.get(family, ([], "")), (version, model.id))
+    for provider, price in _current(None):
+        if provider.id == vendor:
+            family = tuple(sorted(part for part in _parts(price["model"]) if part.isalpha()))
+            version = [int(part) for part in re.findall(r"\d+", price["model"])]
+            newest[family] = max(newest.get(family, ([], "")), (version, price["model"]))
     return tuple(sorted(name for _, name in newest.values()))
+
+
+def _current(prompt_tokens: int | None) -> Iterator[tuple[Provider, Price]]:
+    for provider, model in _catalogue().values():
+        price = _price(provider, model, prompt_tokens)
+        if price is not None and _is_current(provider, model, price):
+            yield provider, price
 
 
 def _is_current(provider: Provider, model: ModelInfo, price: Price) -> bool:
@@ -216,16 +207,14 @@ def _parts(words: str) -> list[str]:
 
 def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: datetime | None = None) -> Price | None:
     today = datetime.now(UTC)
-    now = at or today
-    prices = model.get_prices(now)
-    rates = dict(_rates(prices, prompt_tokens))
+    rates = dict(_rates(model.get_prices(at or today), prompt_tokens))
     if not rates.get("input_mtok") or not rates.get("output_mtok"):
         return None
-    batch = dict(_rates(model.get_prices(now, _BATCH), prompt_tokens))
+    batch = dict(_rates(model.get_prices(at or today, _BATCH), prompt_tokens))
     listed = batch["input_mtok"] < rates["input_mtok"] and batch["output_mtok"] <= rates["output_mtok"]
     if not listed:
-        share = 0.5 if provider.id in HALF_PRICE_BATCH else None
-        batch = {key: rate * share for key, rate in rates.items()} if share else {}
+        half = ("input_mtok", "output_mtok") if provider.id in HALF_PRICE_BATCH else ()
+        batch = {key: rates[key] / 2 for key in half}
     return {
         "model": model.id,
         "vendor": provider.id,
@@ -235,8 +224,8 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: 
         "cache_write": rates.get("cache_write_mtok"),
         "batch_input": batch.get("input_mtok"),
         "batch_output": batch.get("output_mtok"),
-        "batch_cache_read": batch.get("cache_read_mtok") if listed else None,
-        "batch_cache_write": batch.get("cache_write_mtok") if listed else None,
+        "batch_cache_read": batch.get("cache_read_mtok"),
+        "batch_cache_write": batch.get("cache_write_mtok"),
         "batch_listed": listed,
         "context_window": model.context_window,
         "source": SOURCE,
@@ -246,7 +235,7 @@ def _price(provider: Provider, model: ModelInfo, prompt_tokens: int | None, at: 
 
 
 def _rates(prices: ModelPrice, prompt_tokens: int | None) -> Iterator[tuple[str, float]]:
-    for key in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"):
+    for key in _KEYS:
         rate = getattr(prices, key)
         if isinstance(rate, TieredPrices):
             # Past a threshold of prompt tokens the whole request is charged at the higher rate.

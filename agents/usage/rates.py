@@ -5,20 +5,20 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
 
 import duckdb
 
 from agents.sdk import AgentError
-from agents.usage.prices import SOURCE, Price, changes, find_model, nearest_models, price_at, tier_price
+from agents.usage.prices import SOURCE, Price, changes, find_model, long_prompts, nearest_models, price_at, tier_price
 from agents.usage.reading.rows import shown
 
 FORMULA = (
     "(input − cached − written) × input price + cached × cached price + written × cache-write price + output × output "
     "price, per million tokens; written for an hour 1.6 times the cache-write price; at the prices of the row's day; "
-    "for rows of the batch, flex or priority tier the "
-    "part of "
-    "them that the tier costs today; at the long-prompt price where a request reaches it"
+    "for rows of the batch, flex or priority tier the part of them that the tier costs today; at the long-prompt price "
+    "where a request reaches it"
 )
 LIST_USD = (
     "CASE WHEN has_tokens THEN ((input - cached - written) * {0}.input_price + cached * {0}.cached_price "
@@ -32,10 +32,8 @@ _TABLE = (
 ALWAYS = (date(1970, 1, 1), date(9999, 12, 31))
 WHOLE_DAY = (time(0), time.max)
 LONGEST = 2_000_000  # tokens: more than any prompt has for which there is a price
-_NO_LIMIT = 1 << 62
-
-
 MAX_MODELS = 300
+_NO_LIMIT = 1 << 62
 
 
 class PriceUsed(TypedDict):
@@ -67,7 +65,10 @@ class UnknownModel(TypedDict):
 
 
 class Rate(NamedTuple):
-    """Dollars per million tokens, for rows from `since` to before `until`, from `opens` to `closes` of a day (UTC)."""
+    """Dollars per million tokens, for rows from `since` to before `until`, from `opens` to `closes` of a day (UTC).
+
+    They have more than `above` and up to `upto` input tokens.
+    """
 
     since: date
     until: date
@@ -75,33 +76,37 @@ class Rate(NamedTuple):
     closes: time
     above: int
     upto: int
-    price: Price
     input: float
     output: float
     cached: float
     written: float
+    price: Price
 
-    @property
-    def hours(self) -> str:
-        """Return the hours of the day, empty for all of it."""
-        if (self.opens, self.closes) == WHOLE_DAY:
-            return ""
-        return f"{self.opens:%H:%M} to {self.closes:%H:%M} UTC"
+    def used(self, named: str, tier: str) -> PriceUsed:
+        """Return the rate for a person. `named`: the model as the file names it."""
+        hours = f"{self.opens:%H:%M} to {self.closes:%H:%M} UTC"
+        return {
+            "named": named, "model": self.price["model"], "tier": tier,
+            "since": None if self.since == ALWAYS[0] else self.since.isoformat(),
+            "until": None if self.until == ALWAYS[1] else (self.until - timedelta(days=1)).isoformat(),
+            "hours": "" if (self.opens, self.closes) == WHOLE_DAY else hours, "above": max(self.above, 0),
+            "input": self.input, "output": self.output, "cached": self.cached, "written": self.written,
+            "source": SOURCE, "as_of": self.price["as_of"], "url": self.price["url"],
+        }  # fmt: skip
 
 
 def rates(model: str, tier: str, longest: int) -> Iterator[Rate]:
     """All rates of a model at a tier (standard, batch, flex, priority, fast) for prompts up to `longest` tokens."""
     days, hours = changes(model)
-    spans = list(zip([ALWAYS[0], *days], [*days, ALWAYS[1]], strict=True))
     ends = [(datetime.combine(ALWAYS[0], hour) - timedelta(microseconds=1)).time() for hour in hours]
-    times = list(zip([time(0), *hours], [*ends, time.max], strict=True))
-    for since, until in spans:
-        for opens, closes in times:
+    for since, until in pairwise([ALWAYS[0], *days, ALWAYS[1]]):
+        for opens, closes in zip([time(0), *hours], [*ends, time.max], strict=True):
             at = datetime.combine(max(since, date(2015, 1, 1)), opens, UTC)
-            for above, upto, price in _steps(model, longest, at):
-                now = price_at(model, above + 1, datetime.now(UTC))
+            steps = [above for above in long_prompts(model, at) if above < longest]
+            for above, upto in pairwise([-1, *steps, _NO_LIMIT]):
+                price, now = price_at(model, above + 1, at), price_at(model, above + 1, datetime.now(UTC))
                 costs = _tokens(price, now, _tier(now, tier, above + 1))
-                yield Rate(since, until, opens, closes, above, upto, price, *costs)
+                yield Rate(since, until, opens, closes, above, upto, *costs, price)
 
 
 def _tokens(price: Price, now: Price, tier: Price | None) -> tuple[float, float, float, float]:
@@ -110,7 +115,7 @@ def _tokens(price: Price, now: Price, tier: Price | None) -> tuple[float, float,
     costs = _costs(price)
     if tier is None:
         return costs
-    parts = [one / whole if whole else 1.0 for one, whole in zip(_costs(tier), _costs(now), strict=True)]
+    parts = (one / whole if whole else 1.0 for one, whole in zip(_costs(tier), _costs(now), strict=True))
     inputs, outputs, cached, written = (cost * part for cost, part in zip(costs, parts, strict=True))
     return inputs, outputs, cached, written
 
@@ -119,46 +124,20 @@ def _tier(now: Price, tier: str, prompt_tokens: int) -> Price | None:
     """Today's price at a tier that is not the standard one."""
     if tier in ("flex", "priority", "fast"):
         return tier_price(now["model"], prompt_tokens, datetime.now(UTC), tier)
-    if tier == "batch" and now["batch_input"] is not None and now["batch_output"] is not None:
-        _, _, cached, written = _costs(now)
-        read, write = now["batch_cache_read"], now["batch_cache_write"]
-        return {
-            **now,
-            "input": now["batch_input"],
-            "output": now["batch_output"],
-            "cache_read": min(now["batch_input"], cached) if read is None else read,
-            "cache_write": written * now["batch_input"] / now["input"] if write is None else write,
-        }
-    return None
+    inputs, outputs = now["batch_input"], now["batch_output"]
+    if tier != "batch" or inputs is None or outputs is None:
+        return None
+    _, _, cached, written = _costs(now)
+    read, write = now["batch_cache_read"], now["batch_cache_write"]
+    read = min(inputs, cached) if read is None else read
+    write = written * inputs / now["input"] if write is None else write
+    return {**now, "input": inputs, "output": outputs, "cache_read": read, "cache_write": write}
 
 
 def _costs(price: Price) -> tuple[float, float, float, float]:
     cached = price["input"] if price["cache_read"] is None else price["cache_read"]
     written = price["input"] if price["cache_write"] is None else price["cache_write"]
     return price["input"], price["output"], cached, written
-
-
-def _steps(model: str, longest: int, at: datetime) -> Iterator[tuple[int, int, Price]]:
-    """The prices by the length of a prompt up to `longest`: for more than the first up to the second number."""
-    above, start = -1, 0
-    while True:
-        price = price_at(model, start, at)
-        if longest <= start or _key(price_at(model, longest, at)) == _key(price):
-            yield above, _NO_LIMIT, price
-            return
-        same, other = start, longest
-        while other - same > 1:
-            middle = (same + other) // 2
-            if _key(price_at(model, middle, at)) == _key(price):
-                same = middle
-            else:
-                other = middle
-        yield above, same, price
-        above, start = same, other
-
-
-def _key(price: Price) -> tuple[float | None, ...]:
-    return price["input"], price["output"], price["cache_read"], price["cache_write"]
 
 
 def priced(model: str) -> str | None:
@@ -205,7 +184,7 @@ def costs_at(
     used = ask(f"SELECT tier, max(size) FROM usage WHERE {chosen} GROUP BY tier", values)
     today = datetime.now(UTC).date()
     found = [
-        [tier, rate.opens, rate.closes, rate.above, rate.upto, rate.input, rate.output, rate.cached, rate.written]
+        [tier, *rate[2:-1]]
         for tier, longest in used
         for rate in rates(model, tier, int(longest or 0))
         if rate.since <= today < rate.until
@@ -235,11 +214,6 @@ _VENDOR = re.compile(r"^(?:[a-z]{2,6}\.)?(?:anthropic|openai|google|meta|mistral
 _RELEASE = re.compile(r"(?:-v\d+(?::\d+)?|@\d+|[\s-]\d{4}-?\d\d-?\d\d(?:-v\d+(?::\d+)?)?|:[a-z]+)$", re.I)
 
 
-def last_day(until: date) -> str | None:
-    """The last day of a rate that ends before `until`; None for one without an end."""
-    return None if until == ALWAYS[1] else (until - timedelta(days=1)).isoformat()
-
-
 class ListPrices:
     """The list prices of the models in a database, as its table `price`."""
 
@@ -259,38 +233,14 @@ class ListPrices:
                 self.unknown.append({"model": shown(model), "rows": count, "nearest": near})
             for tier in sorted(tiers) if found else []:
                 # Of a model that another file has, too, all lengths are added at first.
-                for rate in rates(found, tier, LONGEST if known else int(longest or 0)) if found else []:
-                    if (model, tier) not in known:
-                        self._add(model, tier, rate)
+                new = (model, tier) not in known
+                for rate in rates(found, tier, LONGEST if known else int(longest or 0)) if found and new else []:
+                    values = [len(self.used), model, rate.price["model"], tier, *rate[:-1]]
+                    self._db.execute(f"INSERT INTO price VALUES ({', '.join('?' * len(values))})", values)
+                    self.used.append(rate.used(model, tier))
         if len(models) > MAX_MODELS:
             left = sum(count for _, count, *_ in models[MAX_MODELS:])
             self.unknown.append({"model": f"{len(models) - MAX_MODELS} further models", "rows": left, "nearest": []})
-
-    def _add(self, model: str, tier: str, rate: Rate) -> None:
-        costs = [rate.input, rate.output, rate.cached, rate.written]
-        when = [rate.since, rate.until, rate.opens, rate.closes, rate.above, rate.upto]
-        self._db.execute(
-            f"INSERT INTO price VALUES ({', '.join('?' * 14)})",
-            [len(self.used), model, rate.price["model"], tier, *when, *costs],
-        )
-        self.used.append(
-            {
-                "named": model,
-                "model": rate.price["model"],
-                "tier": tier,
-                "since": None if rate.since == ALWAYS[0] else rate.since.isoformat(),
-                "until": last_day(rate.until),
-                "hours": rate.hours,
-                "above": max(rate.above, 0),
-                "input": rate.input,
-                "output": rate.output,
-                "cached": rate.cached,
-                "written": rate.written,
-                "source": SOURCE,
-                "as_of": rate.price["as_of"],
-                "url": rate.price["url"],
-            }
-        )
 
     def joined(self, hour: str) -> tuple[str, str]:
         """The joins of rows `t` with their rates, and the columns that come from them. `hour`: tokens kept an hour."""
@@ -317,7 +267,4 @@ class ListPrices:
     @property
     def dearer_when_long(self) -> bool:
         """Tell if a model costs more for long prompts."""
-        return any(
-            len(list(rates(model, "standard", LONGEST))) > len(list(rates(model, "standard", 0)))
-            for model in {price["model"] for price in self.used}
-        )
+        return any(long_prompts(model, datetime.now(UTC)) for model in {price["model"] for price in self.used})
