@@ -1,7 +1,7 @@
 """Columns of a file and their roles, by a declaration or by their names and contents. PURE: standard library."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chat.usage.cells import (
@@ -15,13 +15,20 @@ from chat.usage.cells import (
     is_plain_time,
     is_time,
     number,
-)
+)  # fmt: skip
 from chat.usage.formats import Format, alternatives, named
 from chat.usage.names import CODES, REQUEST_IDS, ROLES, SIGNS, UNITS, WEAK, Role, meaning_of, plain_name, shown
 from chat.usage.skus import MODEL
 from chat.usage.tables import AMBIGUOUS, Source, Table
 
 LABEL, VALUE = -2, -3  # positions in a row of a wide table: the header of a column, and the cell under it
+_TIERS = ("standard", "default", "priority", "flex", "scale", "batch", "message", "auto")
+_TEXTS: tuple[Role, ...] = (
+    "status", "user", "team", "project", "api_key", "feature", "environment", "provider", "sku", "record", "window",
+    "span", "trace", "parent", "included",
+)  # fmt: skip
+_LONG_REQUEST = 1_000_000  # tokens: more than nearly any model takes at once
+_FEW = 5  # rows: fewer of different days say nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,12 @@ class Column:
     factor: float = 1.0
 
     @property
+    def place(self) -> tuple[int, tuple[str, ...]]:
+        return self.position, self.path
+
+    @property
     def name(self) -> str:
         return shown(".".join(self.path))
-
-
-_TIERS = ("standard", "default", "priority", "flex", "scale", "batch", "message", "auto")
 
 
 def declared(table: Table, shape: Format, decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
@@ -57,15 +65,13 @@ def declared(table: Table, shape: Format, decimal: str, assumptions: list[str]) 
     for source in table.sources:
         if source.plain not in by_name or (source.full and not by_name[source.plain].full):
             by_name[source.plain] = source
-    names = set(by_name)
     columns: list[Column] = []
     for role in ROLES:
         for choice, terms in enumerate(alternatives(shape.fields.get(role, ""))):
             for options in terms:
                 for name, factor in options:
-                    place = _place(name, names, by_name, table)
-                    if place:
-                        known = by_name.get(named(name, names) or "")
+                    if place := _place(name, by_name, table):
+                        known = by_name.get(named(name, {*by_name}) or "")
                         unit = _unit(role, known, decimal, assumptions, True) if known else ""
                         columns.append(Column(role, place[0], place[1], unit, choice, factor))
                         break
@@ -74,15 +80,12 @@ def declared(table: Table, shape: Format, decimal: str, assumptions: list[str]) 
     return tuple(columns)
 
 
-def _place(name: str, names: set[str], by_name: dict[str, Source], table: Table) -> tuple[tuple[str, ...], int] | None:
+def _place(name: str, by_name: dict[str, Source], table: Table) -> tuple[tuple[str, ...], int] | None:
     """Path and position of a declared name; one with a point in it is found by what it is in."""
-    found = named(name, names)
-    if found:
+    if found := named(name, {*by_name}):
         return by_name[found].path, by_name[found].position
     container, _, leaf = name.rpartition(".")
-    if not container:
-        return None
-    for source in table.sources:
+    for source in table.sources if container else ():
         for end in range(1, len(source.path)):
             if plain_name(".".join(source.path[:end])) == container:
                 return (*source.path[:end], leaf), source.position
@@ -103,18 +106,13 @@ def columns_of(table: Table, decimal: str, assumptions: list[str]) -> tuple[Colu
         candidates.pop("uncached_tokens", None)
     candidates.pop("window", None)
     columns: list[Column] = []
-    for role in ROLES:
-        found = sorted(candidates.get(role, []), key=lambda candidate: candidate[0])
-        if not found:
-            continue
-        taken = [candidate for candidate in found if candidate[1]] if found[0][1] else found[:1]
-        seen: set[str] = set()
-        for _, _, source in taken:
-            if source.plain not in seen:
-                seen.add(source.plain)
-                unit = _unit(role, source, decimal, assumptions)
-                columns.append(Column(role, source.path, source.position, unit, factor=_factor(role, unit)))
-        same = [source for _, _, source in found if plain_name(source.path[-1]) == plain_name(taken[0][2].path[-1])]
+    for role in (one for one in ROLES if one in candidates):
+        found = sorted(candidates[role], key=lambda candidate: candidate[0])
+        first = found[0][2]
+        parts = [source for _, part, source in found if part] if found[0][1] else [first]
+        unlike = {source.plain: source for source in reversed(parts)}
+        columns += [_named(role, one, decimal, assumptions) for one in parts if unlike[one.plain] is one]
+        same = [source for _, _, source in found if plain_name(source.path[-1]) == plain_name(first.path[-1])]
         if table.layout == "csv" and len(same) > 1 and len(same[0].path) == 1:
             assumptions.append(f"Of {len(same)} columns “{same[0].name}” the first that has values is used.")
     return tuple(columns)
@@ -122,17 +120,18 @@ def columns_of(table: Table, decimal: str, assumptions: list[str]) -> tuple[Colu
 
 def chosen(table: Table, roles: Mapping[str, str], decimal: str, assumptions: list[str]) -> tuple[Column, ...]:
     """The columns as a person named their roles."""
-    columns: list[Column] = []
+    columns: dict[str, Column] = {}
     for source in table.sources:
         role = next((one for one in ROLES if one == roles.get(source.name)), None)
-        if role and source.name not in {column.name for column in columns}:
-            unit = _unit(role, source, decimal, assumptions)
-            columns.append(Column(role, source.path, source.position, unit, factor=_factor(role, unit)))
-    return tuple(columns)
+        if role and source.name not in columns:
+            columns[source.name] = _named(role, source, decimal, assumptions)
+    return tuple(columns.values())
 
 
-def _factor(role: Role, unit: str) -> float:
-    return 1000.0 if (role, unit) == ("latency_ms", "s") else 0.01 if (role, unit) == ("cost", "cents") else 1.0
+def _named(role: Role, source: Source, decimal: str, assumptions: list[str]) -> Column:
+    unit = _unit(role, source, decimal, assumptions)
+    factor = {("latency_ms", "s"): 1000.0, ("cost", "cents"): 0.01}.get((role, unit), 1.0)
+    return Column(role, source.path, source.position, unit, factor=factor)
 
 
 def is_weak(column: Column) -> bool:
@@ -162,12 +161,13 @@ def unpivoted(
         sources = [one for one in sources if one.position not in taken and _are_numbers(one.full, decimal)]
         if len(sources) < 2 or any(column.role == role for column in columns):
             continue
-        values = [value for source in sources for cell in source.full if (value := number(cell, decimal)) is not None]
-        signs = any(re.search("[$€£¥₹]", cell) for source in sources for cell in [source.path[0], *source.full])
-        marked = [cell for source in sources for cell in source.full if re.search(r"[.,]", cell)]
+        cells = [cell for source in sources for cell in source.full]
+        titled = [*(source.path[0] for source in sources), *cells]
+        signs = any(re.search("[$€£¥₹]", cell) for cell in titled)
+        marked = [cell for cell in cells if re.search(r"[.,]", cell)]
         if all(map(AMBIGUOUS.search, marked)) and not (signs and not marked):  # 1.234 may be a thousand
             continue
-        if not (signs or any(value % 1 for value in values)):
+        if not (signs or any((number(cell, decimal) or 0) % 1 for cell in cells)):
             continue
         kept = [column for column in columns if column.position in taken]
         if role == "timestamp" and not any(column.role != "timestamp" for column in kept):
@@ -175,8 +175,9 @@ def unpivoted(
             if not first or is_time(first.full[0]):
                 continue
             kept = [column for column in kept if column.position != 0] + [Column("model", first.path, 0)]
-        sign = next((code for source in sources for mark, code in SIGNS.items()
-                     if any(mark in cell for cell in [source.path[0], *source.full])), "")  # fmt: skip
+        sign = next(
+            (code for one in sources for mark, code in SIGNS.items() if mark in " ".join([one.path[0], *one.full])), ""
+        )
         titles = Source(("(column)",), LABEL, [source.path[0] for source in sources])
         unit = _unit(role, titles, decimal, assumptions)
         more = [Column(role, titles.path, LABEL, unit), Column("cost", ("(cell)",), VALUE, sign)]
@@ -193,27 +194,20 @@ def _fits(role: Role, source: Source, decimal: str) -> bool:
     cells = source.full
     if not cells:
         return source.position >= 0 or role in (*_TEXTS, "cached_tokens", "cost")
-    if role in ("timestamp", "ended"):
-        fitting = sum(is_time(cell) for cell in cells)
-    elif role == "model":
-        fitting = sum(number(cell, decimal) is None and not is_time(cell) for cell in cells)
-    elif role in _TEXTS:
+    if role in _TEXTS:
         return not all(cell.startswith(("{", "[{")) for cell in cells)
-    elif role == "currency":
-        fitting = sum(cell.upper() in SIGNS or re.fullmatch("[A-Za-z]{3}", cell) is not None for cell in cells)
-    elif role == "batch":
-        fitting = sum(is_flag(cell) or cell.lower() in _TIERS for cell in cells)
-    elif role == "retry":
-        fitting = sum(is_flag(cell) or number(cell, decimal) is not None for cell in cells)
-    else:
-        fitting = sum(number(cell, decimal) is not None for cell in cells)
-    return fitting * 2 >= len(cells)
 
+    def fits(cell: str) -> bool:
+        if role in ("timestamp", "ended"):
+            return is_time(cell)
+        if role == "currency":
+            return cell.upper() in SIGNS or re.fullmatch("[A-Za-z]{3}", cell) is not None
+        if role == "batch":
+            return is_flag(cell) or cell.lower() in _TIERS
+        numeric = number(cell, decimal) is not None
+        return not numeric and not is_time(cell) if role == "model" else numeric or (role == "retry" and is_flag(cell))
 
-_TEXTS: tuple[Role, ...] = (
-    "status", "user", "team", "project", "api_key", "feature", "environment", "provider", "sku", "record", "window",
-    "span", "trace", "parent", "included",
-)  # fmt: skip
+    return sum(map(fits, cells)) * 2 >= len(cells)
 
 
 def _unit(role: Role, source: Source, decimal: str, assumptions: list[str], told: bool = False) -> str:
@@ -230,29 +224,24 @@ def _unit(role: Role, source: Source, decimal: str, assumptions: list[str], told
     if role in ("cost", "gross"):
         return "cents" if last == "cents" and not told else last.upper() if last in CODES else ""
     if role == "status":
-        if plain in ("success", "succeeded", "is_success", "ok"):
-            return "success"
-        return "error" if plain.startswith(("error", "is_error", "failed")) else "words"
+        good = plain in ("success", "succeeded", "is_success", "ok")
+        return "success" if good else "error" if plain.startswith(("error", "is_error", "failed")) else "words"
     if role == "retry":
         return "attempt" if plain.startswith("attempt") and plain != "attempted_retries" else "count"
     if role == "model":
         return "line_item" if last == "item" else ""
-    if role in ("timestamp", "ended"):
-        return _date_order(source, assumptions)
-    return ""
+    return _date_order(source, assumptions) if role in ("timestamp", "ended") else ""
 
 
 def _date_order(source: Source, assumptions: list[str]) -> str:
     dates = [match for cell in source.full if (match := NUMERIC_DATE.fullmatch(cell))]
     if any(NAMED_DATE.fullmatch(cell) and not is_plain_time(cell) for cell in source.full[:50]):
         return "named"
+    zoned = re.compile(r"(?:Z|UTC|GMT|[+-]\d\d:?\d{0,2})$")
+    if dates or any(ISO.fullmatch(cell) and not zoned.search(cell) for cell in source.full):
+        assumptions.append("Times without a zone are taken as UTC.")
     if not dates:
-        if any(
-            ISO.fullmatch(cell) and not re.search(r"(?:Z|UTC|GMT|[+-]\d\d:?\d{0,2})$", cell) for cell in source.full
-        ):
-            assumptions.append("Times without a zone are taken as UTC.")
         return ""
-    assumptions.append("Times without a zone are taken as UTC.")
     if any(int(match[1]) > 12 for match in dates):
         return "day_first"
     if any(int(match[3]) > 12 for match in dates):
@@ -260,8 +249,7 @@ def _date_order(source: Source, assumptions: list[str]) -> str:
     if dates[0][2] != "/":
         return "day_first"
     # Both readings are possible: the days of an export stand close together in the right one.
-    days = [31 * int(match[3]) + int(match[1]) for match in dates]
-    months = [31 * int(match[1]) + int(match[3]) for match in dates]
+    days, months = ([31 * int(match[month]) + int(match[day]) for match in dates] for month, day in ((3, 1), (1, 3)))
     day_first = max(days) - min(days) < max(months) - min(months)
     order = "day, month" if day_first else "month, day"
     assumptions.append(f"Dates like 03/04/2026 are taken as {order}, year.")
@@ -270,9 +258,20 @@ def _date_order(source: Source, assumptions: list[str]) -> str:
 
 def is_signed(table: Table, columns: tuple[Column, ...]) -> bool:
     """Tell if each cost has its currency beside the number."""
-    places = [(column.position, column.path) for column in columns if column.role == "cost"]
-    cells = [cell for source in table.sources if (source.position, source.path) in places for cell in source.full]
+    cells = [cell for full in _cells(table, columns, "cost") for cell in full if cell.strip()]
+    cells = [cell for cell in cells if cell.strip().lower() not in ("null", "none")]
     return bool(cells) and all(CURRENCY_SIGNS.search(cell.strip()) for cell in cells)
+
+
+def _cells(table: Table, columns: Iterable[Column], *roles: Role) -> list[list[str]]:
+    """The cells of the columns with a role, as far as the beginning of the file has them."""
+    cells = {source.place: source.cells for source in table.sources}
+    return [cells[one.place] for one in columns if one.role in roles and one.place in cells]
+
+
+def _sums(cells: Iterable[list[str]], decimal: str) -> list[float]:
+    """The sums of the numbers in each row."""
+    return [sum(number(cell, decimal) or 0 for cell in row) for row in zip(*cells, strict=True)]
 
 
 def is_cached_in_input(table: Table, columns: tuple[Column, ...], decimal: str, assumptions: list[str]) -> bool:
@@ -283,24 +282,32 @@ def is_cached_in_input(table: Table, columns: tuple[Column, ...], decimal: str, 
         return False
     if not inputs or not cached:
         return True
-    cells = {(source.position, source.path): source.cells for source in table.sources}
-
-    def values(found: list[Column]) -> list[float]:
-        there = [cells[place] for column in found if (place := (column.position, column.path)) in cells]
-        rows = zip(*there, strict=True)
-        return [sum(number(cell, decimal) or 0 for cell in row) for row in rows]
-
     # The details of Langfuse may have no cached tokens in the head: then there is nothing to compare.
-    both = [row for row in zip(values(cached), values(inputs), strict=False) if min(row) > 0]
+    small, whole = (_sums(_cells(table, found, found[0].role), decimal) for found in (cached, inputs))
+    both = [row for row in zip(small, whole, strict=False) if min(row) > 0]
     # A few such rows are faults of their own and say nothing about the others.
     more = sum(small > whole for small, whole in both) * 5 > len(both)
     of_messages = inputs[0].path[-1] == "input_tokens" and cached[0].path[-1] == "cache_read_input_tokens"
-    apart = plain_name(inputs[0].path[0]) == "usage_details" and not _totals_agree(cells, inputs, columns, decimal)
+    apart = plain_name(inputs[0].path[0]) == "usage_details" and not _totals_agree(table, columns, inputs[0], decimal)
     if not (more or of_messages or apart):
         return True
     if not apart:
         assumptions.append(f"“{inputs[0].name}” does not contain the cached tokens: they are added to it.")
     return False
+
+
+def _totals_agree(table: Table, columns: tuple[Column, ...], given: Column, decimal: str) -> bool:
+    """Tell if input and output alone make up the total, so that the cached tokens are in the input."""
+    cells = {source.place: source.cells for source in table.sources}
+    total = cells.get((given.position, (*given.path[:-1], "total")))
+    output = next((one for one in columns if one.role == "output_tokens" and one.path[-1] == "output"), None)
+    if not total or not output or (given.position, output.path) not in cells:
+        return False
+    parts = _sums([cells[given.place], cells[given.position, output.path]], decimal)
+    cached = _sums(_cells(table, columns, "cached_tokens"), decimal)
+    rows = zip(_sums([total], decimal), parts, cached, strict=False)
+    telling = [whole == both for whole, both, some in rows if some > 0]
+    return bool(telling) and all(telling)
 
 
 def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
@@ -309,67 +316,29 @@ def sums_up(table: Table, columns: tuple[Column, ...], decimal: str) -> bool:
         full = source.full
         if full and (plain_name(source.path[-1]) in REQUEST_IDS or all(map(TIME_OF_DAY.fullmatch, full))):
             return False
-    sources = {(source.position, source.path): source for source in table.sources}
-
-    def cells(*roles: Role) -> list[list[str]]:
-        places = [(column.position, column.path) for column in columns if column.role in roles]
-        return [sources[place].cells for place in places if place in sources]
-
-    times = cells("timestamp", "ended")
+    times = _cells(table, columns, "timestamp", "ended")
     if not all(is_on_the_hour(cell) for column in times for cell in column):
         return False
-    tokens = cells("input_tokens", "uncached_tokens", "output_tokens")
+    tokens = _cells(table, columns, "input_tokens", "uncached_tokens", "output_tokens")
     if times and not tokens:  # a day, a model and a cost
         return True
-    sizes = sorted(sum(number(cell, decimal) or 0 for cell in row) for row in zip(*tokens, strict=True))
+    sizes = sorted(_sums(tokens, decimal))
     if sizes and sizes[len(sizes) // 2] > _LONG_REQUEST:
         return True
-    groups = list(zip(*times, *cells("model", "user", "feature", "status", "batch", "currency"), strict=True))
+    others = _cells(table, columns, "model", "user", "feature", "status", "batch", "currency")
+    groups = list(zip(*times, *others, strict=True))
     return bool(times) and len(groups) >= _FEW and len(set(groups)) == len(groups)
-
-
-_LONG_REQUEST = 1_000_000  # tokens: more than nearly any model takes at once
-_FEW = 5  # rows: fewer of different days say nothing
-
-
-def _totals_agree(
-    cells: dict[tuple[int, tuple[str, ...]], list[str]],
-    inputs: list[Column],
-    columns: tuple[Column, ...],
-    decimal: str,
-) -> bool:
-    """Tell if input and output alone make up the total, so that the cached tokens are in the input."""
-    position = inputs[0].position
-    total = cells.get((position, (*inputs[0].path[:-1], "total")))
-    output = [column for column in columns if column.role == "output_tokens" and column.path[-1] == "output"]
-    places = [(column.position, column.path) for column in columns if column.role == "cached_tokens"]
-    cached = [cells[place] for place in places if place in cells]
-    if not total or not output:
-        return False
-    if (position, output[0].path) not in cells:
-        return False
-    rows = zip(total, cells[position, inputs[0].path], cells[position, output[0].path], *cached, strict=True)
-    parsed = [[number(cell, decimal) or 0.0 for cell in row] for row in rows]
-    telling = [row for row in parsed if sum(row[3:]) > 0]
-    return bool(telling) and all(row[0] == row[1] + row[2] for row in telling)
 
 
 def name_by_content(table: Table, assumptions: list[str]) -> None:
     """Name the columns of a table without a header: a time and a model by what they look like, then the usual order."""
-    times = [source for source in table.sources if source.full and all(is_time(cell) for cell in source.full)]
-    models = [
-        source
-        for source in table.sources
-        if source.full and sum(bool(MODEL.search(cell)) for cell in source.full) * 5 >= len(source.full) * 3
-    ]
-    numbers = [
-        source
-        for source in table.sources
-        if source.full and source not in times and all(number(cell, ".") is not None for cell in source.full)
-    ]
+    full = [source for source in table.sources if source.full]
+    times = [source for source in full if all(map(is_time, source.full))]
+    models = [one for one in full if sum(bool(MODEL.search(cell)) for cell in one.full) * 5 >= len(one.full) * 3]
+    numbers = [one for one in full if one not in times and all(number(cell, ".") is not None for cell in one.full)]
     if not models or len(numbers) < 2:
         return
-    taken = [*zip(times[:1], ["timestamp"], strict=False), (models[0], "model")]
+    taken = [*((one, "timestamp") for one in times[:1]), (models[0], "model")]
     taken += zip(numbers, ["input_tokens", "output_tokens", "cached_tokens"], strict=False)
     for source, name in taken:
         source.path = (name,)

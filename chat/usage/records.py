@@ -118,32 +118,31 @@ def goes_on(document: Any) -> bool:
 
 def _weave(call: Any) -> Iterator[dict[str, Any]]:
     """One record a model: its usage and its costs, which are keyed by its name."""
-    summary = call.get("summary") if isinstance(call, dict) else None
-    if isinstance(call, list) or not isinstance(summary, dict) or not isinstance(summary.get("usage"), dict):
-        return
-    weave = summary.get("weave")
-    costs = weave.get("costs") if isinstance(weave, dict) else None
-    for model, usage in summary["usage"].items():
+    summary = _dict(call).get("summary")
+    costs = _dict(_dict(_dict(summary).get("weave")).get("costs"))
+    for model, usage in _dict(_dict(summary).get("usage")).items():
         if isinstance(usage, dict):
-            cost = costs.get(model) if isinstance(costs, dict) else None
-            yield {**usage, **(cost if isinstance(cost, dict) else {}), "model": model, "outer": call}
+            yield {**usage, **_dict(costs.get(model)), "model": model, "outer": call}
 
 
 def _mistral(page: Any) -> Iterator[dict[str, Any]]:
     """One record an entry of a model, with the price of its metric and group."""
-    if not isinstance(page, dict) or not isinstance(page.get("prices"), list):
+    listed = _dict(page).get("prices")
+    if not isinstance(listed, list):
         return
-    listed = [price for price in page["prices"] if isinstance(price, dict)]
-    prices = {_metric(price): price.get("price") for price in listed}
+    prices = {_metric(price): price.get("price") for price in listed if isinstance(price, dict)}
     for part in page.values():
-        models = part.get("models") if isinstance(part, dict) else None
-        for model, kinds in models.items() if isinstance(models, dict) else []:
-            for kind, entries in kinds.items() if isinstance(kinds, dict) else []:
+        for model, kinds in _dict(_dict(part).get("models")).items():
+            for kind, entries in _dict(kinds).items():
                 for entry in entries if isinstance(entries, list) else []:
                     if isinstance(entry, dict):
                         name = entry.get("billing_display_name") or model.partition("::")[0]
                         more = {"unit_price": prices.get(_metric(entry)), "currency": page.get("currency")}
                         yield {**entry, **more, "kind": kind, "model": name}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _metric(entry: dict[str, Any]) -> str:
@@ -211,15 +210,11 @@ def at_path(record: Any, path: tuple[str, ...]) -> str:
 
 
 def cell_of(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
         return ", ".join(cell_of(item) for item in value if not isinstance(item, dict | list))
-    if isinstance(value, dict):
-        return ""
-    return str(value)
+    return "" if value is None or isinstance(value, dict) else str(value)
 
 
 def _in_list(items: list[Any]) -> dict[str, Any]:
@@ -243,10 +238,15 @@ _STARTS = {step[0] for one in FORMATS for step in _STEP.findall(one.path.replace
 _LIST_START = re.compile(rf'"(?:{"|".join(sorted(_STARTS))})"\s*:\s*\[')
 
 
-def flatten(record: dict[str, Any], path: tuple[str, ...], into: dict[tuple[str, ...], str]) -> None:
+Flat = dict[tuple[str, ...], str]
+
+
+def flatten(record: dict[str, Any], path: tuple[str, ...] = (), into: Flat | None = None) -> Flat:
+    """Return the values of a record as cells by their place; at most 300."""
+    into = {} if into is None else into
     for key, value in record.items():
         if len(into) >= 300:
-            return
+            break
         if len(key) > 200:
             continue
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -255,6 +255,7 @@ def flatten(record: dict[str, Any], path: tuple[str, ...], into: dict[tuple[str,
             flatten(value, (*path, key), into)
         elif not (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
             into[(*path, key)] = cell_of(value)[:500]
+    return into
 
 
 def json_of(text: str) -> Any:

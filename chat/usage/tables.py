@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,10 @@ class Source:
     path: tuple[str, ...]
     position: int
     cells: list[str]
+
+    @property
+    def place(self) -> tuple[int, tuple[str, ...]]:
+        return self.position, self.path
 
     @property
     def name(self) -> str:
@@ -57,46 +62,30 @@ class Table:
     @staticmethod
     def of_json(text: str, cut: bool) -> "Table | None":
         lines = [line for line in _lines(text, 1000) if line.strip()]
-        values = [json_of(line) for line in lines[:-1] if len(lines) > 1] if cut else [json_of(line) for line in lines]
+        values = [json_of(line) for line in (lines[: -1 if cut else None] if len(lines) > 1 or not cut else [])]
         whole = [value for value in values if isinstance(value, dict)]
         layout: Layout = "jsonl" if len(lines) > 1 and whole and len(whole) * 2 >= len(values) else "json"
         if layout == "json":
             whole = []
-            try:
-                for _, value in elements(text):
-                    whole.append(value)
-                    if len(whole) >= 1000:
-                        break
-            except ValueError:
-                pass
+            with suppress(ValueError):
+                whole.extend(value for _, value in itertools.islice(elements(text), 1000))
         shape = _shape_of(whole)
         rows = _flat(whole, shape, 1000)
-        if not rows:
-            return None
         paths = list(dict.fromkeys(path for row in rows for path in row))[:300]
         sources = [Source(path, -1, [row.get(path, "") for row in rows]) for path in paths]
-        return Table(layout, "", 0, 0, sources, (0, 0, 0), shape, more=bool(whole) and goes_on(whole[-1]))
+        more = bool(whole) and goes_on(whole[-1])
+        return Table(layout, "", 0, 0, sources, (0, 0, 0), shape, more=more) if rows else None
 
     @staticmethod
     def of_csv(text: str, delimiter: str, cut: bool) -> "Table":
         lines = _lines(text, 2000)
         if cut and 1 < len(lines) < 2000:
             lines.pop()
-        rows: list[tuple[int, list[str]]] = []
-        reader = csv.reader(lines, delimiter=delimiter)
-        while len(rows) < 300:
-            try:
-                row = next(reader)
-            except StopIteration:
-                break
-            except csv.Error:
-                continue
-            if any(cell.strip() for cell in row):
-                rows.append((reader.line_num, row[:1000]))
+        rows = list(itertools.islice(_csv_rows(csv.reader(lines, delimiter=delimiter)), 300))
         header_at, named, fit, shape = -1, 0, 0, None
         for index, (_, row) in enumerate(rows[:MAX_PREAMBLE]):
             months = sum(map(is_time, row[1:])) > 1 and not any(number(cell, ".") is not None for cell in row)
-            if len(row) < 2 or (sum(is_value(cell) for cell in row) * 2 > len(row) and not months):
+            if len(row) < 2 or (sum(map(is_value, row)) * 2 > len(row) and not months):
                 continue
             # In the rows under the header JSON may stand in a cell, and a format may need what is in it.
             names = {plain_name(cell) for cell in row} | _names_inside(row, rows[index + 1 : index + 6])
@@ -106,48 +95,47 @@ class Table:
                 header_at, named, fit, shape = index, known, fits, found if fits else None
         if header_at < 0 and len(rows) > 1 and _are_titles(rows[0][1]) and any(map(is_value, rows[1][1])):
             header_at = 0
-        body = rows[header_at + 1 :]
-        width = len(rows[header_at][1]) if header_at >= 0 else _usual(len(row) for _, row in rows)
-        regular = sum(len(row) == width for _, row in body)
+        usual = Counter(len(row) for _, row in rows).most_common(1)
+        line, header = rows[header_at] if header_at >= 0 else (0, [""] * (usual[0][0] if usual else 0))
+        width, body = len(header), rows[header_at + 1 :]
         if width < 2 or not rows:
             return Table("csv", delimiter, 0, width, [], (0, 0, 0))
-        header = rows[header_at][1] if header_at >= 0 else [""] * width
-        good = [row for _, row in body if len(row) == width][:200]
+        good = [row for _, row in body if len(row) == width]
         sources: list[Source] = []
         for position, title in enumerate(header):
-            cells = [row[position].strip() for row in good]
-            sources.append(Source((title.strip()[:200],), position, cells))
-            sources += _inside(sources[-1])
-        line = rows[header_at][0] if header_at >= 0 else 0
-        score = (fit, named, regular * min(width, 30))
+            source = Source((title.strip()[:200],), position, [row[position].strip() for row in good[:200]])
+            sources += [source, *_inside(source)]
         currency = _currency_in([row for _, row in rows[: max(header_at, 0)]])
-        return Table("csv", delimiter, line, width, sources, score, shape, currency)
+        return Table("csv", delimiter, line, width, sources, (fit, named, len(good) * min(width, 30)), shape, currency)
+
+
+def _csv_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, row[:1000]
 
 
 def _shape_of(documents: list[Any]) -> Format | None:
     """The format whose needs the records fit best."""
-    best, fit = None, 0
-    plain: set[str] | None = None
-    for shape in FORMATS:
-        if shape.path or shape.expand or plain is None:
-            rows = _flat(documents[:100], shape, 30)
-            names = {plain_name(".".join(path)) for row in rows for path in row}
-            if not (shape.path or shape.expand):
-                plain = names
-        else:
-            names = plain
-        if (fits := shape.fits(names)) > fit:
-            best, fit = shape, fits
-    return best
+    plain = _names_in(documents, None)
+    names = ((one, _names_in(documents, one) if one.path or one.expand else plain) for one in FORMATS)
+    fit, shape = max(((one.fits(found), one) for one, found in names), key=lambda one: one[0])
+    return shape if fit else None
+
+
+def _names_in(documents: list[Any], shape: Format | None) -> set[str]:
+    return {plain_name(".".join(path)) for row in _flat(documents[:100], shape, 30) for path in row}
 
 
 def _flat(documents: list[Any], shape: Format | None, limit: int) -> list[dict[tuple[str, ...], str]]:
-    rows: list[dict[tuple[str, ...], str]] = []
-    for record in itertools.islice((one for value in documents for one in records_of(value, shape)), limit):
-        row: dict[tuple[str, ...], str] = {}
-        flatten(record, (), row)
-        rows.append(row)
-    return rows
+    found = (record for value in documents for record in records_of(value, shape))
+    return [flatten(record) for record in itertools.islice(found, limit)]
 
 
 def _names_inside(header: list[str], rows: Sequence[tuple[int, list[str]]]) -> set[str]:
@@ -185,7 +173,7 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
         meaning = meaning_of(source.path)
         if not (meaning and meaning.role in NUMBERS) and source.position not in (numbers or set()):
             continue
-        whole = bool(meaning) and meaning is not None and meaning.role not in _FRACTIONS
+        whole = meaning is not None and meaning.role not in _FRACTIONS
         for cell in source.full:
             bare = CURRENCY_SIGNS.sub("", cell).strip()
             marks = re.sub(r"[^.,]", "", bare)
@@ -193,11 +181,12 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
             if not marks or not re.fullmatch(r"-?[\d.,\s'’]+", bare, re.A):
                 continue
             if len(set(marks)) == 2:
-                point, comma = (point + 1, comma) if marks[-1] == "." else (point, comma + 1)
+                decimal = marks[-1]
             elif len(marks) > 1 or (whole and re.fullmatch(r"-?\d{1,3}[.,]\d{3}", bare)):
-                point, comma = (point + 1, comma) if marks[0] == "," else (point, comma + 1)
-            elif not AMBIGUOUS.fullmatch(bare):
-                point, comma = (point + 1, comma) if marks == "." else (point, comma + 1)
+                decimal = "." if marks[0] == "," else ","
+            else:
+                decimal = "" if AMBIGUOUS.fullmatch(bare) else marks
+            point, comma = point + (decimal == "."), comma + (decimal == ",")
     if point == comma:
         return "," if table.delimiter == ";" and seen_comma else "."
     return "." if point > comma else ","
@@ -212,13 +201,8 @@ def _inside(source: Source) -> list[Source]:
     full = source.full
     if not full or not all(cell.startswith("{") for cell in full):
         return []
-    rows: list[dict[tuple[str, ...], str]] = []
-    for cell in source.cells:
-        row: dict[tuple[str, ...], str] = {}
-        value = json_of(cell)
-        if isinstance(value, dict):
-            flatten(value, source.path, row)
-        rows.append(row)
+    values = map(json_of, source.cells)
+    rows = [flatten(value, source.path) if isinstance(value, dict) else {} for value in values]
     paths = list(dict.fromkeys(path for row in rows for path in row))[:100]
     return [Source(path, source.position, [row.get(path, "") for row in rows]) for path in paths]
 
@@ -229,11 +213,6 @@ def _are_titles(row: list[str]) -> bool:
 
 def _lines(text: str, limit: int) -> list[str]:
     return list(itertools.islice(io.StringIO(text, newline=""), limit))
-
-
-def _usual(lengths: Iterator[int]) -> int:
-    found = Counter(lengths).most_common(1)
-    return found[0][0] if found else 0
 
 
 def is_money_like(source: Source) -> bool:
