@@ -46,20 +46,14 @@ class Figure:
 class Figures(dict[str, Figure]):
     """The figures of one answer by id."""
 
-    def add(
-        self,
-        id: str,
-        label: str,
-        value: float,
-        unit: str,
-        formula: str,
-        rows: int | None = None,
-        prices: tuple[str, ...] = (),
-    ) -> Figure:
-        """Keep a figure and return it. ValueError for a value that is no finite number."""
+    def add(self, id: str, label: str, value: float, *more: Any, **named: Any) -> Figure:
+        """Keep a figure and return it: its unit, formula, rows and prices as `Figure` takes them.
+
+        ValueError for a value that is no finite number.
+        """
         if not math.isfinite(value):
             raise ValueError(f"{id} is {value}")
-        self[id] = figure = Figure(id, label, value, unit, formula, rows, prices)
+        self[id] = figure = Figure(id, label, value, *more, **named)
         return figure
 
 
@@ -177,11 +171,12 @@ class Sums:
     def of(row: Sequence[Any], failed: bool) -> "Sums":
         """The sums of a row of the database. `failed`: the file tells which rows failed."""
         label, rows, cost, requests, inputs, outputs, cached, batched, failures, failed_cost, users, latency = row
-        return Sums(
-            "(none)" if label is None else str(label), rows, float(cost or 0), float(requests) if requests else None,
-            float(inputs or 0), float(outputs or 0), float(cached or 0), float(batched or 0),
-            failures if failed else None, float(failed_cost or 0), users, None if latency is None else float(latency),
-        )  # fmt: skip
+        cost, inputs, outputs, cached, batched, failed_cost = (
+            float(one or 0) for one in (cost, inputs, outputs, cached, batched, failed_cost)
+        )
+        label, many = "(none)" if label is None else str(label), float(requests) if requests else None
+        known, latency = failures if failed else None, None if latency is None else float(latency)
+        return Sums(label, rows, cost, many, inputs, outputs, cached, batched, known, failed_cost, users, latency)
 
     @property
     def tokens(self) -> float:

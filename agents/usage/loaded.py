@@ -106,17 +106,9 @@ class Loaded:
         self._assumptions: list[str] = []
         self._parts: list[Part] = []
         self._unread: list[FileReport] = []
-        self._db = duckdb.connect(
-            ":memory:",
-            config={
-                "threads": 1,
-                "memory_limit": MEMORY_LIMIT,
-                "temp_directory": "",
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,
-            },
-        )
+        config = {"threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": "", "python_enable_replacements": False}
+        config |= dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), False)
+        self._db = duckdb.connect(":memory:", config=config)
         self.prices = ListPrices(self._db)
         folder = tempfile.mkdtemp(prefix="usage-")
         try:
@@ -161,8 +153,7 @@ class Loaded:
     @cached_property
     def dimensions(self) -> list[str]:
         """The keys of `DIMENSIONS` that tell rows apart or that some row has. Read once, when all rows are there."""
-        selects = ", ".join(f"count({sql})" for sql in DIMENSIONS.values())
-        [counts] = self.ask(f"SELECT {selects} FROM usage")
+        [counts] = self.ask(f"SELECT {', '.join(f'count({sql})' for sql in DIMENSIONS.values())} FROM usage")
         return [name for name, count in zip(DIMENSIONS, counts, strict=True) if count]
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -204,10 +195,12 @@ class Loaded:
         if not self._parts:
             raise AgentError(self._unread[0]["notes"][0] if self._unread else "There is no file.", code="no_usage_data")
         # The one folder that a query may open; it is gone before the first question is asked.
-        self._db.execute("SET TimeZone = 'UTC'")
-        self._db.execute(f"SET allowed_directories = ['{folder.replace(chr(39), chr(39) * 2)}']")
-        self._db.execute("SET enable_external_access = false")
-        self._db.execute("SET lock_configuration = true")
+        allowed = folder.replace("'", "''")
+        for setting in (
+            "TimeZone = 'UTC'", f"allowed_directories = ['{allowed}']", "enable_external_access = false",
+            "lock_configuration = true",
+        ):  # fmt: skip
+            self._db.execute(f"SET {setting}")
         optional = sorted(set().union(*(Values(part.recognised).optional for part in self._parts)))
         with self._limited(max(1.0, self._until - time.monotonic())):
             for number, part in enumerate(self._parts):
@@ -215,19 +208,19 @@ class Loaded:
                 os.unlink(part.path)
                 part.problems = [*part.faults.problems(), *self._typing_problems()]
                 self._price(part, optional, bool(number))
+                self._doubt(part)
             self.notes = list(count_once(self._db, self._parts))
-            missing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in OPTIONAL.items() if name not in optional)
+            missing = [f"NULL::{kind} AS {name}" for name, kind in OPTIONAL.items() if name not in optional]
             for view, table in (("usage", "usage_rows"), ("other", "other_rows")):
-                self._db.execute(f"CREATE VIEW {view} AS SELECT *{', ' + missing if missing else ''} FROM {table}")
-        if not self.ask("SELECT count(*) FROM usage")[0][0]:
+                self._db.execute(f"CREATE VIEW {view} AS SELECT {', '.join(['*', *missing])} FROM {table}")
+        [(rows, currencies)] = self.ask("SELECT count(*), count(DISTINCT currency) FROM usage")
+        if not rows:
             problems = [problem for part in self._parts for problem in part.problems]
             words = " ".join(f"{problem['what']}: {problem['rows']} rows." for problem in problems[:5])
             raise AgentError(f"No row of {self.name} can be read. {words}".strip(), code="no_usage_data")
-        currencies = self.ask("SELECT count(DISTINCT currency) FROM usage")[0][0]
         if currencies > MAX_CURRENCIES:
-            raise AgentError(
-                f"{self.name} names {currencies} currencies, so its costs cannot be right.", "no_usage_data"
-            )
+            text = f"{self.name} names {currencies} currencies, so its costs cannot be right."
+            raise AgentError(text, code="no_usage_data")
         self._assume()
 
     def _type(self, part: Part) -> None:
@@ -260,29 +253,24 @@ class Loaded:
         self._db.execute("CREATE OR REPLACE TABLE dates (text VARCHAR, day TIMESTAMP)")
         self._db.execute("CREATE OR REPLACE MACRO date_of(c) AS (SELECT any_value(day) FROM dates WHERE text = c)")
         for index in values.named_times:
-            texts = self._db.execute(
-                f"SELECT DISTINCT trim(c{index}) FROM {cells} WHERE strlen(c{index}) < 60 LIMIT {MAX_KINDS}",
-                [part.path],
-            ).fetchall()
-            days = [(text, day.isoformat()) for (text,) in texts if text and (day := read_date(text))]
-            self._fill("dates", days)
+            texts = self._texts(f"trim(c{index})", f"{cells} WHERE strlen(c{index}) < 60", part)
+            self._fill("dates", [(text, day.isoformat()) for text in texts if text and (day := read_date(text))])
         shape = part.recognised.shape
         if values.reads_skus and shape and shape.sku_reader:
-            self._db.execute(
-                "CREATE OR REPLACE TABLE skus "
-                "(text VARCHAR, model VARCHAR, kind VARCHAR, scale DOUBLE, charge VARCHAR, ai BOOLEAN)"
-            )
-            sku = values.sku()
-            texts = self._db.execute(f"SELECT DISTINCT {sku} FROM {cells} LIMIT {MAX_KINDS}", [part.path]).fetchall()
-            self._fill("skus", [(text, *READERS[shape.sku_reader](text.split("\x1e"))) for (text,) in texts])
+            columns = "text VARCHAR, model VARCHAR, kind VARCHAR, scale DOUBLE, charge VARCHAR, ai BOOLEAN"
+            self._db.execute(f"CREATE OR REPLACE TABLE skus ({columns})")
+            read = READERS[shape.sku_reader]
+            self._fill("skus", [(text, *read(text.split("\x1e"))) for text in self._texts(values.sku(), cells, part)])
+
+    def _texts(self, sql: str, cells: str, part: Part) -> list[str]:
+        query = f"SELECT DISTINCT {sql} FROM {cells} LIMIT {MAX_KINDS}"
+        return [text for (text,) in self._db.execute(query, [part.path]).fetchall()]
 
     def _fill(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            for start in range(0, len(rows), 200):
-                batch = rows[start : start + 200]
-                values = ", ".join(f"({marks})" for _ in batch)
-                self._db.execute(f"INSERT INTO {table} VALUES {values}", [cell for row in batch for cell in row])
+        for start in range(0, len(rows), 200):
+            batch = rows[start : start + 200]
+            marks = ", ".join([f"({', '.join('?' * len(batch[0]))})"] * len(batch))
+            self._db.execute(f"INSERT INTO {table} VALUES {marks}", [cell for row in batch for cell in row])
 
     def _mark_parents(self, values: Values) -> None:
         """Leave out records that sum up the records inside them."""
@@ -300,35 +288,29 @@ class Loaded:
 
     def _typing_problems(self) -> Iterator[Problem]:
         for what, left_out, condition in problems():
-            [(rows, lines)] = self._db.execute(
-                f"SELECT count(*), min(line, {NAMED_LINES}) FROM typed WHERE {condition}"
-            ).fetchall()
+            query = f"SELECT count(*), min(line, {NAMED_LINES}) FROM typed WHERE {condition}"
+            [(rows, lines)] = self._db.execute(query).fetchall()
             if rows:
                 yield {"what": what, "rows": rows, "lines": lines, "left_out": left_out}
 
     def _price(self, part: Part, optional: list[str], there: bool) -> None:
         """Add the rows that can be used to `usage_rows`, each with its cost at the list prices of its day and today."""
-        self.prices.add(
-            self._db.execute(
-                "SELECT model, count(*), max(size), list(DISTINCT tier), bool_or(has_tokens) FROM typed WHERE fault IS "
-                "NULL AND ai AND model IS NOT NULL GROUP BY model ORDER BY count(*) DESC, model"
-            ).fetchall()
+        models = (
+            "SELECT model, count(*), max(size), list(DISTINCT tier), bool_or(has_tokens) FROM typed "
+            "WHERE fault IS NULL AND ai AND model IS NOT NULL GROUP BY model ORDER BY count(*) DESC, model"
         )
+        self.prices.add(self._db.execute(models).fetchall())
         have = Values(part.recognised).optional
         joins, listed = self.prices.joined("t.written_1h" if "written_1h" in have else "0")
         columns = ["? AS file", *(f"t.{one}" for one in _COLUMNS.split(", "))]
         columns += [f"t.{name}" if name in have else f"NULL::{OPTIONAL[name]} AS {name}" for name in optional]
-        select = (
-            f"SELECT {', '.join(columns)}, {listed}, "
-            "CASE WHEN cost IS NULL THEN list_usd WHEN currency = 'USD' THEN cost END AS usd "
-            f"FROM typed t {joins} WHERE fault IS NULL AND "
-        )
+        usd = "CASE WHEN cost IS NULL THEN list_usd WHEN currency = 'USD' THEN cost END AS usd"
+        select = f"SELECT {', '.join([*columns, listed, usd])} FROM typed t {joins} WHERE fault IS NULL AND"
         for table, condition in (("usage_rows", "coalesce(ai, true)"), ("other_rows", "NOT coalesce(ai, true)")):
             start = f"INSERT INTO {table} BY NAME" if there else f"CREATE TABLE {table} AS"
             self._db.execute(f"{start} {select} {condition}", [part.name])
         self._db.execute("DROP TABLE typed")
         self._compress()
-        self._doubt(part)
 
     def _doubt(self, part: Part) -> None:
         """Take back what is no cost: in a table that no format declares, a column that counts tokens, or one whose name
@@ -341,21 +323,18 @@ class Loaded:
             "FROM usage_rows WHERE file = ? AND cost > 0 AND list_usd > 0",
             [part.name],
         ).fetchall()
-        if not rows or not listed:
-            return
-        if shape and shape.currency == "CNY" and not part.recognised.of("currency") and 0.2 < paid / listed < 2:
-            self._db.execute("UPDATE usage_rows SET currency = 'USD', usd = cost WHERE file = ?", [part.name])
+        ratio = paid / listed if rows and listed else None
+        far = is_weak(costs[0]) and ratio is not None and not 1 / MAX_PRICE_RATIO < ratio < MAX_PRICE_RATIO
+        change = ""
+        if ratio and shape and not part.recognised.of("currency") and 0.2 < ratio < 2:
+            change = "currency = 'USD', usd = cost"
             part.notes.append("The prices in the file are those in US dollars.")
-        elif not shape and (
-            tokens * 2 > rows > 1 or (is_weak(costs[0]) and not 1 / MAX_PRICE_RATIO < paid / listed < MAX_PRICE_RATIO)
-        ):
-            name = costs[0].name
-            self._db.execute(
-                "UPDATE usage_rows SET cost = NULL, currency = NULL, usd = list_usd WHERE file = ?", [part.name]
-            )
-            part.notes.append(
-                f"Column “{name}” is not taken as the cost: it is {paid / listed:,.3g} times the tokens' list price."
-            )
+        elif ratio and not shape and (tokens * 2 > rows > 1 or far):
+            change = "cost = NULL, currency = NULL, usd = list_usd"
+            text = f"is not taken as the cost: it is {ratio:,.3g} times the tokens' list price."
+            part.notes.append(f"Column “{costs[0].name}” {text}")
+        if change:
+            self._db.execute(f"UPDATE usage_rows SET {change} WHERE file = ?", [part.name])
 
     def _assume(self) -> None:
         for part in self._parts:
@@ -363,44 +342,30 @@ class Loaded:
                 part.notes.append("The file is one page of several (has_more): what follows it is missing here.")
             if part.recognised.money:
                 part.notes.append(f"Look like money and are not used: {', '.join(part.recognised.money)}.")
+        found, used, say = self.recognised, self.prices.used, self._assumptions.append
         if self.ask("SELECT 1 FROM usage WHERE list_usd IS NOT NULL LIMIT 1"):
-            self._assumptions.append(self.prices.assumption)
-        if not self.recognised.per_request and any(price["hours"] for price in self.prices.used):
-            self._assumptions.append(
-                "Prices that change within a day go by the time of a row, which sums up many hours."
-            )
-        unsaid = not self.recognised.lengths and not self.recognised.of("window")
+            say(self.prices.assumption)
+        if not found.per_request and any(price["hours"] for price in used):
+            say("Prices that change within a day go by the time of a row, which sums up many hours.")
+        unsaid = not found.lengths and not found.of("window")
         sums = f"SELECT 1 FROM usage WHERE input / greatest(requests, 1) > {LONGEST} LIMIT 1"
-        if (unsaid or (self.recognised.lengths and self.ask(sums))) and self.prices.dearer_when_long:
-            self._assumptions.append(
-                "No prompt is taken as long enough for a long-prompt price: the file does not say how long they are."
-            )
-        elif self.recognised.of("requests") and any(price["above"] for price in self.prices.used):
-            self._assumptions.append("Long-prompt prices go by the average request of a row.")
+        if (unsaid or (found.lengths and self.ask(sums))) and self.prices.dearer_when_long:
+            say("No prompt is taken as long enough for a long-prompt price: the file does not say how long they are.")
+        elif found.of("requests") and any(price["above"] for price in used):
+            say("Long-prompt prices go by the average request of a row.")
 
     def _report(self, part: Part) -> FileReport:
-        [(count, first, last)] = self.ask("SELECT count(*), min(day), max(day) FROM usage WHERE file = ?", [part.name])
-        other = self.ask(
-            "SELECT currency, sum(cost) FROM other WHERE file = ? AND cost IS NOT NULL GROUP BY 1 ORDER BY 1",
-            [part.name],
-        )
+        days = "SELECT count(*), min(day), max(day) FROM usage WHERE file = ?"
+        [(count, first, last)] = self.ask(days, [part.name])
+        sums = "SELECT currency, sum(cost) FROM other WHERE file = ? AND cost IS NOT NULL GROUP BY 1 ORDER BY 1"
         shape = part.recognised.shape
         return {
-            "file": part.name,
-            "format": part.recognised.format,
-            "title": shape.title if shape else "Usage data",
-            "source": shape.source if shape else None,
-            "usage": True,
-            "rows": part.rows,
-            "rows_read": count,
-            "first": first.isoformat() if first else None,
-            "last": last.isoformat() if last else None,
-            "problems": part.problems,
-            "notes": part.notes,
-            "assumptions": list(part.recognised.assumptions),
-            "other": other,
-            "proposal": None,
-        }
+            "file": part.name, "format": part.recognised.format, "title": shape.title if shape else "Usage data",
+            "source": shape.source if shape else None, "usage": True, "rows": part.rows, "rows_read": count,
+            "first": first.isoformat() if first else None, "last": last.isoformat() if last else None,
+            "problems": part.problems, "notes": part.notes, "assumptions": list(part.recognised.assumptions),
+            "other": self.ask(sums, [part.name]), "proposal": None,
+        }  # fmt: skip
 
 
 def _unread(name: str, recognised: Recognised) -> FileReport:

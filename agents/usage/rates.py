@@ -267,4 +267,5 @@ class ListPrices:
     @property
     def dearer_when_long(self) -> bool:
         """Tell if a model costs more for long prompts."""
-        return any(long_prompts(model, datetime.now(UTC)) for model in {price["model"] for price in self.used})
+        models = {price["model"] for price in self.used}
+        return any(rate.above >= 0 for model in models for rate in rates(model, "standard", LONGEST))

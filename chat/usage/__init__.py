@@ -145,22 +145,18 @@ def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = Non
         found = recognise(inner, inner_name, choices) if inner else _nothing(_CONTAINERS[container], "utf-8")
         text = found.text if found.usage and inner else f"{_CONTAINERS[container]} It is unpacked when it is read."
         return dataclasses.replace(found, usage=True, prose=False, container=container, text=text, proposal=None)
-    refusal = refusal_of(head)
-    encoding = encoding_of(head)
+    encoding, text = encoding_of(head), text_of(head)
+    refusal = refusal_of(head) or ("" if text.strip() else "The file is empty.")
+    refusal = refusal or ("This is no text, so it is no usage data." if is_binary(text) else "")
     if refusal:
         return _nothing(refusal, encoding)
-    text = text_of(head)
-    if not text.strip():
-        return _nothing("The file is empty.", encoding)
-    if is_binary(text):
-        return _nothing("This is no text, so it is no usage data.", encoding)
-    if text.lstrip()[0] in "{[":
-        tree = Table.of_json(text, cut)
-        if tree:
-            return _recognised(tree, encoding, choices or {})
-    tables = [Table.of_csv(text, delimiter, cut) for delimiter in (",", ";", "\t", "|")]
-    found = _recognised(max(tables, key=lambda table: table.score), encoding, choices or {})
-    if not found.usage and not found.proposal and is_prose(text):
+    table = Table.of_json(text, cut) if text.lstrip()[0] in "{[" else None
+    prose = table is None and is_prose(text)
+    if table is None:
+        tables = [Table.of_csv(text, delimiter, cut) for delimiter in (",", ";", "\t", "|")]
+        table = max(tables, key=lambda table: table.score)
+    found = _Reading(table, encoding, choices or {}).recognised()
+    if prose and not found.usage and not found.proposal:
         return dataclasses.replace(found, prose=True, text=_PROSE)
     return found
 
@@ -173,92 +169,108 @@ _CONTAINERS: dict[str, str] = {
 }
 
 
-def _recognised(table: Table, encoding: str, choices: Mapping[str, Choice]) -> Recognised:
-    assumptions: list[str] = []
-    shape = table.shape
-    choice = choices.get(header_id(table)) if choices and not shape else None
-    decimal: Literal[".", ","] = "."
-    if table.layout == "csv":
-        if not table.header_line:
-            name_by_content(table, assumptions)
-        places = {source.position for source in table.sources if shape and is_money_like(source)}
-        if choice:
-            roles_of = choice.get("columns", {})
-            places = {source.position for source in table.sources if roles_of.get(source.name) in NUMBERS}
-        elif not shape:
-            places = {source.position for sources in headed_by_values(table).values() for source in sources}
-        decimal = decimal_of(table, places)
-    wide: tuple[int, ...] = ()
-    if choice:
-        columns = chosen(table, choice.get("columns", {}), decimal, assumptions)
-    elif shape:
-        assumptions += shape.notes
-        columns = declared(table, shape, decimal, assumptions)
-        if shape.wide:
-            taken = {column.position for column in columns}
-            wide = tuple(
-                one.position for one in table.sources if one.position not in taken and one.plain not in _TOTALS
-            )
-    else:
-        columns = columns_of(table, decimal, assumptions)
-        columns, wide = unpivoted(table, columns, decimal, assumptions)
-    roles = {column.role for column in columns}
-    if not (choice or shape) and not _is_certain(columns, roles, bool(wide)):
-        return _uncertain(table, columns, roles, encoding)
-    if not any(source.full for source in table.sources):
-        return _nothing("The file has the columns of usage data but no row under them.", encoding)
-    if shape and "usage_details" not in shape.fields.get("output_tokens", ""):
-        cached_in_input = not shape.apart
-    else:
-        cached_in_input = is_cached_in_input(table, columns, decimal, assumptions)
-    per_request = not shape.sums if shape else "requests" not in roles
-    if choice:
-        per_request = choice.get("row") != "sum"
-    elif per_request and not shape and (wide or sums_up(table, columns, decimal)):
-        per_request = False
-        assumptions.append(_REQUESTS_UNKNOWN)
-    if not per_request:
-        columns = tuple(
-            one for one in columns if one.role not in ("latency_ms", "retry") and (shape or one.role != "ended")
+class _Reading:
+    """One table of a file, on the way to what it is."""
+
+    def __init__(self, table: Table, encoding: str, choices: Mapping[str, Choice]) -> None:
+        self._table, self._encoding, self._shape = table, encoding, table.shape
+        self._choice = choices.get(header_id(table)) if choices and not table.shape else None
+        self._assumptions: list[str] = []
+        self._wide: tuple[int, ...] = ()
+        self._columns: tuple[Column, ...] = ()
+        self._decimal: Literal[".", ","] = "."
+
+    def recognised(self) -> Recognised:
+        table, shape, choice = self._table, self._shape, self._choice
+        self._find_columns()
+        roles = {column.role for column in self._columns}
+        if not (choice or shape) and not _is_certain(self._columns, roles, bool(self._wide)):
+            return _uncertain(table, self._columns, roles, self._encoding)
+        if not any(source.full for source in table.sources):
+            return _nothing("The file has the columns of usage data but no row under them.", self._encoding)
+        cached_in_input = not shape.apart if shape else True
+        if not shape or "usage_details" in shape.fields.get("output_tokens", ""):
+            cached_in_input = is_cached_in_input(table, self._columns, self._decimal, self._assumptions)
+        per_request = self._is_per_request(roles)
+        columns, currency, unused = self._columns, self._currency(roles), self._unused()
+        have = {column.role for column in columns}
+        have |= {"input_tokens"} if "uncached_tokens" in have else set()
+        have |= {"latency_ms"} if "ended" in have and per_request else set()
+        have |= {"model", "input_tokens", "output_tokens", "cost"} if "sku" in have else set()
+        found = Recognised(
+            usage=True, prose=False, format=shape.key if shape else TABLE, layout=table.layout, text="", shape=shape,
+            delimiter=table.delimiter, encoding=self._encoding, decimal=self._decimal, header_line=table.header_line,
+            width=table.width, columns=columns, missing=tuple(role for role in _LISTED_MISSING if role not in have),
+            ignored=tuple(dict.fromkeys(source.name for source in unused)), cached_in_input=cached_in_input,
+            per_request=per_request, currency=currency, assumptions=tuple(dict.fromkeys(self._assumptions)),
+            wide=tuple((one.position, _bare(one.path[0])) for one in table.sources if one.position in self._wide),
+            money=tuple(dict.fromkeys(source.name for source in unused if is_money_like(source))), more=table.more,
+            chosen=bool(choice),
+        )  # fmt: skip
+        return dataclasses.replace(found, text=_words(found))
+
+    def _find_columns(self) -> None:
+        table, shape, said = self._table, self._shape, self._assumptions
+        roles_of = (self._choice or {}).get("columns", {})
+        if table.layout == "csv":
+            if not table.header_line:
+                name_by_content(table, said)
+            if self._choice:
+                places = {source.position for source in table.sources if roles_of.get(source.name) in NUMBERS}
+            elif shape:
+                places = {source.position for source in table.sources if is_money_like(source)}
+            else:
+                places = {source.position for sources in headed_by_values(table).values() for source in sources}
+            self._decimal = decimal_of(table, places)
+        if self._choice:
+            self._columns = chosen(table, roles_of, self._decimal, said)
+        elif shape:
+            said += shape.notes
+            self._columns = declared(table, shape, self._decimal, said)
+            taken = {column.position for column in self._columns}
+            others = (one for one in table.sources if one.position not in taken and one.plain not in _TOTALS)
+            self._wide = tuple(one.position for one in others) if shape.wide else ()
+        else:
+            columns = columns_of(table, self._decimal, said)
+            self._columns, self._wide = unpivoted(table, columns, self._decimal, said)
+
+    def _is_per_request(self, roles: set[Role]) -> bool:
+        """Tell if a row is one request, and leave out the columns that only the other kind of row can have."""
+        shape = self._shape
+        per_request = not shape.sums if shape else "requests" not in roles
+        if self._choice:
+            per_request = self._choice.get("row") != "sum"
+        elif per_request and not shape and (self._wide or sums_up(self._table, self._columns, self._decimal)):
+            per_request = False
+            self._assumptions.append(_REQUESTS_UNKNOWN)
+        odd = {"ended"} if "latency_ms" in roles and not shape else set()
+        if not per_request:
+            odd = {"latency_ms", "retry", *(() if shape else ("ended",))}
+        self._columns = tuple(column for column in self._columns if column.role not in odd)
+        return per_request
+
+    def _currency(self, roles: set[Role]) -> str:
+        table, shape = self._table, self._shape
+        currency = next(
+            (one.unit for one in self._columns if one.role == "cost" and len(one.unit) == 3), table.currency
         )
-    elif "latency_ms" in roles and not shape:
-        columns = tuple(column for column in columns if column.role != "ended")
-    unused = _unused(table, columns, wide)
-    currency = next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency)
-    if not currency and "cost" in roles:
-        currency = (choice or {}).get("currency") or (shape.currency if shape else "") or "USD"
-        if "currency" not in roles and not shape and not choice and not is_signed(table, columns):
-            assumptions.append("The cost names no currency: taken as US dollars.")
-    currency = currency or (shape.currency if shape else "")
-    roles = {column.role for column in columns}
-    have = roles | ({"input_tokens"} if "uncached_tokens" in roles else set())
-    have |= {"latency_ms"} if "ended" in roles and per_request else set()
-    have |= {"model", "input_tokens", "output_tokens", "cost"} if "sku" in roles else set()
-    found = Recognised(
-        usage=True,
-        prose=False,
-        format=shape.key if shape else TABLE,
-        layout=table.layout,
-        delimiter=table.delimiter,
-        encoding=encoding,
-        decimal=decimal,
-        header_line=table.header_line,
-        width=table.width,
-        columns=columns,
-        missing=tuple(role for role in _LISTED_MISSING if role not in have),
-        ignored=tuple(dict.fromkeys(source.name for source in unused)),
-        cached_in_input=cached_in_input,
-        per_request=per_request,
-        currency=currency,
-        assumptions=tuple(dict.fromkeys(assumptions)),
-        text="",
-        shape=shape,
-        wide=tuple((one.position, _bare(one.path[0])) for one in table.sources if one.position in wide),
-        money=tuple(dict.fromkeys(source.name for source in unused if is_money_like(source))),
-        more=table.more,
-        chosen=bool(choice),
-    )
-    return dataclasses.replace(found, text=_words(found))
+        declared = shape.currency if shape else ""
+        if not currency and "cost" in roles:
+            currency = (self._choice or {}).get("currency") or declared or "USD"
+            if "currency" not in roles and not shape and not self._choice and not is_signed(table, self._columns):
+                self._assumptions.append("The cost names no currency: taken as US dollars.")
+        return currency or declared
+
+    def _unused(self) -> list[Source]:
+        used = {column.place for column in self._columns}
+        positions = {column.position for column in self._columns if column.position >= 0} | {*self._wide}
+        return [
+            source
+            for source in self._table.sources
+            if source.place not in used
+            and source.position not in self._wide
+            and not (len(source.path) > 1 and source.position in positions)
+        ]
 
 
 _TOTALS = ("total_costs_usd", "total_cost_usd", "total_costs", "total_cost", "total", "grand_total", "summe", "gesamt")
@@ -278,18 +290,6 @@ def _is_certain(columns: tuple[Column, ...], roles: set[Role], wide: bool) -> bo
     return bool((tokens or paid) and roles & {"timestamp", "model"})
 
 
-def _unused(table: Table, columns: tuple[Column, ...], wide: tuple[int, ...]) -> list[Source]:
-    used = {(column.position, column.path) for column in columns}
-    by_position = {column.position for column in columns if column.position >= 0} | set(wide)
-    return [
-        source
-        for source in table.sources
-        if (source.position, source.path) not in used
-        and source.position not in wide
-        and not (len(source.path) > 1 and source.position in by_position)
-    ]
-
-
 def header_id(table: Table) -> str:
     """The id of a header: files with equal ones are read alike."""
     names = "\x1f".join(source.plain for source in table.sources)
@@ -302,24 +302,17 @@ def _uncertain(table: Table, columns: tuple[Column, ...], roles: set[Role], enco
     numbers = [source for source in table.sources if any(re.search(r"\d", cell) for cell in source.full)]
     if len(table.sources) < 2 or not numbers or not (table.header_line or table.layout != "csv"):
         return nothing
-    guessed: dict[tuple[int, tuple[str, ...]], str] = {(one.position, one.path): one.role for one in columns}
+    guessed: dict[tuple[int, tuple[str, ...]], str] = {one.place: one.role for one in columns}
     for source in table.sources:
         role = _meant(source)
         if role and role not in guessed.values():
-            guessed.setdefault((source.position, source.path), role)
-    proposal: Proposal = {
-        "header": header_id(table),
-        "columns": [
-            {
-                "name": source.name,
-                "samples": [shown(cell) for cell in dict.fromkeys(source.full)][:3],
-                "role": guessed.get((source.position, source.path), ""),
-            }
-            for source in table.sources[:MAX_PROPOSED]
-        ],
-        "row": "sum",
-        "currency": next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency),
-    }
+            guessed.setdefault(source.place, role)
+    asked: list[ProposedColumn] = []
+    for source in table.sources[:MAX_PROPOSED]:
+        samples = [shown(cell) for cell in dict.fromkeys(source.full)][:3]
+        asked.append({"name": source.name, "samples": samples, "role": guessed.get(source.place, "")})
+    currency = next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency)
+    proposal: Proposal = {"header": header_id(table), "columns": asked, "row": "sum", "currency": currency}
     text = f"{nothing.text} The advisor asks what its columns mean."
     return dataclasses.replace(nothing, proposal=proposal, text=text)
 

@@ -72,25 +72,22 @@ def macros(decimal: str) -> Iterator[str]:
     plain = r"-?\d+" if decimal == "," else r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,2})?"
     yield f"num(c) AS CASE WHEN regexp_full_match(c, '{plain}') THEN TRY_CAST(c AS DOUBLE) ELSE {slow} END"
     iso = r"\d{4}-\d{1,2}-\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?Z?"
-    yield (
-        f"instant(c, formats) AS CASE WHEN c IS NULL THEN NULL "
-        f"WHEN regexp_full_match(c, '{iso}') THEN TRY_CAST(rtrim(c, 'Z') AS TIMESTAMP) "
-        r"WHEN regexp_full_match(c, '\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ].*)?') "
-        "THEN CAST(TRY_CAST(replace(left(c, 10), '.', '-').replace('/', '-') || substr(c, 11) AS TIMESTAMPTZ) "
-        "AS TIMESTAMP) "
-        r"WHEN regexp_full_match(c, '20\d\d(?:0[1-9]|1[0-2])') THEN try_strptime(c || '01', '%Y%m%d') "
-        r"WHEN regexp_full_match(c, '20\d\d-(?:0[1-9]|1[0-2])') THEN try_strptime(c || '-01', '%Y-%m-%d') "
-        r"WHEN regexp_full_match(c, '(?:0[1-9]|1[0-2])[./-]20\d\d') "
-        r"THEN try_strptime(c[4:] || c[:2] || '01', '%Y%m%d') "
-        r"WHEN regexp_full_match(c, '20\d{6}') THEN try_strptime(c, '%Y%m%d') "
-        r"WHEN regexp_full_match(c, '\d{1,2}[./-]\d{1,2}[./-]\d\d(?:\D.*)?') "
-        "THEN try_strptime(c, list_transform(formats, lambda f: replace(f, '%Y', '%y'))) "
-        r"WHEN regexp_full_match(c, '\d{9,10}(?:\.\d+)?') THEN make_timestamp((CAST(c AS DOUBLE) * 1e6)::BIGINT) "
-        r"WHEN regexp_full_match(c, '\d{12,13}(?:\.\d+)?') THEN make_timestamp((CAST(c AS DOUBLE) * 1e3)::BIGINT) "
-        r"WHEN regexp_full_match(c, '\d{15,16}') THEN make_timestamp(CAST(c AS BIGINT)) "
-        r"WHEN regexp_full_match(c, '\d{18}|1\d{18}') THEN make_timestamp(CAST(c AS BIGINT) // 1000) "
-        "ELSE try_strptime(c, formats) END"
+    # What a time looks like, and how it is read. Two digits of a year need a format of their own.
+    looks = (
+        (iso, "TRY_CAST(rtrim(c, 'Z') AS TIMESTAMP)"),
+        (r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ].*)?", _ZONED),
+        (r"20\d\d(?:0[1-9]|1[0-2])", "try_strptime(c || '01', '%Y%m%d')"),
+        (r"20\d\d-(?:0[1-9]|1[0-2])", "try_strptime(c || '-01', '%Y-%m-%d')"),
+        (r"(?:0[1-9]|1[0-2])[./-]20\d\d", "try_strptime(c[4:] || c[:2] || '01', '%Y%m%d')"),
+        (r"20\d{6}", "try_strptime(c, '%Y%m%d')"),
+        (r"\d{1,2}[./-]\d{1,2}[./-]\d\d(?:\D.*)?", _TWO_DIGITS),
+        (r"\d{9,10}(?:\.\d+)?", "make_timestamp((CAST(c AS DOUBLE) * 1e6)::BIGINT)"),
+        (r"\d{12,13}(?:\.\d+)?", "make_timestamp((CAST(c AS DOUBLE) * 1e3)::BIGINT)"),
+        (r"\d{15,16}", "make_timestamp(CAST(c AS BIGINT))"),
+        (r"\d{18}|1\d{18}", "make_timestamp(CAST(c AS BIGINT) // 1000)"),
     )
+    cases = " ".join(f"WHEN regexp_full_match(c, '{look}') THEN {value}" for look, value in looks)
+    yield f"instant(c, formats) AS CASE WHEN c IS NULL THEN NULL {cases} ELSE try_strptime(c, formats) END"
     signs = " ".join(f"WHEN '{sign}' THEN '{code}'" for sign, code in SIGNS.items())
     yield f"code(c) AS CASE upper(trim(c)) {signs} WHEN '' THEN NULL ELSE left(upper(trim(c)), 10) END"
     # A label is shown, and stored with the answer.
@@ -102,6 +99,8 @@ def macros(decimal: str) -> Iterator[str]:
     )
 
 
+_ZONED = "CAST(TRY_CAST(replace(left(c, 10), '.', '-').replace('/', '-') || substr(c, 11) AS TIMESTAMPTZ) AS TIMESTAMP)"
+_TWO_DIGITS = "try_strptime(c, list_transform(formats, lambda f: replace(f, '%Y', '%y')))"
 # Output columns that only some files have: a table has them if one of its files does.
 OPTIONAL: dict[str, str] = {
     "ended": "TIMESTAMP", "provider": "VARCHAR", "sku": "VARCHAR", "gross": "DOUBLE", "written_1h": "DOUBLE",
@@ -300,12 +299,10 @@ class Values:
         return ", ".join(f"c{index}" for role in roles for index, _ in self._cells.get(role, [])) or "NULL"
 
     def _text(self, role: Role) -> str:
-        found = [f"c{index}" for index, _ in self._cells.get(role, [])]
-        return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::VARCHAR"
+        return _first([f"c{index}" for index, _ in self._cells.get(role, [])], "VARCHAR")
 
     def _time(self, role: Role) -> str:
-        found = [f"t{index}" for index, _ in self._cells.get(role, [])]
-        return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::TIMESTAMP"
+        return _first([f"t{index}" for index, _ in self._cells.get(role, [])], "TIMESTAMP")
 
     def _number(self, role: Role) -> str:
         """The first choice that has a value; the columns of a choice are added up."""
@@ -318,7 +315,7 @@ class Values:
             added = " + ".join(f"coalesce({one}, 0)" for one in scaled)
             nothing = " AND ".join(f"n{index} IS NULL" for index, _ in terms)
             sums.append(scaled[0] if len(scaled) == 1 else f"CASE WHEN NOT ({nothing}) THEN {added} END")
-        return f"coalesce({', '.join(sums)})" if len(sums) > 1 else sums[0] if sums else "NULL::DOUBLE"
+        return _first(sums, "DOUBLE")
 
     def _count(self, role: Role, *kinds: str) -> str:
         """A number that is 0 where there is none, with the quantity of rows that count one of these kinds."""
@@ -340,6 +337,11 @@ class Values:
 
 
 _COUNTED = "('uncached_tokens', 'output_tokens', 'cached_tokens', 'cache_write_tokens', 'cache_write_1h')"
+
+
+def _first(found: list[str], kind: str) -> str:
+    """The first of these that has a value."""
+    return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else f"NULL::{kind}"
 
 
 def _listed(cell: str) -> str:
