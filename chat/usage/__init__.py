@@ -264,13 +264,7 @@ class _Reading:
     def _unused(self) -> list[Source]:
         used = {column.place for column in self._columns}
         positions = {column.position for column in self._columns if column.position >= 0} | {*self._wide}
-        return [
-            source
-            for source in self._table.sources
-            if source.place not in used
-            and source.position not in self._wide
-            and not (len(source.path) > 1 and source.position in positions)
-        ]
+        return [one for one in self._table.sources if one.place not in used and one.position not in positions]
 
 
 _TOTALS = ("total_costs_usd", "total_cost_usd", "total_costs", "total_cost", "total", "grand_total", "summe", "gesamt")

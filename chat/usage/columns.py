@@ -81,7 +81,7 @@ def declared(table: Table, shape: Format, decimal: str, assumptions: list[str]) 
 
 
 def _place(name: str, by_name: dict[str, Source], table: Table) -> tuple[tuple[str, ...], int] | None:
-    """Path and position of a declared name; one with a point in it is found by what it is in."""
+    """Path and position of a declared name; one with a point in it is found by the JSON around it."""
     if found := named(name, {*by_name}):
         return by_name[found].path, by_name[found].position
     container, _, leaf = name.rpartition(".")
@@ -89,7 +89,7 @@ def _place(name: str, by_name: dict[str, Source], table: Table) -> tuple[tuple[s
         for end in range(1, len(source.path)):
             if plain_name(".".join(source.path[:end])) == container:
                 return (*source.path[:end], leaf), source.position
-        if source.plain == container and not source.full:
+        if source.plain == container and all(cell[0] in "{[" for cell in source.full):
             return (*source.path, leaf), source.position
     return None
 
