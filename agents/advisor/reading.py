@@ -171,12 +171,13 @@ class _Filling:
         if one.role in ("in share", "out share"):
             self._shares[one.role] = value
             return True
-        fields = {
+        roles: dict[str, dict[str, Any]] = {
             "cached": {"cached": value} if value <= 100 else {}, "batched": {"batched": value} if value <= 100 else {},
             "save": {"saving": value}, "rise": {"price_change": 1 + value / 100},
             "compound": {"growth": 1 + value / 100, "growth_per": "".join(one.per[:1])},
-        }.get(one.role)  # fmt: skip
-        return bool(fields) and self._set(**(fields or {}))
+        }  # fmt: skip
+        fields = roles.get(one.role, {})
+        return bool(fields) and self._set(**fields)
 
     def _take_factor(self, one: Quantity, value: float) -> bool:
         name = {"grow": "growth", "rise": "price_change"}.get(one.role)
@@ -235,10 +236,10 @@ class _Filling:
         system = any(one.system for one in read.quantities if one not in self._reading.unused)
         if system and request.output_tokens is None and read.has("only"):
             request = replace(request, output_tokens=0.0)
-        goal = _goal(request, read)
+        goal: Any = _goal(request, read)
         goal = "price" if before.goal == "price" and not goal and not read.quantities else goal
-        per = {"answer_per": "cached"} if goal == "price" and read.has("cached") else {}
-        return replace(request, goal=goal, **per)
+        per = "cached" if goal == "price" and read.has("cached") else request.answer_per
+        return replace(request, goal=goal, answer_per=per)
 
     def _name_models(self) -> None:
         read, values, before = self._read, self._values, self._before

@@ -170,7 +170,7 @@ def _prices(made: Answer, request: Workload) -> None:
     for index, price in enumerate(prices, 1):
         cells = {}
         for key in ("input", "cache_read", "output", "batch_input", "batch_output"):
-            value: float | None = price[key]  # type: ignore[literal-required]
+            value: float | None = price[key]
             if value is not None:
                 label, of_list = f"{price['model']}: {key}", (listed(price),)
                 figure = made.figures.add(f"{key}_{index}", label, value, "USD", "price list", prices=of_list)

@@ -106,8 +106,9 @@ class Loaded:
         self._assumptions: list[str] = []
         self._parts: list[Part] = []
         self._unread: list[FileReport] = []
-        config = {"threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": "", "python_enable_replacements": False}
-        config |= dict.fromkeys(("autoinstall_known_extensions", "autoload_known_extensions"), False)
+        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": ""}
+        off = ("autoinstall_known_extensions", "autoload_known_extensions", "python_enable_replacements")
+        config |= dict.fromkeys(off, False)
         self._db = duckdb.connect(":memory:", config=config)
         self.prices = ListPrices(self._db)
         folder = tempfile.mkdtemp(prefix="usage-")

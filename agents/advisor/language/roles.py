@@ -78,7 +78,8 @@ class _Roles:
         elif one.unit == "factor":
             role = "rise" if "price" in near else "grow" if "grow" in near else ""
         else:
-            roles = [kind for kind in ("save", "cached", "batched") if kind in near]
+            parts = ("save", "cached", "batched")
+            roles: list[str] = [kind for kind in parts if kind in near]
             roles += ["grow"] if "grow" in near else ["rise"] if "rise" in near else []
             role = roles[0] if len(roles) == 1 and (roles != ["grow"] or "rise" in near) else ""
         return replace(one, role=role) if role else one
