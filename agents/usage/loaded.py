@@ -23,11 +23,11 @@ import duckdb
 from agents.sdk import AgentError, Attachment
 from agents.usage.rates import LONGEST, ListPrices
 from agents.usage.reading.containers import Joined, members
-from agents.usage.reading.dates import read_date
 from agents.usage.reading.overlaps import count_once
 from agents.usage.reading.rows import NAMED_LINES, Faults, Problem, read_rows, spool
 from agents.usage.reading.values import FAULT, OPTIONAL, Values, macros, problems
 from chat.usage import Choice, Proposal, Recognised, recognise
+from chat.usage.cells import read_date
 from chat.usage.columns import is_weak
 from chat.usage.names import Role
 from chat.usage.skus import READERS

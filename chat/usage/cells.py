@@ -1,7 +1,7 @@
 """Values in cells: numbers, times, currencies. PURE: standard library."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 
 from chat.usage.names import MONTHS
 
@@ -41,11 +41,22 @@ NAMED_DATE = re.compile(
 
 
 def is_time(cell: str) -> bool:
-    return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)) and _has_month(cell))
+    return is_plain_time(cell) or (len(cell) < 40 and bool(NAMED_DATE.fullmatch(cell)) and read_date(cell) is not None)
 
 
-def _has_month(cell: str) -> bool:
-    return cell[-1] in "年년月월日일" or any(word in MONTHS for word in re.findall(r"[^\W\d_]+", cell.lower()))
+def read_date(text: str) -> date | None:
+    """The day, or the first day of the month, that a text like `12. März 2026` or `Nov 2026` names."""
+    numbers = [int(one) for one in re.findall(r"\d+", re.sub(r"\d{1,2}:\d{2}.*", "", text))]
+    if re.fullmatch(r"\d{4}[年년] ?\d{1,2}[月월](?: ?\d{1,2}[日일])?", text.strip()):
+        year, month, *days = numbers
+    else:
+        month = next((MONTHS[word] for word in re.findall(r"[^\W\d_]+", text.lower()) if word in MONTHS), 0)
+        year, days = next((one for one in numbers if one > 999), 0), [one for one in numbers if one < 100]
+        year = year or 2000 + (days.pop() if days else -2000)
+    try:
+        return date(year, month, days[0] if days else 1)
+    except ValueError:
+        return None
 
 
 def is_plain_time(cell: str) -> bool:

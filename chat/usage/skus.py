@@ -16,37 +16,43 @@ class Sku(NamedTuple):
     ai: bool = True
 
 
-_KINDS = (
-    ("cache_write_1h", r"cache.?writ\w*.?1.?h|1h.?cache.?writ|ephemeral_1h"),
-    ("cache_write_tokens", r"cache.?(?:writ|creat|storage)|cch.?wr"),
-    ("cached_tokens", r"cache.?(?:read|hit)|cached|cchd|\bcache[dr]?\b.{0,12}in|context cach"),
-    ("output_tokens", r"out?put|outp|\boutpt|completion|generated|response|\bopt\b|\bout\b|thinking"),
-    ("uncached_tokens", r"no_cache|uncached|cache_miss|\binpu?t?\b|input|prompt|\bin\b|\binp\b"),
-    ("requests", r"request_?count|\brequests?\b"),
-    ("images", r"\bimages?\b"),
-    ("searches", r"search"),
-)
-_KINDS_COMPILED = tuple((kind, re.compile(pattern, re.I)) for kind, pattern in _KINDS)
+_KINDS = {
+    "cache_write_1h": r"cache.?writ\w*.?1.?h|1h.?cache.?writ|ephemeral_1h",
+    "cache_write_tokens": r"cache.?(?:writ|creat|storage)|cch.?wr",
+    "cached_tokens": r"cache.?(?:read|hit)|cached|cchd|\bcache[dr]?\b.{0,12}in|context cach",
+    "output_tokens": r"out?put|outp|\boutpt|completion|generated|response|\bopt\b|\bout\b|thinking",
+    "uncached_tokens": r"no_cache|uncached|cache_miss|\binpu?t?\b|input|prompt|\bin\b|\binp\b",
+    "requests": r"request_?count|\brequests?\b",
+    "images": r"\bimages?\b",
+    "searches": r"search",
+}
+_CHARGES = {
+    "tax": r"^tax$|^vat$|\btax\b",
+    "credit": r"credit|refund|promotion|discount",
+    "fee": r"^fee$|rifee|support|rounding|adjustment",
+}
 
 
 def kind_of(text: str) -> str:
     """The kind of token or quantity that a text names; empty if it names none."""
-    return next((kind for kind, pattern in _KINDS_COMPILED if pattern.search(text)), "")
+    return next((kind for kind, pattern in _KINDS.items() if re.search(pattern, text, re.I)), "")
 
 
-def _charge(text: str) -> str:
-    lowered = text.lower()
-    for charge, pattern in _CHARGES:
-        if re.search(pattern, lowered):
-            return charge
-    return "usage"
+def _charge(line: str, usual: str = "usage") -> str:
+    """The charge that a line is, by its type. `usual`: the types, with bars between them, that are usage."""
+    if re.fullmatch(f"{usual}|", line.strip(), re.I):
+        return "usage"
+    return next((charge for charge, pattern in _CHARGES.items() if re.search(pattern, line, re.I)), "usage")
 
 
-_CHARGES = (
-    ("tax", r"^tax$|^vat$|\btax\b"),
-    ("credit", r"credit|refund|promotion|discount"),
-    ("fee", r"^fee$|rifee|support|rounding|adjustment"),
-)
+def _padded(parts: Sequence[str], count: int) -> Sequence[str]:
+    return [*parts, *[""] * count][:count]
+
+
+def _scale(text: str, thousand: str, million: str) -> float:
+    return 1e6 if re.search(million, text, re.I) else 1e3 if re.search(thousand, text, re.I) else 1.0
+
+
 _REGION = re.compile(r"^(?:[A-Z]{2,5}\d{0,2}-)(?=\w)")
 _FAMILY = re.compile(
     r"\b(claude|gemini|gpt|llama|mi[sx]tral|nova|titan|command|deepseek|grok|qwen|imagen|veo|kimi)", re.I
@@ -60,25 +66,19 @@ MODEL = re.compile(
 
 def bedrock(parts: Sequence[str]) -> Sku:
     """A line of an AWS bill: product code, usage type, type of line, description, product name."""
-    product, usage, line, description, name = (*parts, "", "", "", "", "")[:5]
-    ai = bool(re.search(r"bedrock|\bmodels? on aws\b", f"{product} {name} {description}", re.I)) or bool(
-        _FAMILY.search(name)
-    )
-    charge = _charge(line) if line.lower() not in ("usage", "") else "usage"
+    product, usage, line, description, name = _padded(parts, 5)
+    place = f"{product} {name} {description}"
+    ai = bool(re.search(r"bedrock|\bmodels? on aws\b", place, re.I) or _FAMILY.search(name))
+    charge, text = _charge(line), f"{usage} {description}"
     stem = re.split(r"[-_: ](?=input|output|cache|text|image|batch|flex|priority|prompt|response|MP:|Units)", usage)[0]
     stem = _REGION.sub("", re.sub(r"^[A-Z0-9]+-MP:.*", "", stem))
-    model = ""
     edition = re.match(r"(.+?) \(Amazon Bedrock Edition\)", name)
-    if edition:
-        model = edition[1]
-    elif ai and stem and re.search("[a-z]", stem):
-        model = _spaced(stem)
+    model = edition[1] if edition else _spaced(stem) if ai and re.search("[a-z]", stem) else ""
     unit = re.search(r"per (\d+(?:\.\d+)?)?\s?(k|m|million|thousand)\b", description, re.I)
     scale = float(unit[1] or 1) * (1e3 if unit[2][0] in "kKtT" else 1e6) if unit else 1e6 if "-MP:" in usage else 1e3
-    kind = kind_of(f"{usage} {description}") if charge == "usage" else ""
-    if not re.search("token", f"{usage} {description}", re.I):
-        kind = kind if kind in ("images", "searches", "requests") else ""
-        scale = 1.0
+    kind = kind_of(text) if charge == "usage" else ""
+    if not re.search("token", text, re.I):
+        kind, scale = kind if kind in ("images", "searches", "requests") else "", 1.0
     return Sku(model, kind, scale, charge, ai and charge != "tax")
 
 
@@ -92,20 +92,18 @@ def _spaced(stem: str) -> str:
 
 def azure(parts: Sequence[str]) -> Sku:
     """A line of an Azure bill: category, subcategory and name of the meter, product, unit, type of charge."""
-    category, sub, meter, product, unit, line = (*parts, "", "", "", "", "", "")[:6]
+    category, sub, meter, product, unit, line = _padded(parts, 6)
     place = f"{category} {sub} {product}"
     ai = bool(re.search(r"openai|foundry models|azure ai foundry|ai models|deepseek|mistral|llama|grok", place, re.I))
-    ai = ai or (bool(re.search("cognitive", place, re.I)) and bool(MODEL.search(meter)))
-    charge = "usage" if line.lower() in ("usage", "") else _charge(line)
-    words = re.findall(r"[a-z0-9.]+", meter.lower())
-    name: list[str] = []
-    for word in words:
+    ai = ai or bool(re.search("cognitive", place, re.I) and MODEL.search(meter))
+    charge, name = _charge(line), list[str]()
+    for word in re.findall(r"[a-z0-9.]+", meter.lower()):
         if name and (_METER_WORDS.fullmatch(word) or (re.fullmatch(r"\d{4}|\d+[km]", word) and len(name) > 1)):
             break
         name.append(word)
     model = "-".join(name) if ai and MODEL.search(meter) else ""
-    scale = 1e6 if re.search(r"1\s?m\b", f"{unit} {meter}", re.I) else 1e3 if re.search(r"1\s?k\b", unit, re.I) else 1.0
-    if unit and not re.search(r"[km]\b", unit, re.I) and not re.search(r"1\s?m\b", meter, re.I):
+    scale = 1e6 if re.search(r"1\s?m\b", meter, re.I) else _scale(unit, r"1\s?k\b", r"1\s?m\b")
+    if not re.search(r"[km]\b", f"{unit} {meter if scale > 1e3 else ''}", re.I):
         scale = float(found[0]) if (found := re.match(r"\d+", unit)) else 1.0
     kind = kind_of(meter) if "token" in meter.lower() or re.search(r"inp|outp|cch", meter, re.I) else ""
     return Sku(re.sub(r"^(gpt)-?(\d+)(o?)$", r"\1-\2\3", model), kind, scale, charge, ai and charge != "tax")
@@ -119,46 +117,36 @@ _METER_WORDS = re.compile(
 
 def google(parts: Sequence[str]) -> Sku:
     """A line of a Google Cloud bill: service, SKU, type of cost, unit."""
-    service, sku, line, _ = (*parts, "", "", "", "")[:4]
+    service, sku, line, _ = _padded(parts, 4)
     gemini = re.search(r"gemini[ -]?(\d+(?:\.\d+)?)[ -]?(flash[ -]?lite|flash|pro|ultra|nano)?([ -]image)?", sku, re.I)
     other = _OTHER_MODEL.search(sku)
     place = re.search(r"vertex|gemini|generative|cloud ai|claude|ai platform|agent platform", service, re.I)
     ai = bool(place and (gemini or other)) or bool(re.search("gemini|claude", f"{service} {sku}", re.I))
-    model = ""
+    model = other[0] if other and ai else ""
     if gemini:
-        model = "-".join(
-            ["gemini", gemini[1], *re.split("[ -]", (gemini[2] or "").lower()), (gemini[3] or "").strip(" -")]
-        )
-        model = re.sub("-+", "-", model).strip("-").lower()
-    elif ai and other:
-        model = other[0]
-    charge = "usage" if re.fullmatch(r"usage|regular|", line.strip(), re.I) else _charge(line)
+        model = re.sub("[ -]+", "-", "-".join(["gemini", *(one or "" for one in gemini.groups())])).strip("-").lower()
+    charge = _charge(line, "usage|regular")
     return Sku(model, kind_of(sku) if ai else "", 1.0, charge, ai and charge != "tax")
 
 
 def focus(parts: Sequence[str]) -> Sku:
     """A line of a FOCUS table: category and name of the service, SKU or resource, description, category of the charge,
     unit, provider."""
-    category, service, sku, description, line, unit, provider = (*parts, "", "", "", "", "", "", "")[:7]
-    text = f"{sku} {description}"
-    ai = bool(re.search(r"\bAI\b|machine learning", category)) or bool(
-        re.search(
-            r"openai|anthropic|bedrock|mistral|cohere|vertex ai|gemini|cursor|copilot", f"{service} {provider}", re.I
-        )
-    )
-    charge = "usage" if line.lower() in ("usage", "purchase", "") else _charge(line)
-    of_google = google([service, text]).model
-    of_azure = azure([service, "openai", sku or description]).model
+    category, service, sku, description, line, unit, provider = _padded(parts, 7)
+    text, host = f"{sku} {description}", f"{service} {provider}"
+    ai = bool(re.search(r"\bAI\b|machine learning", category) or re.search(_AI_HOSTS, host, re.I))
+    charge = _charge(line, "usage|purchase")
     of_aws = [one for part in (sku, description) if _FAMILY.search(one := bedrock(["bedrock", part]).model)]
     plain = _ANY_MODEL.search(text)
-    host = f"{service} {provider}"
-    model = of_aws[0] if of_aws and re.search("aws|bedrock", host, re.I) else of_google
+    model = of_aws[0] if of_aws and re.search("aws|bedrock", host, re.I) else google([service, text]).model
     if not model:
+        of_azure = azure([service, "openai", sku or description]).model
         model = of_azure if not plain or re.search("azure|microsoft", host, re.I) else plain[0]
-    model = model if ai else ""
-    scale = 1e6 if re.search("million|1m", unit, re.I) else 1e3 if re.search(r"thousand|1k", unit, re.I) else 1.0
     kind = kind_of(text) if re.search("token", f"{text} {unit}", re.I) else ""
-    return Sku(model, kind, scale, charge, ai and charge != "tax")
+    return Sku(model if ai else "", kind, _scale(unit, "thousand|1k", "million|1m"), charge, ai and charge != "tax")
+
+
+_AI_HOSTS = r"openai|anthropic|bedrock|mistral|cohere|vertex ai|gemini|cursor|copilot"
 
 
 def line_item(parts: Sequence[str]) -> Sku:
@@ -170,7 +158,7 @@ def line_item(parts: Sequence[str]) -> Sku:
 
 def claude_charge(parts: Sequence[str]) -> Sku:
     """A row of an Anthropic cost report: model, kind of token, kind of cost."""
-    model, token, cost = (*parts, "", "", "")[:3]
+    model, token, cost = _padded(parts, 3)
     tool = not re.fullmatch("tokens?|", cost, re.I)
     return Sku(model or cost, "" if tool else kind_of(token), charge="tool" if tool else "usage")
 
@@ -182,7 +170,7 @@ def counted(parts: Sequence[str]) -> Sku:
 
 def github(parts: Sequence[str]) -> Sku:
     """A row of a GitHub bill: product, SKU, model, unit."""
-    product, sku, model, unit = (*parts, "", "", "", "")[:4]
+    product, sku, model, unit = _padded(parts, 4)
     ai = bool(re.search("copilot|spark|models", f"{product} {sku}", re.I))
     seat = bool(re.search("month", unit, re.I)) or bool(re.search("for_business|enterprise$|seat", sku, re.I))
     kind = "seats" if seat else "requests" if re.search("request", f"{unit} {sku}", re.I) else ""

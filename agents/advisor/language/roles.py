@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from agents.advisor.language.grammar import Quantity, Read
 from agents.advisor.language.lexer import Token
-from agents.advisor.language.vocabulary import is_more, means
+from agents.advisor.language.vocabulary import ONES, is_more, means
 
 
 def shared(found: Sequence[Quantity], text: str) -> list[Quantity]:
@@ -82,6 +82,7 @@ class _Roles:
             roles: list[str] = [kind for kind in parts if kind in near]
             roles += ["grow"] if "grow" in near else ["rise"] if "rise" in near else []
             role = roles[0] if len(roles) == 1 and (roles != ["grow"] or "rise" in near) else ""
+            role = "" if role == "save" and not self._is_saved() else role
         return replace(one, role=role) if role else one
 
     def _grows(self) -> bool:
@@ -91,6 +92,13 @@ class _Roles:
             return False
         named = any(map(is_more, self._inside))
         return named or bool({("grow", "grow"), ("rise", "rise"), ("turn", "growing")} & self._said)
+
+    def _is_saved(self) -> bool:
+        """Tell if a saving of so many percent is wanted: in `save if 30 % runs on another model` it is a part."""
+        last = self._before[-1] if self._before else ""
+        before = next((text for text in reversed(self._before) if not means(text, "fill") and text not in ONES), "")
+        wanted = any(means(text, "save") for text in [before, *self._after])
+        return wanted or means(last, "by") or last in ("de", "di")
 
     def _is_paid(self) -> bool:
         """Tell if a word for paying stands right before the number: `we pay about 6k a month`, `our bill is 6k`."""
