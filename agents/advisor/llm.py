@@ -59,13 +59,7 @@ async def choose(data: dict[str, Any], usage: dict[str, Any]) -> Workload | Quer
     """
     told = [one for text in [*data["earlier"], data["newest"]] for one in read(text).quantities]
     tools: Any = [ToolOutput(kind, name=kind.__name__.lower()) for kind in (Workload, Query, Nothing)]
-    agent: Agent[None, Any] = Agent(
-        configured(entry()),
-        output_type=tools,
-        instructions=UNDERSTAND,
-        model_settings=model_settings(entry()),
-        retries=_RETRIES,
-    )
+    agent = _agent(tools, UNDERSTAND, _RETRIES)
 
     @agent.output_validator
     def checked(found: Workload | Query | Nothing) -> Workload | Query | Nothing:
@@ -81,19 +75,16 @@ def _check(found: Workload | Query | Nothing, told: list[Quantity], data: dict[s
     wrong = [*invented(found, told), *_foreign(found, data)]
     if wrong:
         raise ModelRetry(f"The user did not say the number of: {', '.join(wrong)}. Leave them empty.")
-    named = [
-        one.strip() for one in (found.models or "").split("," if isinstance(found, Workload) else "|") if one.strip()
-    ]
-    if isinstance(found, Query):
-        if not data["files"]:
-            raise ModelRetry("There is no file: use `workload` or `nothing`.")
-        known = [*(name.casefold() for name in data["files"]["models"])]
-        missing = [one for one in named if one.casefold() not in known and named_model(one) is None]
+    if isinstance(found, Workload):
+        missing = [one for one in [*found.names, *found.targets] if named_model(one) != one]
+    elif not data["files"]:
+        raise ModelRetry("There is no file: use `workload` or `nothing`.")
     else:
-        missing = [one for one in [*named, *filter(None, [found.move_to])] if named_model(one) != one]
+        known, named = [name.casefold() for name in data["files"]["models"]], found.models.split("|")
+        missing = [one for one in map(str.strip, named) if one and one.casefold() not in known and not named_model(one)]
     if missing:
-        near = [named_model(one) for one in missing]
-        hint = f" Did you mean {', '.join(filter(None, near))}?" if any(near) else ""
+        near = list(filter(None, map(named_model, missing)))
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise ModelRetry(f"No model is called {', '.join(missing)[:200]}.{hint}")
 
 
@@ -138,13 +129,9 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.A)
 
 def left_out(request: Any, said_numbers: list[Quantity]) -> list[str]:
     """Return the numbers of a message that are in no field of the request."""
-    held = list(numbers_of(request))
-    dates = [value for name, value in said(request).items() if name in ("since", "until")]
-    return [
-        one.text
-        for one in said_numbers
-        if not any(_fits(name, value, one) for name, value in held) and one.text not in dates
-    ]
+    held, dates = list(numbers_of(request)), [getattr(request, name, "") for name in ("since", "until")]
+    rest = (one for one in said_numbers if not any(_fits(name, value, one) for name, value in held))
+    return [one.text for one in rest if one.text not in dates]
 
 
 def _fits(name: str, value: float, one: Quantity) -> bool:
@@ -164,12 +151,13 @@ async def explain(question: str, figures: Figures, facts: list[str], usage: dict
     """Return sentences about the figures, with their values in place of the placeholders."""
     shown = {one.id: one.label for one in list(figures.values())[:60]}
     data = {"question": question, "figures": shown, "facts": [_without_numbers(fact) for fact in facts]}
-    model = entry()
-    agent = Agent(
-        configured(model), output_type=str, instructions=EXPLAIN, model_settings=model_settings(model), retries=0
-    )
-    prose = await _run(agent, data, usage)
+    prose = await _run(_agent(str, EXPLAIN, 0), data, usage)
     return filled_in(str(prose)[:4_000], figures)[:MAX_SENTENCES]
+
+
+def _agent(output: Any, instructions: str, retries: int) -> Agent[None, Any]:
+    settings, model = model_settings(entry()), configured(entry())
+    return Agent(model, output_type=output, instructions=instructions, model_settings=settings, retries=retries)
 
 
 async def _run(agent: Agent[None, Any], data: dict[str, Any], usage: dict[str, Any]) -> Any:
@@ -182,8 +170,7 @@ async def _run(agent: Agent[None, Any], data: dict[str, Any], usage: dict[str, A
                 async for node in run:
                     if Agent.is_model_request_node(node):
                         async with node.stream(run.ctx) as events:
-                            async for _ in events:
-                                pass
+                            _ = [None async for _ in events]
         if run.result is None:
             raise AgentError("The model's answer could not be understood.", code="model_garbled")
         return run.result.output
@@ -245,16 +232,9 @@ def _has_number(text: str) -> bool:
     plain = words.folded(text)
     if _STEMS.search(plain) or _MIXED.search(plain) or _UNREAD.search(plain):
         return True
-    found = re.findall(r"[^\W\d_]+", plain)
-    return any(
-        word in words.NUMBER_WORDS
-        or word in words.FACTORS
-        or word in words.SCALES
-        or word in words.NUMERALS
-        or words.meaning(word, "vague")
-        for word in found
-        if len(word) > 1 or not word.isascii()
-    )
+    numerals = {*words.NUMBER_WORDS, *words.FACTORS, *words.SCALES, *words.NUMERALS}
+    found = (word for word in re.findall(r"[^\W\d_]+", plain) if len(word) > 1 or not word.isascii())
+    return any(word in numerals or words.means(word, "vague") for word in found)
 
 
 def _without_numbers(text: str) -> str:

@@ -34,6 +34,7 @@ class _Question:
         self._query: dict[str, Any] = {}
         self._metrics, self._by, self._weak = list[str](), list[str](), list[str]()
         self._unknown, self._supposed, self._unplaced = list[str](), list[str](), list[str]()
+        self._uses = list[str]()
         self._text = self._without_periods(self._without_names(text))
 
     def understood(self) -> Understood:
@@ -124,14 +125,19 @@ class _Question:
     def _take_word(self, word: str, kind: str) -> None:
         if kind == "model":
             field, names = ("models", self._priced[word]) if self._priced.get(word) else ("on_model", [word])
+            self._by += ["model"] if field == "models" and self._query.get(field) else []
             self._query[field] = "|".join([*filter(None, [self._query.get(field)]), *names])
             return
         if kind == "unknown" or (kind == "word" and word in words.VENDOR_NAMES):
             family = [name for name in self._names.get("model", []) if word.casefold() in name.casefold()]
-            self._query |= {"models": "|".join(family)} if family else {}
+            held = self._query.get("models", "")
+            if family:
+                self._query["models"] = "|".join(dict.fromkeys([*filter(None, held.split("|")), *family]))
+            self._by += ["model"] if family and held else []
             self._unknown += [] if family else [word]
             return
         meanings, month = words.QUERY.get(word, []), words.MONTHS.get(word)
+        self._uses += [word] if word in words.USES else []
         if month and word != "may" and not meanings:
             self._take_span(month, 1, None, word)
         elif not meanings:
@@ -164,6 +170,8 @@ class _Question:
             unknown.append("time")
         if bool(self._supposed) != ("on_model" in self._query):
             unknown += self._supposed or [f"at the prices of {self._query['on_model']}"]
+        if "order" in self._query and not found:  # most used: by requests, tokens or cost
+            unknown += self._uses
         mean, by = self._query.pop("mean", False), list(dict.fromkeys(self._by))
         by = ["hour"] if by == ["hour", "day"] else by
         if "users" in found and "user" in by:  # the users, or a figure of each of them

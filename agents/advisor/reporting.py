@@ -13,6 +13,10 @@ MAX_ROWS = 12
 MIN_ROWS = 4  # of the table, with its header
 MAX_UNDERSTOOD = 300  # characters, if the answer is long
 MAX_LEVERS = 4
+GENERAL = (
+    "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for figures of "
+    "your own. By today's list prices:"
+)
 
 
 def report(case: Case) -> tuple[str, str]:
@@ -56,11 +60,8 @@ def _headline(case: Case, made: Answer) -> str:
     if not made.headline:
         return problems or "There is nothing that I can work out here."
     if case.understood.general:
-        made.notes.insert(0, f"{made.headline}")
-        return (
-            "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for "
-            "figures of your own. By today's list prices:"
-        )
+        made.notes.insert(0, made.headline)
+        return GENERAL
     proven = [one for one in case.levers if one["proven"]]
     text = made.headline
     if case.understood.wants_savings and case.levers and not _is_goal(case):
@@ -112,9 +113,8 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
     figures = [one.as_json() for one in made.figures.values()]
     if figures:
         facts = [*made.notes, *(one["text"] for one in case.levers)]
-        case.prose = (
-            await model.tried(turn, model.write_prose, question=turn.text[:2_000], figures=figures, facts=facts) or []
-        )
+        told = {"question": turn.text[:2_000], "figures": figures, "facts": facts}
+        case.prose = await model.tried(turn, model.write_prose, **told) or []
     text, understood = report(case)
     await turn.say(text)
     turn.summary = f"Answer of {words(text)} words with {len(made.figures)} figures."

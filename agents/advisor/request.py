@@ -180,10 +180,8 @@ class Understood:
             "chips": chips(self.request) if self.request else [],
             "form": {"message": self.form.message, "schema": self.form.schema} if self.form else None,
             "unused": list(self.form.unused) if self.form else [],
-            "general": self.general,
-            "wants_savings": self.wants_savings,
-            "refusal": self.refusal,
-        }
+            "general": self.general, "wants_savings": self.wants_savings, "refusal": self.refusal,
+        }  # fmt: skip
 
     @staticmethod
     def from_json(result: dict[str, Any]) -> "Understood":
@@ -226,11 +224,8 @@ class Case:
 
 def said(request: Request) -> dict[str, Any]:
     """Return the fields that the request holds."""
-    return {
-        name: value
-        for name, value in asdict(request).items()
-        if value not in (None, "") and (name, value) != ("top", 0)
-    }
+    held = {name: value for name, value in asdict(request).items() if value not in (None, "")}
+    return {name: value for name, value in held.items() if (name, value) != ("top", 0)}
 
 
 def used(request: Workload) -> set[str]:
@@ -330,18 +325,15 @@ def short(value: float) -> str:
 
 
 def _message(request: Request, missing: tuple[str, ...], doubts: tuple[str, ...], unused: tuple[str, ...]) -> str:
-    parts = []
     wanted = [_NEEDS.get(name, "the " + TITLES[name].partition(" (")[0].lower()) for name in missing if name in TITLES]
+    parts = ["Please check how I read this before I work it out."]
     if wanted:
-        parts.append(f"First I need to know {_listed(wanted)}.")
-    else:
-        parts.append("Please check how I read this before I work it out.")
+        parts = [f"First I need to know {' and '.join(filter(None, [', '.join(wanted[:-1]), wanted[-1]]))}."]
     if doubts:
         parts.append(f"In doubt: {'; '.join(doubts[:6])}.")
     if unused:
         parts.append("No place found for: " + ", ".join(f"“{one}”" for one in unused[:12]) + ".")
-    known = described(request)
-    if known:
+    if known := described(request):
         parts.append("Understood so far: " + " · ".join(known) + ".")
     return " ".join(parts)
 
@@ -351,20 +343,14 @@ def _property(kind: type, name: str, value: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"title": TITLES[name]}
     choices = [choice for choice in get_args(hint) if isinstance(choice, str) and choice]
     if name == "goal":
-        made |= {
-            "type": "string",
-            "oneOf": [{"const": name, "title": goal["title"]} for name, goal in _GOALS.items() if "title" in goal],
-        }
+        titled = [{"const": goal, "title": one["title"]} for goal, one in _GOALS.items() if "title" in one]
+        made |= {"type": "string", "oneOf": titled}
     elif choices:
         made |= {"type": "string", "enum": choices}
-    elif hint is int:
-        made |= {"type": "integer", "minimum": 1}
-    elif float in get_args(hint):
-        made |= {"type": "number", "minimum": 0}
-    elif name in ("since", "until"):
-        made |= {"type": "string", "format": "date"}
+    elif hint is int or float in get_args(hint):
+        made |= {"type": "integer", "minimum": 1} if hint is int else {"type": "number", "minimum": 0}
     else:
-        made |= {"type": "string", "maxLength": 500}
+        made |= {"type": "string", **({"format": "date"} if name in ("since", "until") else {"maxLength": 500})}
     if value not in (None, ""):
         made["default"] = value
     return made
@@ -373,7 +359,3 @@ def _property(kind: type, name: str, value: Any) -> dict[str, Any]:
 def _chip(name: str, value: Any) -> str:
     label = TITLES[name].partition(" (")[0].partition(",")[0]
     return f"{label}: {value:,.10g}" if isinstance(value, float) else f"{label}: {value}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

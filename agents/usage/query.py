@@ -156,8 +156,20 @@ class Asking:
         else:
             basis = ", at list prices" if self._basis == "list prices" else ""
             self._made.headline = f"You spent {total}{self._chosen_text}{self._period}{basis}."
+        if self._chosen_text and not groups and len(self._currencies) == 1:
+            self._share_note(query)
         if query.by == "day" and len(groups) >= 2 and not (query.order or self._monthly):  # weeks at the ends are cut
             self._trend_note()
+
+    def _share_note(self, query: Query) -> None:
+        """Say what part of the cost of the same days the rows are that were chosen by name."""
+        every = Asking(self._rows, replace(query, **dict.fromkeys((f"{one}s" for one in NAMED), "")))
+        [whole] = every._sums(currency=self.currency)
+        if len(every._currencies) == 1 and whole.cost > 0:
+            total = self._figure("whole", "All of it", whole.cost, self.currency, "sum of the cost", whole.rows)
+            part = self._made.figures["total"].value / whole.cost * 100
+            share = self._figure("share", "Part of it", part, "%", "cost of the chosen rows / all of it")
+            self._made.notes.append(f"That is {share.text} of the {total.text} in all.")
 
     @property
     def _chosen_text(self) -> str:

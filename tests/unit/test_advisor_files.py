@@ -144,6 +144,15 @@ def test_rows_are_chosen_by_name_and_day(usage: Any) -> None:
         answer(usage, Query(since="yesterday"))
 
 
+def test_cost_of_chosen_rows_says_its_part_of_the_whole(usage: Any) -> None:
+    made = answer(usage, Query(metric="cost", models="gpt-4o", since="2026-06-05"))
+    late = [row for row in ROWS if row.at.day >= 5]
+    part = sum(list_price(row) for row in late if row.model == "gpt-4o") / sum(map(list_price, late)) * 100
+    assert made.figures["share"].value == close(part)
+    assert f"That is {made.figures['share'].text} of the {made.figures['whole'].text} in all." in made.notes
+    assert "share" not in answer(usage, Query(metric="cost", since="2026-06-05")).figures
+
+
 def test_dearest_and_cheapest_come_first(usage: Any) -> None:
     truth = sorted(by(ROWS, lambda row: row.user).items(), key=lambda one: -one[1])
     made = answer(usage, Query(metric="cost", by="user", order="most", top=3))

@@ -262,6 +262,7 @@ ABOUT = {
         ("spend on gpt-5 mini", {"metric": "cost", "models": "openai/gpt-5-mini"}),
         ("what does a support chat cost compared with doc-qa?",
          {"metric": "cost", "by": "feature", "features": "support-chat|doc-qa"}),
+        ("what did we spend on gpt-4o vs openai", {"metric": "cost", "by": "model", "models": "gpt-4o|openai/gpt-5-mini"}),
         ("how many requests did we make?", {"metric": "requests"}),
         ("what changed and why?", {"metric": "change"}),
         ("forecast", {"metric": "forecast"}),
@@ -319,6 +320,7 @@ def test_question_to_a_file_is_read_as_a_query(text: str, query: dict[str, Any])
         "trend by model",
         "what is left of the budget",
         "top 5",
+        "most used model",
     ],
 )
 def test_question_with_a_word_that_is_not_known_is_asked_about(text: str) -> None:

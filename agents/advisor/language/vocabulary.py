@@ -44,8 +44,8 @@ PRODUCTS = sorted((tuple(name.split()) for name in _DATA["products"].split(", ")
 SCALES, NUMBER_WORDS, FACTORS = (_words(_DATA[name], float) for name in ("scales", "numbers", "factors"))
 RELATIVE, MONTHS, QUARTERS = (_words(_DATA[name], int) for name in ("relative", "months", "quarters"))
 CURRENCIES, VENDOR_NAMES = _words(_DATA["currencies"]), _words(_DATA["vendors"])
-_LISTS = "ones cents percents calls weak supposed several numerals joints alternatives"
-ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS, JOINTS, ALTERNATIVES = (
+_LISTS = "ones cents percents calls weak supposed several numerals joints alternatives uses"
+ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS, JOINTS, ALTERNATIVES, USES = (
     frozenset(_DATA[name].split()) for name in _LISTS.split()
 )
 PRODUCT_SIGNS = ("x", "×", "*")
