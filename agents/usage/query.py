@@ -163,7 +163,8 @@ class Asking:
 
     def _share_note(self, query: Query) -> None:
         """Say what part of the cost of the same days the rows are that were chosen by name."""
-        every = Asking(self._rows, replace(query, **dict.fromkeys((f"{one}s" for one in NAMED), "")))
+        named: dict[str, Any] = dict.fromkeys((f"{one}s" for one in NAMED), "")
+        every = Asking(self._rows, replace(query, **named))
         [whole] = every._sums(currency=self.currency)
         if len(every._currencies) == 1 and whole.cost > 0:
             total = self._figure("whole", "All of it", whole.cost, self.currency, "sum of the cost", whole.rows)
