@@ -119,6 +119,7 @@ class Executor:
         async with titling or nullcontext():
             returned = await agent(turn)
             await turn.end_text()
+            await journal.save_last()
             answer = tools.clean(returned) if isinstance(returned, str) else turn.said
             if len(answer.encode()) > MAX_ANSWER:
                 raise AgentError("The answer is too long.", code="too_large")

@@ -51,6 +51,7 @@ class RunJournal:
         self._asking = asyncio.Lock()  # of new requests: each is counted before the next one
         self._busy = 0  # calls, steps, questions that are not shown yet and emissions under way
         self._active_at = 0.0  # time of the loop at which the run last did something
+        self._unsaved: str | None = None  # a state for the end of the run
         self._is_suspending = False
         self._suspended = asyncio.Event()  # what is emitted meanwhile waits for it, and is refused then
         self._noticed = asyncio.Event()
@@ -302,10 +303,18 @@ class RunJournal:
             async with self._gate:  # what another branch says meanwhile is not covered
                 await self._events.commit()
                 seq = self._events.seq
-            if self._replay is None or not self._replay.is_behind:  # otherwise a newer state is stored
+            # The stored state belongs to text that the continuation is still to repeat, or will not repeat.
+            self._unsaved = text if self._replay is not None and self._replay.is_behind else None
+            if self._unsaved is None:
                 covered = await self._keep(runs.save_state, text, seq, self._usage())
                 if self._replay is not None:
                     self._replay.covered = covered
+
+    async def save_last(self) -> None:
+        """Store the newest state that could not be stored before: the agent has ended, and all it said is shown."""
+        if self._unsaved is not None:
+            await self._events.commit()
+            await self._keep(runs.save_state, self._unsaved, self._events.seq, self._usage())
 
     async def _keep(self, function: Callable[..., int], *values: Any) -> int:
         """Return the result of a function of the write service.

@@ -789,6 +789,28 @@ def test_the_state_of_the_answer_before_is_the_turn_s_previous(alice, thread):
     assert frames(thread)[-1]["final_response"] == '{"n": 1}'
 
 
+def test_a_state_saved_by_a_continuation_that_repeats_less_is_kept_for_the_next_turn(alice, thread):
+    """Nothing is saved over the state that the shown text belongs to, before the run has ended without that text."""
+    is_first = [True]
+
+    async def agent(turn):
+        if is_first[0]:
+            await turn.say("kept ")
+        await turn.save([turn.previous, await turn.ask("Which?")])
+        await turn.say("end")
+
+    async def recall(turn):
+        await turn.say(json.dumps(turn.previous))
+
+    execute(agent)
+    is_first[0] = False
+    accept(alice, open_request().id, "tea")
+    assert execute(agent).status == Run.COMPLETED
+    runs.start(alice.id, message("two", thread_id=thread))
+    execute(recall)
+    assert frames(thread)[-1]["final_response"] == '[null, "tea"]'
+
+
 def test_every_end_is_one(alice, thread):
     async def agent(turn):
         await turn.ask("Which?")
