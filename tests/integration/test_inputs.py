@@ -443,6 +443,18 @@ TREE = {
         (TREE, {"kids": [{"kids": [{"n": 1}]}]}, None),
         (TREE, {"kids": [{"kids": [{"n": "x"}]}]}, "parameters.kids[0].kids[0].n"),
         ({"$id": 5, "properties": {"a": {"$id": ["x"], "type": "integer"}}}, {"a": "x"}, "parameters.a"),
+        # Of older drafts (react-jsonschema-form 239, tuples of zod), of OpenAPI, and of nobody.
+        ({"properties": {"a": {"minimum": 0, "exclusiveMinimum": True}}}, {"a": 0.5}, None),
+        ({"properties": {"a": {"minimum": 0, "exclusiveMinimum": True}}}, {"a": 0}, "parameters.a"),
+        ({"properties": {"a": {"maximum": 5, "exclusiveMaximum": False}}}, {"a": 5}, None),
+        ({"properties": {"a": {"items": [{"type": "string"}], "additionalItems": False}}}, {"a": ["x"]}, None),
+        ({"properties": {"a": {"items": [{"type": "string"}]}}}, {"a": [1]}, "parameters.a[0]"),
+        ({"properties": {"a": {"items": [{}], "additionalItems": False}}}, {"a": [1, 2]}, "parameters.a"),
+        ({"properties": {"a": {"type": "string", "enum": ["x"], "nullable": True}}}, {"a": None}, None),
+        ({"properties": {"a": {"type": "string", "nullable": True}}}, {"a": 5}, "parameters.a"),
+        ({"properties": {"a": {"type": "any"}, "b": {"type": "integer"}}}, {"a": 5, "b": "1"}, "parameters.b"),
+        ({"properties": {"a": {"not": {"type": "any"}}}}, {"a": 5}, None),
+        ({"dependentRequired": {"pattern": ["b"]}}, {"pattern": "x"}, "parameters"),
         ({"$id": "https://a.example/b", "properties": {"a": {"$ref": "c"}, "d": {"type": "null"}}}, {"a": 1}, None),
     ],
 )

@@ -18,7 +18,8 @@ _IGNORED = {"$schema"}
 # Beside something that is left out, they would refuse what the whole schema accepts.
 _NEGATIVE = {"not", "if", "then", "else", "maxContains", "unevaluatedProperties", "unevaluatedItems"}
 _BY_NAME = {"properties", "$defs", "definitions", "dependentSchemas"}  # their keys are names and no keywords
-_VALUES = {"const", "enum", "default", "examples"}
+_VALUES = {"const", "enum", "default", "examples", "dependentRequired"}
+_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 MAX_LEVELS = 16  # of a schema; below that anything is accepted
 MAX_REFERENCES = 2000  # that one check follows: a few that double each other would take exponential time
 
@@ -123,8 +124,10 @@ def _bounded(schema: Any, left_out: list[str], addresses: set[str], base: str = 
         return {}
     base = _base(schema, base)
     kept: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in _LEFT_OUT or (key == "$ref" and urldefrag(urljoin(base, str(value))).url not in addresses):
+    for key, value in _in_this_draft(schema).items():
+        is_elsewhere = key == "$ref" and urldefrag(urljoin(base, str(value))).url not in addresses
+        is_unknown = key == "type" and not _TYPES.issuperset([value] if isinstance(value, str) else value)
+        if key in _LEFT_OUT or is_elsewhere or is_unknown:
             left_out.append(key)
         elif key == "$id":
             if isinstance(value, str):
@@ -136,6 +139,22 @@ def _bounded(schema: Any, left_out: list[str], addresses: set[str], base: str = 
         elif key not in _IGNORED and not (key == "additionalProperties" and "patternProperties" in schema):
             kept[key] = _bounded(value, left_out, addresses, base, level + 1)
     return kept
+
+
+def _in_this_draft(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with what older drafts and OpenAPI say otherwise as draft 2020-12 says it."""
+    found = dict(schema)
+    for name, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(found.get(name), bool) and found.pop(name) and bound in found:
+            found[name] = found[bound]
+    if isinstance(found.get("items"), list):
+        found["prefixItems"] = found.pop("items")
+        found["items"] = found.pop("additionalItems", True)
+    if found.get("nullable") is True and isinstance(found.get("type"), str):
+        found["type"] = [found["type"], "null"]
+        if isinstance(found.get("enum"), list):
+            found["enum"] = [*found["enum"], None]
+    return found
 
 
 def _relaxed(schema: Any) -> Any:
