@@ -1,168 +1,36 @@
 """The chat page in a real Chromium, against the real stack."""
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Locator,
-    Page,
-    Route,
-    WebSocket,
-    WebSocketRoute,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.axe import serious
-from tests.site import ROOT, WAIT_TIMEOUT, Site, User, wait_until
+from tests.page import (
+    CONFLICT,
+    MISSING,
+    UNAUTHORIZED,
+    UNREACHABLE,
+    Person,
+    answers,
+    listed,
+    needs_chromium,
+    questions,
+    runs,
+    say,
+    session,
+    stored,
+    thread_id,
+)
+from tests.site import ROOT, WAIT_TIMEOUT, User, wait_until
 from tests.usage_files import Row, csv_of, rows
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NO_CHROMIUM = "the page's tests need a Chromium on the PATH: `apt-get install chromium`"
-pytestmark = pytest.mark.skipif(not CHROMIUM and os.environ.get("CI") != "true", reason=NO_CHROMIUM)
-
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--no-first-run",
-)
-# What Chromium prints into the console; a test that provokes one of them says so.
-UNAUTHORIZED, MISSING, CONFLICT = r"status of 401", r"status of 404", r"status of 409"
-UNREACHABLE = r"net::ERR_(CONNECTION_(REFUSED|RESET)|INTERNET_DISCONNECTED)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Run Playwright for this module only: its event loop keeps Django's database from the other tests."""
-    assert CHROMIUM, NO_CHROMIUM
-    expect.set_options(timeout=WAIT_TIMEOUT * 1000)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-class Person:
-    """Someone with an account, at a browser with cookies of its own. `heard`: the frames its sockets received."""
-
-    def __init__(self, context: BrowserContext, user: User, provokes: str) -> None:
-        self.context, self.user, self.provokes = context, user, provokes
-        self.heard: list[str] = []
-        self.complaints: list[str] = []
-        context.set_default_timeout(WAIT_TIMEOUT * 1000)
-        context.on("console", lambda message: message.type == "error" and self._complain(message.text))
-        context.on("weberror", lambda error: self._complain(str(error.error)))
-        context.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
-        context.on("request", lambda request: self._stays_here(request.url))
-        self.sockets: list[WebSocket] = []
-        context.on("page", lambda page: page.on("websocket", self._listen))
-
-    def _complain(self, text: str) -> None:
-        if not (self.provokes and re.search(self.provokes, text)):
-            self.complaints.append(text)
-
-    def _stays_here(self, url: str) -> None:
-        if urlsplit(url).netloc != urlsplit(self.user.site.url).netloc:
-            self.complaints.append(f"asked for {url}")
-
-    def _listen(self, socket: WebSocket) -> None:
-        self.sockets.append(socket)
-        socket.on("framereceived", lambda text: self.heard.append(str(text)))
-
-    def open(self, path: str = "/") -> Page:
-        """Open a further tab."""
-        page = self.context.new_page()
-        page.goto(self.user.site.url + path)
-        return page
-
-    def sign_in(self, page: Page) -> None:
-        """Fill in the form."""
-        page.fill("#email", self.user.email)
-        page.fill("#password", self.user.password)
-        page.click("#submit")
-        expect(page.locator("#account")).to_have_text("ann")
-
-    def thread(self, agent: str) -> str:
-        """The path of a new thread with this agent."""
-        return "/c/" + self.user.http("POST", "/api/threads", {"agent": agent}).json()["id"]
-
-
-@pytest.fixture
-def meet(browser: Browser) -> Iterator[Callable[..., Person]]:
-    """Open a new person's browser: `meet(site, signed_in=False, provokes=REGEX)`. Other console messages fail."""
-    people: list[Person] = []
-
-    def new(site: Site, *, signed_in: bool = True, provokes: str = "", **options: Any) -> Person:
-        user = site.register("ann")
-        context = browser.new_context(storage_state=session(user) if signed_in else None, **options)
-        people.append(Person(context, user, provokes))
-        return people[-1]
-
-    yield new
-    for person in people:
-        person.context.close()
-    assert [person.complaints for person in people] == [[] for _ in people]
-
-
-def session(user: User) -> Any:
-    """Cookies and storage of a browser after signing in by the form."""
-    address = urlsplit(user.site.url)
-    cookie = {"name": "netra_refresh", "value": user.refresh, "domain": address.hostname, "path": "/auth"}
-    cookie |= {"httpOnly": True, "sameSite": "Strict", "secure": False, "expires": -1}
-    kept = [{"name": "netra.signed_in", "value": user.id}]
-    return {"cookies": [cookie], "origins": [{"origin": user.site.url, "localStorage": kept}]}
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """File whose path, as a message, makes the agent `gated` wait for it; for its folder the agent does not wait."""
-    return tmp_path / "gate"
-
-
-def say(page: Page, text: str) -> None:
-    page.fill("#composer", text)
-    page.press("#composer", "Enter")
-
-
-def runs(page: Page, status: str) -> Locator:
-    return page.locator(f".run[data-status={status}]")
-
-
-def questions(page: Page) -> Locator:
-    return page.locator(".message[data-role=user]")
-
-
-def answers(page: Page) -> Locator:
-    return page.locator(".message[data-role=assistant]")
-
-
-def listed(page: Page) -> Locator:
-    return page.locator("#threads a .title")
-
-
-def stored(user: User, page: Page) -> list[tuple[str, str]]:
-    """Role and content of the messages of the thread that the page shows."""
-    messages = user.http("GET", f"/api/threads/{thread_id(page)}/messages").json()["messages"]
-    return [(message["role"], message["content"]) for message in messages]
-
-
-def thread_id(page: Page) -> str:
-    return urlsplit(page.url).path.removeprefix("/c/")
-
+pytestmark = needs_chromium
 
 # ---- From sign-up to an answer ----
 
