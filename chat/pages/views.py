@@ -86,7 +86,7 @@ LAYERS = {
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
-        "notify", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "share",
+        "notify", "panel", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "share",
         "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads", "transcript", "uploads", "values",
         "view", "viewport", "welcome",
     ),

@@ -51,9 +51,9 @@ def test_from_sign_up_to_a_stored_answer_with_the_right_figures(site, meet):
     page.keyboard.press("Enter")
     expect(runs(page, "completed")).to_be_visible()
     expect(page.locator("#status")).to_have_text("Answer complete")
-    page.click(".run > summary")
-    expect(page.locator(".run .part[data-agent=reporting]")).to_be_visible()
-    parts = [part.get_attribute("data-agent") for part in page.locator(".run .part").all()]
+    page.click(".run-line")
+    expect(page.locator("#panel .part[data-agent=reporting]")).to_be_visible()
+    parts = [part.get_attribute("data-agent") for part in page.locator("#panel .part").all()]
     assert parts == ["advisor", "triage", "data", "optimization", "actions", "reporting"]
 
     credentials = {"email": user.email, "password": user.password}
@@ -88,9 +88,9 @@ def test_every_kind_of_step_is_shown(site, meet):
     page = ann.open(ann.thread("echo"))
     say(page, "one two three")
     expect(runs(page, "completed")).to_be_visible()
-    expect(page.locator(".run .part[data-agent=echo]")).to_be_hidden()
-    page.click(".run > summary")
-    expect(page.locator(".run .part[data-agent=echo]")).to_be_visible()
+    expect(page.locator("#panel")).to_be_hidden()
+    page.click(".run-line")
+    expect(page.locator("#panel .part[data-agent=echo]")).to_be_visible()
     expect(page.locator(".thought")).to_have_text(re.compile("^Counting the words"))
     step = page.locator(".step[data-tool=word_count][data-status=completed]")
     expect(step.locator("summary")).to_contain_text("text: one two three")
@@ -468,6 +468,7 @@ def test_hostile_words_of_an_agent_stay_text(site, meet):
     page = ann.open(ann.thread("mirror"))
     say(page, HOSTILE)
     expect(page.get_by_role("alert")).to_have_text(HOSTILE)
+    page.click(".run-line")
     for step in page.locator(".step summary").all():
         step.click()
     for shown in (".thought", ".part .agent", ".part .task", ".step .gist", ".step pre"):
@@ -1055,6 +1056,7 @@ def test_long_answers_and_long_logs_are_shown(site, meet):
     head = ann.user.http("GET", f"/api/threads/{thread_id(page)}/events?limit=1").json()["head"]
     print(f"\n{head} events, {len(answers(page).text_content() or '')} characters; long tasks: {measured(page)}")
     assert head >= 2_000
+    page.click(".run-line")
     expect(page.locator(".step")).to_have_count(680)
     page.reload()
     measure(page)
@@ -1677,6 +1679,7 @@ def test_text_runs_in_the_direction_of_its_letters_and_code_from_left_to_right(s
         "blockquote rtl", "p rtl", "p ltr", "table rtl", "th rtl", "th ltr", "pre ltr",
         "p rtl", "span ltr", "p ltr",
     ]  # fmt: skip
+    page.click(".run-line")
     direction = "(node) => getComputedStyle(node).direction"
     for place in ("#title", "#threads .title", ".thought .gist", ".failure", ".message[data-role=user] .text"):
         assert page.locator(place).first.evaluate(direction) == "rtl", place
@@ -2349,10 +2352,11 @@ def test_axe_finds_nothing_serious(site, meet, gate):
     page.goto(site.url + ann.thread("family"))
     say(page, "hello")
     expect(runs(page, "completed")).to_be_visible()
-    page.click(".run > summary")
     page.get_by_role("button", name="Regenerate").click()
     expect(page.locator(".switch-text").filter(has_text="2/2")).to_be_visible()
     expect(runs(page, "completed")).to_be_visible()
+    page.click(".run-line")
+    page.locator("#panel .thought summary").first.click()
     serious(page)
     for opener in ("#show-search", "#show-help", "#thread-menu", "#agent"):
         page.click(opener)

@@ -25,7 +25,7 @@ const SHOWN_CHARTS = 2;
 
 /** One run: card, input requests, charts, answer, what was understood, and failure. */
 export class Answer {
-  card = new Card();
+  card;
   article = element("article", { class: "message", "data-role": "assistant", "aria-label": "Netra" });
   failure = element("p", { class: "failure", dir: "auto" });
   reference = element("p", { class: "reference" });
@@ -46,11 +46,13 @@ export class Answer {
   #live = false;
 
   /**
-   * @param {Omit<import("./request.js").Decider, "owns" | "thread_id">} decide
+   * @param {Omit<import("./request.js").Decider, "owns" | "thread_id"> & {inspect: (card: Card) => void}} actions
+   *   `inspect`: show the steps of a run, or leave them
    * @param {(content: string) => void} ask send a message
    */
-  constructor({ respond, grants, revoke }, ask) {
+  constructor({ respond, grants, revoke, inspect }, ask) {
     this.#ask = ask;
+    this.card = new Card(inspect);
     this.requests = new Requests({ respond, grants, revoke, owns: true, thread_id: null });
     this.article.append(this.#writing.node);
     this.#more.addEventListener("click", () => {

@@ -1,4 +1,7 @@
-/** One run as a card: who works now, what was thought, which tools were called with what, nested by sub-agent. */
+/**
+ * One run as a line: who works now, how far it is, how long it took. It opens the panel, which has what was thought and
+ * which tools were called with what, nested by sub-agent.
+ */
 
 import { isMine } from "../state/inputs.js";
 import { unfinished } from "../state/model.js";
@@ -155,47 +158,78 @@ function tally(run) {
   return figures.filter(Boolean).join(" · ");
 }
 
+/** So long at least the steps of a run are seen at work, however fast it is. In milliseconds. */
+const MIN_STEPPER_MS = 1_500;
+/** More steps than this are not drawn beside each other. */
+const MAX_STEPPER_STEPS = 16;
+
+/**
+ * @param {Run} run
+ * @returns {{name: string, done: boolean}[]} its sub-agents, or its tool calls if it has none
+ */
+function stages(run) {
+  const root = run.parts[0]?.key;
+  const parts = run.parts.filter((part) => part.parent === root && part.key !== root);
+  const found =
+    parts.length > 0
+      ? parts.map(({ agent_name, done }) => ({ name: agent_name, done }))
+      : run.steps.flatMap((step) =>
+          step.kind === "tool" ? [{ name: step.tool_name, done: step.status !== "running" }] : [],
+        );
+  return found.slice(-MAX_STEPPER_STEPS);
+}
+
 export class Card {
   #who = element("strong", { class: "who", dir: "auto" });
   #what = element("span", { class: "what" });
   #tool = element("code", { class: "tool", dir: "ltr", hidden: true });
+  #stepper = element("span", { class: "stepper", "aria-hidden": "true" });
   #tally = element("span", { class: "tally" });
   #time = element("span", { class: "time" });
   #waited = element("span", { class: "tally waited" });
   #restarted = element("p", { class: "restarted", hidden: true });
+  #status = element("p", { class: "run-status" });
   #work = element("ol", { class: "work" });
   #spent = element("ul", { class: "spent", "aria-label": t("run.spent") });
   /** @type {Map<string, {about: Part | Step | Growing, node: HTMLLIElement, list: HTMLOListElement | null}>} */
   #rows = new Map();
   /** @type {Run | null} */
   #run = null;
-  #touched = false;
-  node = element(
-    "details",
-    { class: "run" },
-    element(
-      "summary",
-      {},
-      element("span", { class: "pulse", "aria-hidden": "true" }),
-      element("span", { class: "headline" }, this.#who, " ", this.#what, " ", this.#tool),
-      this.#tally,
-      this.#waited,
-      this.#time,
-      icon("chevron"),
-    ),
-    this.#restarted,
-    this.#work,
-    this.#spent,
+  #isShown = false;
+  #isWatched = false;
+  #made = performance.now();
+  /** What the panel shows of the run. */
+  body = element("div", { class: "run-body" }, this.#status, this.#work, this.#spent);
+  line = element(
+    "button",
+    { type: "button", class: "run-line", "aria-expanded": "false", "aria-controls": "panel" },
+    element("span", { class: "pulse", "aria-hidden": "true" }),
+    element("span", { class: "headline" }, this.#who, " ", this.#what, " ", this.#tool),
+    this.#stepper,
+    this.#tally,
+    this.#waited,
+    this.#time,
+    icon("after"),
   );
+  node = element("div", { class: "run" }, this.line, this.#restarted);
 
-  constructor() {
-    /** @type {Element} */ (this.node.firstElementChild).addEventListener("click", () => {
-      this.#touched = true;
-    });
+  /** @param {(card: Card) => void} open show the steps, or leave them */
+  constructor(open) {
+    this.line.addEventListener("click", () => open(this));
+  }
+
+  /** @returns {string} who answers */
+  get title() {
+    return this.#run?.agent || "Steps";
+  }
+
+  /** @param {boolean} isShown the panel shows `body` */
+  show(isShown) {
+    this.#isShown = isShown;
+    this.line.ariaExpanded = String(isShown);
     // A run that is over can have thousands of steps: they are made when somebody looks.
-    this.node.addEventListener("toggle", () => {
-      if (this.node.open && this.#run) this.#arrange(this.#run);
-    });
+    if (isShown && this.#run) this.#arrange(this.#run);
+    this.#say();
   }
 
   /**
@@ -216,21 +250,29 @@ export class Card {
       setText(this.#tally, tally(run));
       this.#restarted.hidden = run.restarted === null;
       setText(this.#restarted, t("run.restarted", { attempt: run.attempt }));
-      this.#fold(run);
-      if (this.node.open) this.#arrange(run);
+      this.#step(run);
+      if (this.#isShown) this.#arrange(run);
     }
     this.tick(now);
   }
 
   /**
-   * Open while there is something to watch, folded away once there is an answer to read; a person's choice stays.
+   * Show a mark for each stage while the run is at work, and a little longer if that was too short to be seen.
    * @param {Run} run
    */
-  #fold(run) {
-    if (this.#touched) return;
-    const worked = run.steps.length > 0 || run.thinking.length > 0 || run.parts.length > 1;
-    const open = worked && (unfinished(run) || run.status === "failed" || run.text === "");
-    if (this.node.open !== open) this.node.open = open;
+  #step(run) {
+    if (unfinished(run)) this.#isWatched = true;
+    const left = MIN_STEPPER_MS - (performance.now() - this.#made);
+    const lingers = !unfinished(run) && (run.live || this.#isWatched) && left > 0;
+    if (lingers) setTimeout(() => this.node.removeAttribute("data-lingers"), left);
+    this.node.toggleAttribute("data-lingers", lingers);
+    const found = unfinished(run) || lingers ? stages(run) : [];
+    while (this.#stepper.children.length > found.length) this.#stepper.lastElementChild?.remove();
+    found.forEach(({ name, done }, at) => {
+      const mark = this.#stepper.children[at] ?? this.#stepper.appendChild(element("i"));
+      setAttribute(mark, "title", name);
+      mark.toggleAttribute("data-done", done);
+    });
   }
 
   /** @param {number} now */
@@ -246,6 +288,15 @@ export class Card {
     );
     // Waiting for a person is no work of the agent's.
     setText(this.#waited, waiting < 1000 ? "" : t("run.waited", { time: remaining(waiting) }));
+    this.#say();
+  }
+
+  /** Say in the panel what the line says. */
+  #say() {
+    if (!this.#isShown) return;
+    const said = [this.#who, this.#what, this.#tool].map(({ textContent }) => textContent).filter(Boolean);
+    const rest = [this.#tally, this.#waited, this.#time].map(({ textContent }) => textContent);
+    setText(this.#status, [said.join(" "), ...rest].filter(Boolean).join(" · "));
   }
 
   /** @param {Run} run */

@@ -13,6 +13,7 @@ import { InputsPage } from "./inputs.js";
 import { menu } from "./menu.js";
 import { Announcer, Banner, notice } from "./notices.js";
 import { Notifier, TabIcon } from "./notify.js";
+import { Panel } from "./panel.js";
 import { Search } from "./search.js";
 import { listenToKeys } from "./shortcuts.js";
 import { Sidebar, titleOf } from "./sidebar.js";
@@ -54,7 +55,8 @@ import { Welcome } from "./welcome.js";
  * @property {() => void} signOut
  * @property {() => void} moreThreads
  *
- * @typedef {import("./transcript.js").Actions & import("./thread-menu.js").ThreadActions & PageActions} Actions
+ * @typedef {Omit<import("./transcript.js").Actions, "inspect"> & import("./thread-menu.js").ThreadActions & PageActions}
+ *   Actions
  */
 
 /** When it goes on with what is not shown yet, in milliseconds. */
@@ -87,6 +89,7 @@ export class View {
   #agentName = found("#agent-name", HTMLElement);
   #help = found("#help", HTMLDialogElement);
   #drawer = new Drawer();
+  #panel = new Panel();
   #banner = new Banner();
   #announcer = new Announcer();
   #threads;
@@ -124,6 +127,10 @@ export class View {
       choose: (id) => {
         this.#viewport.release();
         actions.choose(id);
+      },
+      inspect: (card) => {
+        this.#viewport.release();
+        this.#panel.toggle(card);
       },
     });
     this.#inputs = new InputsPage(actions);
@@ -218,6 +225,7 @@ export class View {
       search: () => this.#search.show(),
       escape: (typing) => {
         if (this.#drawer.isOpen) this.#drawer.close();
+        else if (this.#panel.hasFocus) this.#panel.close();
         // Escape while a message is being written does not stop the answer.
         else if (!typing) this.#stop();
       },
@@ -314,6 +322,7 @@ export class View {
       online,
       this.#now(),
     );
+    this.#panel.update();
     const empty = path(thread).length === 0 && unsent.length === 0;
     const missing = removed || (thread?.missing === true && unsent.length === 0);
     this.#missing.hidden = !missing;
