@@ -61,6 +61,6 @@ async def answer(turn: Turn, definition: Definition) -> str | None:
 
 async def _instructions(turn: Turn, definition: Definition) -> str:
     """Return the assistant's instructions and the rules, with what the user has written in the settings."""
-    own = await instructions_of(turn.user_id)
+    own = await instructions_of(turn.user_id, turn.thread_id)
     given = f"{definition.instructions}\n\n{INSTRUCTIONS}\n\nToday is {datetime.now(UTC).date()}."
     return f"{given}\n\n{_OWN}\n\n{own}" if own else given

@@ -17,7 +17,7 @@ from chat.api.base import View, owner
 from chat.api.schema import described
 from chat.api.serializers import ApiKeySerializer, ExportSerializer, GrantSerializer, ProfileSerializer
 from chat.api.threads import thread_of, threads_of
-from chat.models import ApiKey, Attachment, Grant, InputRequest, Message, Session, Share, Thread, User
+from chat.models import ApiKey, Attachment, Grant, InputRequest, Message, Project, Session, Share, Thread, User
 from chat.oidc import connections
 from chat.protocol import ProtocolError
 
@@ -65,6 +65,8 @@ def everything(user: User, file: IO[bytes]) -> None:
         profile["providers"] = list(accounts)
         shares = Share.objects.for_user(user).order_by("created_at", "pk")
         profile["shares"] = list(shares.values("title", "thread_id", "created_at", "expires_at", "revoked_at"))
+        projects = Project.objects.for_user(user).order_by("created_at", "pk")
+        profile["projects"] = list(projects.values("id", "name", "instructions", "created_at"))
         found.writestr("profile.json", JSONRenderer().render(profile))
         found.writestr("inputs.json", JSONRenderer().render(inputs_for(user)))
         for thread in threads_of(user).order_by("created_at", "id").iterator():

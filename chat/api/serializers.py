@@ -77,10 +77,6 @@ class ConnectionsSerializer(serializers.Serializer[Any]):
     password = serializers.BooleanField(help_text="whether the account has one")
 
 
-class ConnectSerializer(serializers.Serializer[Any]):
-    url = serializers.URLField()
-
-
 class SessionSerializer(serializers.Serializer[Session]):
     id = serializers.UUIDField()
     current = serializers.BooleanField(help_text="true for the session of this request")
@@ -124,6 +120,7 @@ class ThreadSerializer(serializers.Serializer[Thread]):
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()
     temporary = serializers.BooleanField()
+    project_id = serializers.UUIDField(allow_null=True)
 
 
 class FoundThreadSerializer(ThreadSerializer):

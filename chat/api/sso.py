@@ -1,6 +1,7 @@
 """REST: sign-in by a provider: which there are, and the user's connections with them."""
 
 import re
+from typing import Any
 from uuid import UUID
 
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth import user_login_failed
 from django.contrib.auth.hashers import check_password
 from requests import RequestException
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,13 +20,16 @@ from chat.api.parsers import fields
 from chat.api.schema import described
 from chat.api.serializers import (
     ConnectionsSerializer,
-    ConnectSerializer,
     ProofSerializer,
     ProvidersSerializer,
 )
 from chat.models import User
 from chat.oidc import config, connections
 from chat.protocol import ProtocolError
+
+
+class ConnectSerializer(serializers.Serializer[Any]):
+    url = serializers.URLField()
 
 
 def demand_proof(request: Request, user: User, session_id: UUID) -> None:

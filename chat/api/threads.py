@@ -48,6 +48,14 @@ class ChangeThreadSerializer(serializers.Serializer[Any]):
         return given
 
 
+def as_id(project: str) -> UUID:
+    """Return the id that a query names. Raises invalid_message."""
+    try:
+        return UUID(project)
+    except ValueError:
+        raise ProtocolError("invalid_message", "project must be an id or any.", field="project") from None
+
+
 def threads_of(user: User) -> QuerySet[Thread]:
     messages = Message.objects.filter(thread=OuterRef("pk")).order_by()
     counted = messages.annotate(n=Func("pk", function="COUNT")).values("n")
@@ -80,11 +88,12 @@ def delete(thread: Thread) -> None:
 class Threads(ListView):
     serializer_class, results_name = ThreadSerializer, "threads"
 
-    @described("threads", {200: ThreadsPageSerializer}, query=("q", "pinned", "archived", *PAGED))
+    @described("threads", {200: ThreadsPageSerializer}, query=("q", "pinned", "archived", "project", *PAGED))
     def get(self, request: Request) -> Response:
         """List the user's threads, the last changed first: those that are not archived, unless `archived` is true.
 
-        `pinned` narrows the list to pinned ones, or to others. Temporary threads are in no list.
+        `pinned` narrows the list to pinned ones, or to others; `project` to those of one, or of `any`. Temporary
+        threads are in no list.
 
         With `q`, those that have each of its words in their title or in a message, in any case and any script; words
         in quotation marks belong together, no character is a wildcard. `match` is then the newest message with one of
@@ -100,6 +109,10 @@ class Threads(ListView):
                 raise ProtocolError("invalid_message", f"{name} must be true or false.", field=name)
             if asked is not None or (name == "archived" and not sought):
                 threads = threads.filter(**{name: asked == "true"})
+        if project := request.query_params.get("project"):
+            threads = threads.filter(
+                **({"project__isnull": False} if project == "any" else {"project": as_id(project)})
+            )
         if not sought:
             return self.page(request, threads)
         words = search.words_of(sought)

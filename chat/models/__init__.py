@@ -4,6 +4,7 @@ from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet
 from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
 from chat.models.feedback import Feedback
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
+from chat.models.projects import Project
 from chat.models.shares import Share
 from chat.models.threads import Attachment, Event, Message, MessageText, Run, Thread, Worker, attachment_path
 
@@ -23,6 +24,7 @@ __all__ = [
     "Message",
     "MessageText",
     "OwnedQuerySet",
+    "Project",
     "Run",
     "RunState",
     "Session",

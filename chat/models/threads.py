@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.dispatch import receiver
 
 from chat.models.accounts import OwnedQuerySet, User
+from chat.models.projects import Project
 from chat.protocol import TERMINAL
 
 
@@ -34,10 +35,14 @@ class Thread(models.Model):
     pinned = models.BooleanField(db_default=False, help_text="Whether the list has it at the top.")
     archived = models.BooleanField(db_default=False, help_text="Whether only a search finds it.")
     temporary = models.BooleanField(db_default=False, help_text="Whether it is in no list, and emptied once deleted.")
+    project = models.ForeignKey(Project, models.SET_NULL, null=True, blank=True, db_index=False, related_name="threads")
     objects = OwnedQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["user", "-updated_at"], name="thread_user_updated")]
+        indexes = [
+            models.Index(fields=["user", "-updated_at"], name="thread_user_updated"),
+            models.Index(fields=["project"], condition=Q(project__isnull=False), name="thread_project"),
+        ]
 
     def __str__(self) -> str:
         return self.title or str(self.id)

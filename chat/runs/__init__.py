@@ -59,6 +59,7 @@ from chat.runs.threads import (
     delete,
     lock_thread,
     mark,
+    move,
     rename,
     show,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "log",
     "log_fields",
     "mark",
+    "move",
     "needs_title",
     "open_inputs",
     "publish_live",

@@ -193,6 +193,12 @@ def mark(user_id: int, thread_id: uuid.UUID, **marks: bool) -> None:
         Thread.objects.filter(id=lock_thread(user_id, thread_id).id).update(**marks)
 
 
+def move(user_id: int, thread_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
+    """Put the thread into a project of the same user, or into none. Raises not_found."""
+    with transaction.atomic():
+        Thread.objects.filter(id=lock_thread(user_id, thread_id).id).update(project=project_id)
+
+
 def delete(user_id: int, thread_id: uuid.UUID) -> None:
     """Cancel the thread's runs and hide it for good; its id stays taken. Raises not_found."""
     active = Run.objects.filter(user=user_id, thread=thread_id, status__in=Run.ACTIVE).order_by("id")

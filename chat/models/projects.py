@@ -1,0 +1,23 @@
+"""Projects: folders of a user's threads, with instructions of their own."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from chat.models.accounts import OwnedQuerySet, User
+
+
+class Project(models.Model):
+    """A folder for threads. Its `instructions` are given to the assistant in each of them, beside the user's own."""
+
+    OWNER, IN_THREAD = "user", False
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="projects")
+    name = models.CharField(max_length=100)
+    instructions = models.TextField(blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    objects = OwnedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
