@@ -1,5 +1,6 @@
 """Reporting: the answer as Markdown. The figure comes first, then what was understood, a table, and the rest folded."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,10 @@ MAX_ROWS = 12
 MIN_ROWS = 4  # of the table, with its header
 MAX_UNDERSTOOD = 300  # characters, if the answer is long
 MAX_LEVERS = 4
+MAX_BESIDE = 2
+MAX_VERDICT_FIGURES = 10  # of an answer; one with more is a table
+# Figures of what was and of what becomes of it.
+COMPARED = (("spend", "rest"), ("spend", "after"), ("spend", "there_1"), ("before", "after"))
 GENERAL = (
     "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for figures of "
     "your own. By today's list prices:"
@@ -103,8 +108,28 @@ def words(text: str) -> int:
     return len(text.split())
 
 
+def verdict(made: Answer) -> dict[str, Any] | None:
+    """Return the ids of the figure that was asked for, and of those that stand beside it; None without a figure.
+
+    `before` and `after` are compared, if the answer is about a change; `beside` are at most two others.
+    """
+    bold = re.search(r"\*\*(.+?)\*\*", made.headline)
+    found = [one for one in made.figures.values() if bold and one.text.lstrip("-") in bold[1]]
+    if not found:
+        return None
+    asked = max(found, key=lambda one: len(one.text))
+    pairs = (*COMPARED, (f"plain_{asked.id}", asked.id))
+    compared = next((pair for pair in pairs if all(one in made.figures for one in pair)), ())
+    known = {asked.text, *(made.figures[one].text for one in compared)}
+    others = [one.id for one in made.figures.values() if one.text not in known]
+    if len(made.figures) > MAX_VERDICT_FIGURES or re.search(r"_\d+$", asked.id):  # the same of other models
+        stem = re.sub(r"\d+$", "", asked.id)
+        others = [one for one in others if one.startswith(stem) and one[len(stem) :].isdigit()]
+    return {"figure": asked.id, **dict(zip(("before", "after"), compared, strict=False)), "beside": others[:MAX_BESIDE]}
+
+
 async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
-    """Say the answer. Returns the run's result: request, chips and figures.
+    """Say the answer. Returns the run's result: request, chips, figures, and which of them is the verdict.
 
     `understood` is the paragraph of the text that clients leave out if they show the chips.
     """
@@ -118,4 +143,10 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
     text, understood = report(case)
     await turn.say(text)
     turn.summary = f"Answer of {words(text)} words with {len(made.figures)} figures."
-    return {**case.understood.as_json(), "understood": understood, "figures": figures, "measures": case.levers}
+    return {
+        **case.understood.as_json(),
+        "understood": understood,
+        "figures": figures,
+        "verdict": verdict(made),
+        "measures": case.levers,
+    }

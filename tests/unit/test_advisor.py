@@ -226,6 +226,34 @@ def test_the_golden_question() -> None:
     assert "If 10 % of it could be sent as batch: about $250 a month." in visible(answer)
 
 
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        (GOLDEN, {"figure": "saving", "before": "spend", "after": "rest", "beside": ["share", "year"]}),
+        ("gpt-4o, 50k requests a month, 2k in, 400 out", {"figure": "month", "beside": ["each", "day"]}),
+        (
+            "Compare gpt-4o and claude-sonnet-4-5 for 1000 requests a day with 1000 input and 100 output tokens",
+            {"figure": "month_1", "beside": ["month_2"]},
+        ),
+        (
+            "1,000 requests a day, 1,000 input and 100 output tokens each on gpt-4o, 50 % cached, what a month?",
+            {"figure": "month", "before": "plain_month", "after": "month", "beside": ["each", "day"]},
+        ),
+        (
+            "We pay $100 a month for gpt-4o, traffic doubles",
+            {"figure": "after", "before": "spend", "after": "after", "beside": []},
+        ),
+        ("Optimize my AI costs", None),
+    ],
+)
+def test_verdict_is_the_figure_of_the_first_sentence(question: str, verdict: dict[str, Any] | None) -> None:
+    answer, _, result = ask(question)
+    assert result["verdict"] == verdict
+    if verdict:
+        figures = {one["id"]: one["text"] for one in result["figures"]}
+        assert f"**{figures[verdict['figure']]}**" in lead(answer)
+
+
 def test_every_figure_has_its_formula_and_price() -> None:
     for figure in ask("gpt-4o, 50k requests a month, 2k in, 400 out")[2]["figures"]:
         assert figure["formula"]
