@@ -49,6 +49,15 @@ async def exists(path: str) -> None:
         await asyncio.sleep(0.02)
 
 
+async def staged(turn: Turn) -> None:
+    """`<gate>`: two sub-agents, the second of which calls a tool that waits until that file exists."""
+    async with turn.subagent("first", task="begin") as sub:
+        await sub.think("Beginning")
+    async with turn.subagent("second", task="wait") as sub:
+        await sub.call(exists, path=turn.text)
+    await turn.say("done")
+
+
 async def settling(turn: Turn) -> None:
     """`<gate>`: ask while a call goes on until that file exists; before that, the run cannot wait."""
     async with asyncio.TaskGroup() as group:

@@ -357,6 +357,7 @@ AGENTS = (
     "asking",
     "refunding",
     "settling",
+    "staged",
     "perilous",
     "timed",
     "slow",

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.page import answers, needs_chromium, runs, say
+from tests.page import needs_chromium, runs, say
 
 pytestmark = needs_chromium
 
@@ -17,35 +17,39 @@ WIDE = {"viewport": {"width": 1440, "height": 900}}
 
 def test_run_is_one_line_that_says_what_works_now_and_for_how_long(site, meet, gate):
     ann = meet(site)
-    page = ann.open(ann.thread("gated"))
+    page = ann.open(ann.thread("staged"))
     say(page, str(gate))
     line = page.locator(".run-line")
-    expect(line).to_have_text(re.compile(r"gated .+\d+ s$"))
-    expect(page.locator(".stepper i:not([data-done])")).not_to_have_count(0)
+    expect(line).to_have_text(re.compile(r"second is using exists.*\d+ s$"))
+    expect(line.locator(".stepper i[data-done]")).to_have_count(1)
+    expect(line.locator(".stepper i:not([data-done])")).to_have_count(1)
     elapsed = line.locator(".time").inner_text()
     expect(line.locator(".time")).not_to_have_text(elapsed)
+    assert line.bounding_box()["height"] < 40
     gate.touch()
     expect(runs(page, "completed")).to_be_visible()
-    expect(line.locator(".what")).to_have_text("answered")
+    expect(line.locator(".headline")).to_have_text("staged answered")
+    expect(line.locator(".tally")).to_have_text("3 agents · 1 tool call")
     expect(line.locator(".stepper i")).to_have_count(0)
     assert line.bounding_box()["height"] < 40
 
 
 def test_panel_shows_the_steps_beside_the_conversation_and_follows_the_run(site, meet, gate):
     ann = meet(site, **WIDE)
-    page = ann.open(ann.thread("gated"))
+    page = ann.open(ann.thread("staged"))
     say(page, str(gate))
-    expect(answers(page)).to_have_text(["before"])
-    line, panel = page.locator(".run-line"), page.get_by_role("complementary", name="gated")
+    line, panel = page.locator(".run-line"), page.get_by_role("complementary", name="staged")
+    expect(line.locator(".tool")).to_have_text("exists")
     line.press("Enter")
     expect(line).to_have_attribute("aria-expanded", "true")
     expect(page.locator("#panel-title")).to_be_focused()
-    expect(panel.locator(".step")).to_have_count(1)
+    step = panel.locator(".step")
+    expect(step).to_have_attribute("data-status", "running")
     gate.touch()
-    expect(panel.locator(".run-status")).to_have_text(re.compile("^gated answered"))
-    step = panel.locator(".step").first
+    expect(step).to_have_attribute("data-status", "completed")
+    expect(panel.locator(".run-status")).to_have_text(re.compile("^staged answered · 3 agents · 1 tool call · "))
     step.locator("summary").press("Enter")
-    expect(step.locator("pre")).to_have_count(2)
+    expect(step.locator("pre")).to_have_text([re.compile("gate"), "null"])
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
     expect(line).to_be_focused()
