@@ -2,6 +2,7 @@
 
 import { t } from "../text/strings.js";
 import { element } from "../ui/element.js";
+import { setFigures } from "../ui/figures.js";
 import { tableTools } from "../ui/table.js";
 import { html, read } from "./blocks.js";
 import { frame } from "./code.js";
@@ -46,6 +47,7 @@ function rendered(block) {
     scroller.dir = table.dir;
     table.replaceWith(element("div", { class: "tabular" }, scroller));
     scroller.append(table);
+    setFigures(table);
   }
   return made;
 }

@@ -197,7 +197,7 @@ export class Figure {
   async #load() {
     loading ??= load();
     try {
-      this.#Drawing = await loading;
+      [this.#Drawing] = await Promise.all([loading, document.fonts.ready]);
       if (this.#removed) return;
       this.draw();
       drawn.add(this);
@@ -219,18 +219,47 @@ export class Figure {
   }
 }
 
+/** Up to so many bars have their amounts at their ends instead of an axis below all of them. */
+const MAX_LABELLED_BARS = 16;
+/** The width of a digit of an amount, in pixels. */
+const DIGIT_PX = 7.5;
+
+/**
+ * The amount at the end of each bar.
+ * @param {(value: number) => string} format
+ * @param {string} ink
+ * @param {{family: string, size: number}} font
+ * @returns {import("chart.js").Plugin}
+ */
+const amounts = (format, ink, { family, size }) => ({
+  id: "amounts",
+  afterDatasetsDraw(chart) {
+    const { ctx, data } = chart;
+    ctx.save();
+    ctx.fillStyle = ink;
+    ctx.font = `${size}px ${family}`;
+    ctx.textBaseline = "middle";
+    chart.getDatasetMeta(0).data.forEach(({ x, y }, at) => {
+      ctx.fillText(format(Number(data.datasets[0].data[at])), x + 6, y);
+    });
+    ctx.restore();
+  },
+});
+
 /**
  * @param {Chart} chart
  * @returns {import("chart.js").ChartConfiguration}
  */
 function configuration(chart) {
   const sideways = chart.type === "bar";
+  const isLabelled = sideways && chart.series.length === 1 && chart.labels.length <= MAX_LABELLED_BARS;
   const stacked = chart.unit === "tokens";
   const axis = formatter(chart.unit, true);
   const exact = formatter(chart.unit, false);
-  const [ink, line] = [colour("--dim"), colour("--line")];
+  const [ink, line, text] = [colour("--dim"), colour("--line"), colour("--ink")];
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
   const values = {
+    display: !isLabelled,
     beginAtZero: true,
     stacked,
     border: { display: false },
@@ -250,12 +279,16 @@ function configuration(chart) {
     grid: { display: false },
     ticks: { color: ink, font, maxRotation: 0, autoSkip: !sideways, autoSkipPadding: 24, padding: 4 },
   };
+  const longest = isLabelled ? Math.max(...chart.series[0].values.map((value) => exact(value).length)) : 0;
+  // Beside what is asked about, what it is compared with stays in the background.
+  const isPair = sideways && !stacked && chart.series.length === 2;
   return {
     type: chart.type,
+    plugins: isLabelled ? [amounts(exact, text, font)] : [],
     data: {
       labels: chart.labels,
       datasets: chart.series.map(({ name, values: data }, index) => {
-        const stroke = colour(`--series-${(index % 4) + 1}`);
+        const stroke = colour(isPair && index === 1 ? "--neutral" : `--series-${(index % 4) + 1}`);
         return {
           label: name,
           data,
@@ -264,7 +297,7 @@ function configuration(chart) {
           fill: !sideways && index === 0,
           borderWidth: sideways ? 0 : 2,
           borderRadius: 4,
-          maxBarThickness: 18,
+          maxBarThickness: 14,
           pointRadius: data.length > 40 ? 0 : 2.5,
           pointBackgroundColor: stroke,
           tension: 0.25,
@@ -274,6 +307,7 @@ function configuration(chart) {
     options: {
       indexAxis: sideways ? "y" : "x",
       maintainAspectRatio: false,
+      layout: { padding: { right: longest * DIGIT_PX } },
       animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? false : { duration: 350 },
       interaction: { mode: "index", axis: sideways ? "y" : "x", intersect: false },
       scales: sideways ? { x: values, y: names } : { x: names, y: values },
