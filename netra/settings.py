@@ -360,6 +360,8 @@ STATICFILES_DIRS += [
         ("katex", "katex/dist"),
         ("chart.js", "chart.js/dist"),
         ("color", "@kurkle/color/dist"),
+        ("geist", "@fontsource-variable/geist"),
+        ("fraunces", "@fontsource-variable/fraunces"),
     )
 ]
 SERVESTATIC_USE_FINDERS = True
