@@ -79,16 +79,16 @@ LAYERS = {
     ),
     "state": (
         "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "parameters", "reducer", "requests",
-        "run", "spent", "store", "thread", "typed",
+        "run", "spent", "store", "thread", "typed", "verdict",
     ),
     "text": ("strings",),
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
-        "difference", "drawer", "editor", "element", "exchange", "fields", "inputs", "menu", "messages", "notices",
-        "notify", "panel", "pending", "preview", "rating", "removals", "request", "requests", "resolved", "search", "share",
-        "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads", "transcript", "uploads", "values",
-        "view", "viewport", "welcome",
+        "difference", "drawer", "editor", "element", "exchange", "fields", "figures", "inputs", "menu", "messages",
+        "notices", "notify", "panel", "pending", "preview", "rating", "removals", "request", "requests", "resolved",
+        "search", "share", "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads", "transcript",
+        "uploads", "values", "verdict", "view", "viewport", "welcome",
     ),
 }  # fmt: skip
 # Modules of each language, of which a page loads one.
@@ -98,8 +98,8 @@ MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name
 MODULES += [f"vendor/{name}" for name in LIBRARIES]
 # Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.
 COMPONENTS = (
-    "sidebar", "conversation", "message", "files", "table", "chart", "run", "request", "inputs", "markdown", "composer",
-    "overlay", "share", "print",
+    "sidebar", "conversation", "message", "files", "table", "chart", "verdict", "run", "request", "inputs", "markdown",
+    "composer", "overlay", "share", "print",
 )  # fmt: skip
 STYLES = [f"chat/css/{name}.css" for name in COMPONENTS]
 

@@ -3,6 +3,7 @@
 import { Writing } from "../markdown/markdown.js";
 import { unfinished } from "../state/model.js";
 import { understood, withoutChips } from "../state/typed.js";
+import { sentenceOf, verdictOf } from "../state/verdict.js";
 import { parts, t, told } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { Card } from "./card.js";
@@ -10,6 +11,7 @@ import { chartsOf, Figure } from "./charts.js";
 import { Chips } from "./chips.js";
 import { arrange, element, setText } from "./element.js";
 import { Requests } from "./requests.js";
+import { VerdictCard } from "./verdict.js";
 
 /**
  * @typedef {import("../state/model.js").Run} Run
@@ -23,7 +25,7 @@ const MAX_STEP_MS = 25;
 /** How many charts are shown until the user asks for the others. */
 const SHOWN_CHARTS = 2;
 
-/** One run: card, input requests, charts, answer, what was understood, and failure. */
+/** One run: its line, input requests, verdict, charts, answer, what was understood, and failure. */
 export class Answer {
   card;
   article = element("article", { class: "message", "data-role": "assistant", "aria-label": "Netra" });
@@ -32,6 +34,8 @@ export class Answer {
   charts = element("div", { class: "charts" });
   /** @type {Chips | null} */
   chips = null;
+  /** @type {VerdictCard | null} it has the charts and the chips */
+  verdict = null;
   #ask;
   #writing = new Writing();
   /** @type {Map<string, Figure>} */
@@ -40,6 +44,7 @@ export class Answer {
   /** @type {Run | null} */
   #run = null;
   #shown = "";
+  #sentence = "";
   #wasFinal = false;
   #all = false;
   #next = 0;
@@ -72,13 +77,10 @@ export class Answer {
   update(run, answers, online, now) {
     this.card.update(run, now);
     this.requests.update(run.requests, answers, online, now);
+    if (run.result !== this.#run?.result) this.#take(run.result);
     const late = this.#write(run);
     if (run === this.#run) return late;
     if (run.steps !== this.#run?.steps) this.#draw(run);
-    if (run.result !== this.#run?.result) {
-      const found = understood(run.result);
-      this.chips = found && new Chips(found, this.#ask);
-    }
     this.#run = run;
     this.#live ||= run.live || unfinished(run);
     this.failure.toggleAttribute("data-live", this.#live);
@@ -86,6 +88,16 @@ export class Answer {
     if (run.error !== null && !this.reference.hasChildNodes()) this.#refer(run.id);
     setText(this.failure, told(run.error ?? ""));
     return late;
+  }
+
+  /** @param {unknown} result of the run */
+  #take(result) {
+    const found = understood(result);
+    this.chips = found && new Chips(found, this.#ask);
+    const verdict = verdictOf(result);
+    this.verdict?.node.remove();
+    this.verdict = verdict && new VerdictCard(verdict);
+    if (this.verdict) this.article.prepend(this.verdict.node);
   }
 
   /** @param {string} id of the run, by which an administrator finds it */
@@ -126,23 +138,34 @@ export class Answer {
     const rest = this.#all ? 0 : Math.max(0, figures.length - SHOWN_CHARTS);
     setText(this.#more, t("chart.more", { count: rest }));
     arrange(this.charts, rest > 0 ? [...figures.slice(0, SHOWN_CHARTS), this.#more] : figures);
+    this.#place();
+  }
+
+  /** Put into the verdict what belongs to it. */
+  #place() {
+    this.verdict?.show(this.#sentence, [this.charts.children.length > 0 && this.charts, this.chips?.node]);
   }
 
   /** @param {Run} run */
   #write(run) {
     const final = !unfinished(run);
     this.article.toggleAttribute("data-streaming", !final);
-    const text = withoutChips(run.text, run.result);
+    const whole = withoutChips(run.text, run.result);
+    const [sentence, text] = this.verdict ? sentenceOf(whole) : ["", whole];
+    if (sentence !== this.#sentence) {
+      this.#sentence = sentence;
+      this.#place();
+    }
     if (text === this.#shown && final === this.#wasFinal) return false;
     const begun = performance.now();
     if (!final && begun < this.#next) return true;
-    const whole = this.#writing.write(text, final, begun + MAX_STEP_MS);
-    if (whole) {
+    const isWhole = this.#writing.write(text, final, begun + MAX_STEP_MS);
+    if (isWhole) {
       this.#shown = text;
       this.#wasFinal = final;
     }
     const ended = performance.now();
     this.#next = ended + (ended - begun) / MAX_DRAWING_SHARE;
-    return !whole;
+    return !isWhole;
   }
 }
