@@ -75,7 +75,7 @@ def untold(page: Page) -> Page:
 LAYERS = {
     "net": (
         "api", "base", "choices", "drafts", "http", "inputs", "loader", "outbox", "session", "socket", "storage",
-        "uuid",
+        "unread", "uuid",
     ),
     "state": (
         "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "parameters", "reducer", "requests",
@@ -86,9 +86,9 @@ LAYERS = {
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "editor", "element", "exchange", "fields", "figures", "inputs", "menu", "messages",
-        "notices", "notify", "panel", "pending", "preview", "rating", "removals", "request", "requests", "resolved",
-        "search", "share", "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads", "transcript",
-        "uploads", "values", "verdict", "view", "viewport", "welcome",
+        "notices", "notify", "panel", "pending", "preview", "projects", "rating", "removals", "request", "requests",
+        "resolved", "search", "share", "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads",
+        "transcript", "unread", "uploads", "values", "verdict", "view", "viewport", "welcome",
     ),
 }  # fmt: skip
 # Modules of each language, of which a page loads one.

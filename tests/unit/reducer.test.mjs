@@ -319,6 +319,8 @@ test("an event changes no state that was handed out before", () => {
     unsent: [],
     answers: new Map(),
     feedback: new Map(),
+    unread: new Map(),
+    projects: [],
     stopping: new Set(),
   });
 });
@@ -347,6 +349,25 @@ test("a thread that is not open keeps its entry, its title and its mark only", (
   );
   assert.equal(play(LOG.slice(0, 5), state), state);
   assert.deepEqual([...play(LOG, state).active], []);
+});
+
+test("an answer in a thread that nobody looks at is unread until it is seen; one in a log that is read first is not", () => {
+  const elsewhere = play(LOG, EMPTY);
+  assert.deepEqual([...elsewhere.unread.keys()], [THREAD]);
+  const seen = reduce(elsewhere, { type: "thread_seen", thread_id: THREAD });
+  assert.equal(seen.unread.size, 0);
+  assert.equal(reduce(seen, { type: "thread_seen", thread_id: OTHER }), seen);
+  assert.equal(play(LOG).unread.size, 0);
+  const other = log([asked("x", "Mine"), started("x"), done("x", "Yours")], OTHER);
+  const both = other.reduce(reduce, elsewhere);
+  assert.deepEqual(
+    [...both.unread],
+    [
+      [THREAD, "failed"],
+      [OTHER, "completed"],
+    ],
+  );
+  assert.deepEqual([...reduce(both, { type: "thread_deleted", thread_id: OTHER }).unread.keys()], [THREAD]);
 });
 
 test("opening a thread reads its log from the start", () => {

@@ -16,6 +16,7 @@ import { ApiError, parsed, unreachable } from "./http.js";
  * @typedef {{title: string, readers: "members" | "anyone",
  *   messages: {role: "user" | "assistant", content: string}[]}} SharePreview
  * @typedef {import("../state/model.js").ListedThread} ListedThread
+ * @typedef {import("../state/model.js").Project} Project
  */
 
 export class Api {
@@ -50,6 +51,48 @@ export class Api {
   /** @returns {Promise<ListedThread[]>} */
   pinned() {
     return this.#all("threads", "/api/threads", { pinned: "true" });
+  }
+
+  /** @returns {Promise<ListedThread[]>} the threads that are in projects */
+  inProjects() {
+    return this.#all("threads", "/api/threads", { project: "any" });
+  }
+
+  /** @returns {Promise<Project[]>} by name */
+  projects() {
+    return this.#all("projects", "/api/projects");
+  }
+
+  /**
+   * @param {{name: string, instructions: string}} project
+   * @returns {Promise<Project>}
+   */
+  makeProject(project) {
+    return this.#session.call("POST", "/api/projects", project);
+  }
+
+  /**
+   * @param {string} id
+   * @param {{name: string, instructions: string}} project
+   * @returns {Promise<Project>}
+   */
+  changeProject(id, project) {
+    return this.#session.call("PATCH", `/api/projects/${id}`, project);
+  }
+
+  /** @param {string} id */
+  removeProject(id) {
+    return this.#session.call("DELETE", `/api/projects/${id}`);
+  }
+
+  /**
+   * @param {string} thread_id
+   * @param {string} project_id
+   * @param {boolean} inside false: take it out
+   * @returns {Promise<ListedThread>}
+   */
+  place(thread_id, project_id, inside) {
+    return this.#session.call(inside ? "PUT" : "DELETE", `/api/projects/${project_id}/threads/${thread_id}`);
   }
 
   /**

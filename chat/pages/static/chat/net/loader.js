@@ -43,13 +43,18 @@ export class Loader {
 
   /** @param {number} page of the list, from 1 */
   async list(page) {
-    // Pinned ones are listed at once, however old they are. Both are awaited at once: otherwise the failure of one would
-    // leave that of the other to nobody.
-    const pinned = page === 1 ? this.#api.pinned() : [];
-    const [{ threads, has_more }, others] = await Promise.all([this.#api.threads(page), pinned]);
+    // Pinned ones and those of projects are listed at once, however old they are. All are awaited at once: otherwise the
+    // failure of one would leave that of another to nobody.
+    const first = page === 1 ? [this.#api.pinned(), this.#api.inProjects()] : [];
+    const [{ threads, has_more }, projects, ...others] = await Promise.all([
+      this.#api.threads(page),
+      page === 1 ? this.#api.projects() : null,
+      ...first,
+    ]);
+    if (projects) this.#store.dispatch({ type: "projects_listed", projects });
     this.#pages = Math.max(this.#pages, page);
     if (page === this.#pages) this.more = has_more;
-    this.#store.dispatch({ type: "threads_listed", threads: [...threads, ...others] });
+    this.#store.dispatch({ type: "threads_listed", threads: [...threads, ...others.flat()] });
   }
 
   listMore() {

@@ -138,6 +138,7 @@
  * @property {boolean} pinned
  * @property {boolean} archived only a search finds it
  * @property {boolean} temporary it is in no list, and deleted when it is left
+ * @property {string | null} project_id
  * @property {boolean} opened
  * @property {boolean} loaded its log has been read up to the head once
  * @property {boolean} missing the server does not know it
@@ -174,10 +175,15 @@
  * @property {Map<string, GivenAnswer & {refused: {field: string | null, message: string} | null}>} answers by request id:
  *   given here and not in the log yet
  * @property {Map<string, Feedback>} feedback by the id of the answer
+ * @property {Map<string, Outcome>} unread threads with an answer that the user has not seen: how its run ended
+ * @property {Project[]} projects by name
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
  * @typedef {{id: string, title: string, agent: string, updated_at: string, pinned: boolean, archived: boolean,
- *   temporary: boolean}} ListedThread
+ *   temporary: boolean, project_id: string | null}} ListedThread
+ *
+ * @typedef {"completed" | "failed"} Outcome
+ * @typedef {{id: string, name: string, instructions: string}} Project
  *
  * @typedef {{type: "threads_listed", threads: ListedThread[]}
  *   | {type: "thread_opened", thread_id: string, at: string, fresh: boolean, chosen?: string[]}
@@ -193,6 +199,9 @@
  *   | {type: "inputs_shown"}
  *   | {type: "feedback_listed", feedback: Feedback[]}
  *   | {type: "feedback_withdrawn", message_id: string}
+ *   | {type: "thread_seen", thread_id: string}
+ *   | {type: "unread_known", unread: [string, Outcome][]}
+ *   | {type: "projects_listed", projects: Project[]}
  *   | {type: "stop_asked" | "stop_refused", run_id: string}} Own
  */
 
@@ -205,6 +214,8 @@ export const EMPTY = Object.freeze({
   unsent: [],
   answers: new Map(),
   feedback: new Map(),
+  unread: new Map(),
+  projects: [],
   stopping: new Set(),
 });
 
@@ -232,6 +243,7 @@ export const newThread = (id) => ({
   pinned: false,
   archived: false,
   temporary: false,
+  project_id: null,
   opened: false,
   loaded: false,
   missing: false,

@@ -105,6 +105,12 @@ export function reduce(state, event) {
       };
     case "feedback_withdrawn":
       return { ...state, feedback: new Map([...state.feedback].filter(([id]) => id !== event.message_id)) };
+    case "thread_seen":
+      return withoutUnread(state, event.thread_id);
+    case "unread_known":
+      return { ...state, unread: new Map(event.unread) };
+    case "projects_listed":
+      return { ...state, projects: event.projects };
     case "stop_asked":
       return markStopping(state, event.run_id, true);
     case "stop_refused":
@@ -148,7 +154,12 @@ function takeNumbered(state, event) {
     title: event.type === "thread_updated" ? event.title : thread.title,
   };
   const taken = put(
-    { ...state, active: activeAfter(state.active, event), waiting: waitingAfter(state.waiting, event) },
+    {
+      ...state,
+      active: activeAfter(state.active, event),
+      waiting: waitingAfter(state.waiting, event),
+      unread: unreadAfter(state.unread, event, thread),
+    },
     thread.opened ? applyEvent(next, event) : next,
   );
   if (event.type === "input_resolved") return resolveInput(settleAnswer(taken, event.request_id), event);
@@ -222,6 +233,29 @@ function waitingAfter(waiting, event) {
 }
 
 /**
+ * @param {State["unread"]} unread
+ * @param {NumberedEvent} event
+ * @param {Thread} thread that it is of, as it was before
+ * @returns {State["unread"]}
+ */
+function unreadAfter(unread, event, thread) {
+  // What is read of an opened thread's log for the first time is no news.
+  if (thread.opened && !thread.loaded) return unread;
+  if (event.type !== "agent_completed" && event.type !== "agent_failed") return unread;
+  return new Map(unread).set(event.thread_id, event.type === "agent_failed" ? "failed" : "completed");
+}
+
+/**
+ * @param {State} state
+ * @param {string} thread_id
+ * @returns {State}
+ */
+function withoutUnread(state, thread_id) {
+  if (!state.unread.has(thread_id)) return state;
+  return { ...state, unread: new Map([...state.unread].filter(([id]) => id !== thread_id)) };
+}
+
+/**
  * @param {State} state
  * @param {ListedThread} entry
  * @returns {State}
@@ -235,6 +269,7 @@ function mergeListed(state, entry) {
     pinned: entry.pinned,
     archived: entry.archived,
     temporary: entry.temporary,
+    project_id: entry.project_id,
   }));
 }
 
@@ -247,7 +282,7 @@ function withoutThread(state, id) {
   const threads = new Map(state.threads);
   threads.delete(id);
   return {
-    ...forgetInputsOf(state, id),
+    ...forgetInputsOf(withoutUnread(state, id), id),
     threads,
     active: new Map([...state.active].filter(([, thread_id]) => thread_id !== id)),
     unsent: state.unsent.filter((one) => one.thread_id !== id),

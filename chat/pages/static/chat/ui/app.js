@@ -10,6 +10,7 @@ import { Loader } from "../net/loader.js";
 import { forgetUnsent, keepUnsent, restoreUnsent } from "../net/outbox.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { refusedResume, refusedStop, Socket } from "../net/socket.js";
+import { forgetUnread, keptUnread } from "../net/unread.js";
 import { isId, uuid } from "../net/uuid.js";
 import { choices } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
@@ -22,6 +23,7 @@ import { notice } from "./notices.js";
 import { preview } from "./preview.js";
 import { Removals } from "./removals.js";
 import { threadActions } from "./threads.js";
+import { watchUnread } from "./unread.js";
 import { View } from "./view.js";
 
 /** @typedef {import("../net/frames.js").ServerFrame} Frame */
@@ -57,8 +59,10 @@ const store = new Store((state, before) => {
   if (thread?.loaded && !known?.loaded && thread.messages.some(({ role }) => role === "assistant")) {
     loader.readFeedback(thread.id);
   }
+  unreadChanged(before);
   render();
 });
+const unreadChanged = watchUnread(store, () => open);
 const loader = new Loader(api, store, {
   attempt,
   open: () => open,
@@ -412,6 +416,7 @@ const view = new View({
       socket.close();
       forgetUnsent();
       forgetChoices();
+      forgetUnread();
       forgetDrafts();
       toSignIn();
     }).finally(() => {
@@ -430,8 +435,9 @@ if (signedInAs() !== null) {
   });
   onSignOutElsewhere(() => toSignIn());
   const { mine, kept } = restoreUnsent(userId);
-  if (!mine) forgetDrafts();
-  else if (kept) store.dispatch({ type: "outbox_restored", unsent: kept.unsent, stopping: kept.stopping });
+  if (mine) store.dispatch({ type: "unread_known", unread: keptUnread() });
+  else forgetDrafts();
+  if (mine && kept) store.dispatch({ type: "outbox_restored", unsent: kept.unsent, stopping: kept.stopping });
   show(open, atInputs);
   socket.start();
 } else {

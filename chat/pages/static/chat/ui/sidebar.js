@@ -1,4 +1,4 @@
-/** The list of threads, by the day of their last change, with a mark on those at work. */
+/** The list of threads, by project and by the day of their last change, with a mark on those that ask for a look. */
 
 import { BASE } from "../net/base.js";
 import { path } from "../state/branches.js";
@@ -11,9 +11,19 @@ import { visible } from "./text.js";
 /**
  * @typedef {import("../state/model.js").State} State
  * @typedef {import("../state/model.js").Thread} Thread
+ * @typedef {import("../state/model.js").Project} Project
  */
 
 const DAY_MS = 86_400_000;
+/** The kind of data that a dragged row carries. */
+const DRAGGED = "application/x-netra-thread";
+/** What the mark of a row says to those who do not see its colour. */
+const STATES = {
+  asking: t("list.asks"),
+  running: t("list.works"),
+  failed: t("list.failed"),
+  completed: t("list.answered"),
+};
 
 /**
  * @param {string} timestamp
@@ -45,17 +55,55 @@ export class Sidebar {
   #groups = new Map();
 
   #toggle = menus(t("conversation"));
+  #toggleProject = menus(t("project"));
   #choices;
+  #projects;
   /** @type {State["threads"]} */
   #threads = new Map();
+  /** @type {Map<string, Project>} */
+  #folders = new Map();
 
   /**
    * @param {HTMLElement} root
    * @param {(thread: Thread) => import("./menu.js").Choice[]} choices of the menu of a row
+   * @param {{choices: (project: Project) => import("./menu.js").Choice[],
+   *   place: (thread: Thread, project_id: string | null) => void}} projects
    */
-  constructor(root, choices) {
+  constructor(root, choices, projects) {
     this.#root = root;
     this.#choices = choices;
+    this.#projects = projects;
+    this.#drag();
+  }
+
+  /** A row is dragged into a project, or onto another part of the list and so out of its project. */
+  #drag() {
+    const root = this.#root;
+    const target = (/** @type {DragEvent} */ { target, dataTransfer }) => {
+      const section = target instanceof Element ? target.closest("section") : null;
+      return dataTransfer?.types.includes(DRAGGED) ? section : null;
+    };
+    const over = (/** @type {HTMLElement | null} */ section) => {
+      for (const one of root.querySelectorAll("section")) one.toggleAttribute("data-over", one === section);
+    };
+    root.addEventListener("dragstart", ({ target, dataTransfer }) => {
+      const link = target instanceof Element ? target.closest("a") : null;
+      if (link?.dataset.thread) dataTransfer?.setData(DRAGGED, link.dataset.thread);
+    });
+    root.addEventListener("dragover", (event) => {
+      const section = target(event);
+      if (section) event.preventDefault();
+      over(section);
+    });
+    root.addEventListener("dragend", () => over(null));
+    root.addEventListener("drop", (event) => {
+      const section = target(event);
+      const thread = this.#threads.get(event.dataTransfer?.getData(DRAGGED) ?? "");
+      over(null);
+      if (!section || !thread) return;
+      event.preventDefault();
+      this.#projects.place(thread, section.dataset.project ?? null);
+    });
   }
 
   /**
@@ -84,20 +132,29 @@ export class Sidebar {
           (thread.title !== "" || thread.last > 0),
       )
       .sort((a, b) => Number(b.pinned) - Number(a.pinned) || (a.updated_at < b.updated_at ? 1 : -1));
-    /** @type {Map<string, HTMLElement[]>} */
-    const groups = new Map();
+    const projects = new Map(state.projects.map((project) => [project.id, project]));
+    /** @type {Map<string, HTMLElement[]>} names of groups and ids of projects, in the order of the list */
+    const groups = new Map([
+      [t("list.pinned"), []],
+      ...[...projects.keys()].map((id) => /** @type {[string, []]} */ ([id, []])),
+    ]);
     const now = new Date();
     for (const thread of threads) {
-      const name = thread.pinned ? t("list.pinned") : period(thread.updated_at, now);
-      groups.set(name, [
-        ...(groups.get(name) ?? []),
-        this.#item(thread, thread.id === open, working.has(thread.id), asks(thread.id)),
-      ]);
+      const project = projects.has(thread.project_id ?? "") ? thread.project_id : null;
+      const name = thread.pinned ? t("list.pinned") : (project ?? period(thread.updated_at, now));
+      const mark = asks(thread.id)
+        ? "asking"
+        : working.has(thread.id)
+          ? "running"
+          : (state.unread.get(thread.id) ?? "");
+      groups.set(name, [...(groups.get(name) ?? []), this.#item(thread, thread.id === open, mark)]);
     }
-    const nodes = [...groups].map(([name, items]) => {
-      const group = this.#group(name);
+    const nodes = [...groups].flatMap(([name, items]) => {
+      const project = projects.get(name);
+      if (items.length === 0 && !project) return [];
+      const group = project ? this.#folder(project) : this.#group(name);
       arrange(group.list, items);
-      return group.node;
+      return [group.node];
     });
     this.#root.ariaBusy = String(!listed);
     arrange(this.#root, listed && nodes.length === 0 ? [this.#nothing] : listed ? nodes : [...nodes, this.#waiting]);
@@ -120,14 +177,44 @@ export class Sidebar {
     return group;
   }
 
+  /** @param {Project} project */
+  #folder(project) {
+    const known = this.#groups.get(project.id);
+    const group = known ?? this.#newFolder(project.id);
+    this.#folders.set(project.id, project);
+    const [, name, button] = /** @type {HTMLElement} */ (group.node.firstElementChild).children;
+    setText(name, project.name);
+    setAttribute(button, "aria-label", t("list.menu", { title: project.name }));
+    return group;
+  }
+
+  /** @param {string} id of a project */
+  #newFolder(id) {
+    const list = element("ul");
+    const button = element(
+      "button",
+      { type: "button", class: "quiet row-menu", "aria-haspopup": "menu", "aria-expanded": "false" },
+      icon("more"),
+    );
+    button.addEventListener("click", () => {
+      this.#toggleProject(button, () => {
+        const project = this.#folders.get(id);
+        return project ? this.#projects.choices(project) : [];
+      });
+    });
+    const head = element("div", { class: "folder" }, icon("folder"), element("h2", { dir: "auto" }), button);
+    const group = { node: element("section", { "data-project": id }, head, list), list };
+    this.#groups.set(id, group);
+    return group;
+  }
+
   /**
    * @param {Thread} thread
    * @param {boolean} current
-   * @param {boolean} working
-   * @param {boolean} asking a request waits for the user
+   * @param {keyof typeof STATES | ""} mark
    * @returns {HTMLElement}
    */
-  #item(thread, current, working, asking) {
+  #item(thread, current, mark) {
     const link = this.#links.get(thread.id) ?? this.#link(thread.id);
     setText(link.children[0], titleOf(thread));
     setAttribute(link, "title", titleOf(thread));
@@ -136,10 +223,9 @@ export class Sidebar {
       "aria-label",
       t("list.menu", { title: titleOf(thread) }),
     );
-    setText(link.children[1], asking ? t("list.asks") : working ? t("list.works") : "");
+    setText(link.children[1], mark ? STATES[mark] : "");
     setAttribute(link, "aria-current", current ? "page" : null);
-    link.toggleAttribute("data-running", working);
-    link.toggleAttribute("data-asking", asking);
+    setAttribute(link, "data-mark", mark || null);
     return /** @type {HTMLElement} */ (link.parentElement);
   }
 

@@ -13,6 +13,7 @@ import { visible } from "./text.js";
  * @typedef {object} ThreadActions
  * @property {(thread_id: string, change: {title?: string, pinned?: boolean, archived?: boolean}) => Promise<void>} change
  * @property {(thread: Thread) => void} remove
+ * @property {(thread: Thread, project_id: string | null) => void} place null: take it out of its project
  * @property {(format: "md" | "json") => void} exportThread
  * @property {() => import("./share.js").Sharing} sharing of the thread that is shown
  */
@@ -23,10 +24,15 @@ export class ThreadMenu {
   #renaming = found("#renaming", HTMLDialogElement);
   #title = found("#new-title", HTMLInputElement);
   #renamed = "";
+  #projects;
 
-  /** @param {ThreadActions} actions */
-  constructor(actions) {
+  /**
+   * @param {ThreadActions} actions
+   * @param {import("./projects.js").ProjectDialogs} projects
+   */
+  constructor(actions, projects) {
     this.#actions = actions;
+    this.#projects = projects;
     this.#renaming.addEventListener("close", () => {
       const title = this.#title.value.trim();
       if (this.#renaming.returnValue === "yes") void actions.change(this.#renamed, { title });
@@ -47,6 +53,7 @@ export class ThreadMenu {
     return [
       { label: t("thread.rename"), act: () => this.rename(thread) },
       { label: pinned ? t("thread.unpin") : t("thread.pin"), act: () => void change(id, { pinned: !pinned }) },
+      { label: t("thread.place"), act: () => this.#projects.place(thread) },
       {
         label: archived ? t("thread.unarchive") : t("thread.archive"),
         act: () => void change(id, { archived: !archived }),

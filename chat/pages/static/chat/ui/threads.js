@@ -34,6 +34,8 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
       store.dispatch({ type: "threads_listed", threads: [await api.change(thread_id, change)] });
     });
 
+  const listProjects = async () => store.dispatch({ type: "projects_listed", projects: await api.projects() });
+
   /**
    * @template T
    * @param {(thread_id: string) => Promise<T>} ask
@@ -64,6 +66,38 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
       const title = element("bdi", {}, titleOf(thread));
       const withdraw = offer(parts("thread.archived", { title }), () => void change(thread_id, { archived: false }));
       setTimeout(withdraw, OFFERED_MS);
+    },
+    /**
+     * @param {Thread} thread
+     * @param {string | null} project_id null: take it out of its project
+     */
+    place(thread, project_id) {
+      const [id, inside] = [project_id ?? thread.project_id, project_id !== null];
+      if (!id || thread.project_id === project_id) return;
+      void attempt(async () => {
+        store.dispatch({ type: "threads_listed", threads: [await api.place(thread.id, id, inside)] });
+      });
+    },
+    /**
+     * @param {string | null} id null: make a new one
+     * @param {{name: string, instructions: string}} project
+     * @param {Thread | null} first to be put into it
+     */
+    async keepProject(id, project, first) {
+      await attempt(async () => {
+        const kept = await (id ? api.changeProject(id, project) : api.makeProject(project));
+        await listProjects();
+        if (first) this.place(first, kept.id);
+      });
+    },
+    /** @param {string} id of a project, whose threads stay */
+    removeProject(id) {
+      void attempt(async () => {
+        await api.removeProject(id);
+        const inside = [...store.state.threads.values()].filter(({ project_id }) => project_id === id);
+        store.dispatch({ type: "threads_listed", threads: inside.map((one) => ({ ...one, project_id: null })) });
+        await listProjects();
+      });
     },
     /** @param {Thread} thread */
     remove(thread) {

@@ -14,6 +14,7 @@ import { menu } from "./menu.js";
 import { Announcer, Banner, notice } from "./notices.js";
 import { Notifier, TabIcon } from "./notify.js";
 import { Panel } from "./panel.js";
+import { ProjectDialogs } from "./projects.js";
 import { Search } from "./search.js";
 import { listenToKeys } from "./shortcuts.js";
 import { Sidebar, titleOf } from "./sidebar.js";
@@ -55,8 +56,8 @@ import { Welcome } from "./welcome.js";
  * @property {() => void} signOut
  * @property {() => void} moreThreads
  *
- * @typedef {Omit<import("./transcript.js").Actions, "inspect"> & import("./thread-menu.js").ThreadActions & PageActions}
- *   Actions
+ * @typedef {Omit<import("./transcript.js").Actions, "inspect"> & import("./thread-menu.js").ThreadActions
+ *   & import("./projects.js").ProjectActions & PageActions} Actions
  */
 
 /** When it goes on with what is not shown yet, in milliseconds. */
@@ -100,6 +101,7 @@ export class View {
   #icon = new TabIcon();
   #notifier;
   #threadChoices;
+  #projects;
   #composer;
   #search;
   #transcript;
@@ -107,8 +109,12 @@ export class View {
   /** @param {Actions} actions */
   constructor(actions) {
     this.#actions = actions;
-    this.#threadChoices = new ThreadMenu(actions);
-    this.#threads = new Sidebar(found("#threads", HTMLElement), (thread) => this.#threadChoices.row(thread));
+    this.#projects = new ProjectDialogs(actions, () => this.#model?.state.projects ?? []);
+    this.#threadChoices = new ThreadMenu(actions, this.#projects);
+    this.#threads = new Sidebar(found("#threads", HTMLElement), (thread) => this.#threadChoices.row(thread), {
+      choices: (project) => this.#projects.choices(project),
+      place: actions.place,
+    });
     const send = (/** @type {string} */ content, /** @type {Attachment[]} */ attachments) => {
       this.#viewport.sent(this.#current() !== undefined);
       actions.send(content, attachments);
@@ -247,6 +253,7 @@ export class View {
     ];
     return [
       { label: t("conversation.new"), act: () => open(null) },
+      { label: t("project.new"), act: () => this.#projects.edit(null) },
       ...(here ?? []),
       { label: t("command.requests"), act: openInputs },
       { label: t("command.settings"), act: () => found("#account-link", HTMLElement).click() },

@@ -1,0 +1,108 @@
+/** The dialogs of projects: which one a conversation is in, and what a project is called and says. */
+
+import { element, found } from "./element.js";
+import { titleOf } from "./sidebar.js";
+import { visible } from "./text.js";
+
+/**
+ * @typedef {import("../state/model.js").Thread} Thread
+ * @typedef {import("../state/model.js").Project} Project
+ *
+ * @typedef {object} ProjectActions
+ * @property {(thread: Thread, project_id: string | null) => void} place null: take it out of its project
+ * @property {(id: string | null, project: {name: string, instructions: string}, first: Thread | null) => Promise<void>}
+ *   keepProject null: make a new one, with this first thread in it
+ * @property {(id: string) => void} removeProject its threads stay
+ */
+
+export class ProjectDialogs {
+  #actions;
+  #projects;
+  #placing = found("#placing", HTMLDialogElement);
+  #places = found("#places", HTMLElement);
+  #placed = found("#placed", HTMLElement);
+  #dialog = found("#project", HTMLDialogElement);
+  #name = found("#project-name", HTMLInputElement);
+  #instructions = found("#project-instructions", HTMLTextAreaElement);
+  #title = found("#project-title", HTMLElement);
+  /** @type {Thread | null} */
+  #thread = null;
+  /** @type {string | null} */
+  #id = null;
+
+  /**
+   * @param {ProjectActions} actions
+   * @param {() => Project[]} projects
+   */
+  constructor(actions, projects) {
+    this.#actions = actions;
+    this.#projects = projects;
+    const form = found("#placing form", HTMLFormElement);
+    this.#placing.addEventListener("close", () => {
+      const chosen = String(new FormData(form).get("project") ?? "");
+      if (this.#placing.returnValue === "yes" && this.#thread) actions.place(this.#thread, chosen || null);
+      this.#placing.returnValue = "";
+    });
+    found("#place-new", HTMLElement).addEventListener("click", () => {
+      this.#placing.close();
+      this.edit(null, this.#thread);
+    });
+    this.#name.addEventListener("input", () => {
+      this.#name.setCustomValidity(visible(this.#name.value) ? "" : "Write a name.");
+    });
+    this.#dialog.addEventListener("close", () => {
+      const given = { name: this.#name.value.trim(), instructions: this.#instructions.value.trim() };
+      if (this.#dialog.returnValue === "yes") void actions.keepProject(this.#id, given, this.#id ? null : this.#thread);
+      this.#dialog.returnValue = "";
+    });
+  }
+
+  /** @param {Thread} thread that goes into a project, or out of one */
+  place(thread) {
+    const projects = this.#projects();
+    this.#thread = thread;
+    if (projects.length === 0) return this.edit(null, thread);
+    this.#placed.replaceChildren(element("bdi", {}, titleOf(thread)));
+    const all = [{ id: "", name: "No project" }, ...projects];
+    this.#places.replaceChildren(
+      ...all.map(({ id, name }) => {
+        const isChosen = id === (thread.project_id ?? "");
+        const input = element("input", { type: "radio", name: "project", value: id, checked: isChosen });
+        return element("label", {}, input, element("span", { dir: "auto" }, name));
+      }),
+    );
+    this.#placing.showModal();
+    /** @type {HTMLInputElement | null} */ (this.#places.querySelector(":checked"))?.focus();
+  }
+
+  /**
+   * @param {Project | null} project null: a new one
+   * @param {Thread | null} first of a new one
+   */
+  edit(project, first = null) {
+    this.#id = project?.id ?? null;
+    this.#thread = first;
+    this.#title.textContent = project ? "Edit project" : "New project";
+    this.#name.value = project?.name ?? "";
+    this.#name.setCustomValidity("");
+    this.#instructions.value = project?.instructions ?? "";
+    this.#dialog.showModal();
+    this.#name.focus();
+  }
+
+  /**
+   * @param {Project} project
+   * @returns {import("./menu.js").Choice[]}
+   */
+  choices(project) {
+    return [
+      { label: "Edit project", act: () => this.edit(project) },
+      {
+        label: "Delete project",
+        about: "Its conversations stay.",
+        danger: true,
+        act: () => this.#actions.removeProject(project.id),
+      },
+    ];
+  }
+}
