@@ -724,7 +724,7 @@ def test_a_usage_file_is_looked_into_answered_with_charts_and_kept(site, meet):
     assert page.evaluate("import('chart.js').then(({Chart}) => Object.keys(Chart.instances))") == []
     page.locator(f"#threads a[href='{path}']").click()
     expect(page.locator("figure.chart[data-drawn]")).to_have_count(1)
-    page.locator(".message .chip").click()
+    page.locator(".message[data-role=user] .chip").click()
     expect(preview.locator("tbody tr")).to_have_count(20)
     replayed(page)
 
@@ -1968,7 +1968,7 @@ def test_file_of_a_token_that_is_over_is_asked_for_with_a_new_one(site, meet, pa
     page.set_input_files("#file", files=[{"name": "a.csv", **CSV}])
     expect(page.locator(".draft[data-state=ready]")).to_have_count(1)
     say(page, "look")
-    page.locator(".message .chip").click()
+    page.locator(".message[data-role=user] .chip").click()
     expect(page.locator("#preview td").first).to_have_text("1")
 
 

@@ -1,10 +1,14 @@
 """The chat page's design: the line of a run and its panel, the verdict, figures in tables, and the sidebar."""
 
+import gzip
 import re
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
-from tests.page import needs_chromium, runs, say
+from tests.page import answers, listed, needs_chromium, runs, say
+from tests.usage_files import csv_of, rows
 
 pytestmark = needs_chromium
 
@@ -29,7 +33,7 @@ def test_run_is_one_line_that_says_what_works_now_and_for_how_long(site, meet, g
     gate.touch()
     expect(runs(page, "completed")).to_be_visible()
     expect(line.locator(".headline")).to_have_text("staged answered")
-    expect(line.locator(".tally")).to_have_text("3 agents · 1 tool call")
+    expect(line.locator(".tally").first).to_have_text("3 agents · 1 tool call")
     expect(line.locator(".stepper i")).to_have_count(0)
     assert line.bounding_box()["height"] < 40
 
@@ -63,8 +67,9 @@ def test_panel_shows_the_steps_beside_the_conversation_and_follows_the_run(site,
 
 def test_panel_is_a_drawer_on_a_phone_and_leaves_nothing_behind_it_to_reach(site, meet):
     ann = meet(site, **PHONE)
-    page = ann.open(ann.thread("echo"))
-    say(page, "one two")
+    path = ann.thread("echo")
+    ann.user.http("POST", f"/api/threads/{path.removeprefix('/c/')}/messages", {"content": "one two"})
+    page = ann.open(path)
     expect(runs(page, "completed")).to_be_visible()
     page.tap(".run-line")
     panel = page.locator("#panel")
@@ -78,3 +83,185 @@ def test_panel_is_a_drawer_on_a_phone_and_leaves_nothing_behind_it_to_reach(site
     page.get_by_role("button", name="Close the steps").tap()
     expect(panel).to_be_hidden()
     expect(page.locator(".run-line")).to_be_focused()
+
+
+# ---- The verdict ----
+
+COST = "What do 1,000 requests a day with 1,000 input and 100 output tokens each cost a month on gpt-4o, 50 % cached?"
+
+
+def test_answer_begins_with_its_figure_and_what_it_is_compared_with(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("advisor"))
+    say(page, "I pay $5,000 a month for GPT-4 calls, cut it by 30%")
+    verdict = page.get_by_role("region", name="Result")
+    expect(verdict.locator(".asked")).to_have_text("Saving a month$1,500")
+    expect(verdict.locator(".beside dd")).to_have_text(["30 %", "$18,000"])
+    expect(verdict.locator(".markdown")).to_contain_text("$1,500 a month has to go to get from $5,000 to $3,500")
+    expect(verdict.locator(".compared .amount")).to_have_text(["$5,000", "$3,500"])
+    expect(verdict.locator(".delta")).to_have_text("−30 %")
+    before, after = (bar.bounding_box()["width"] for bar in verdict.locator(".share").all())
+    assert abs(after / before - 0.7) < 0.02
+    expect(verdict.get_by_role("region", name="Understood")).to_be_visible()
+    expect(verdict).to_be_in_viewport(ratio=1)
+    assert (answers(page).text_content() or "").count("has to go to get") == 1
+    size = "(node) => parseFloat(getComputedStyle(node).fontSize)"
+    assert verdict.locator(".asked dd").evaluate(size) >= 32
+
+
+def test_verdict_is_the_same_after_a_reload_and_has_the_chart_of_its_files(site, meet):
+    ann = meet(site)
+    page = ann.open()
+    content = csv_of(rows(2_000, cost=True))
+    page.set_input_files("#file", {"name": "usage.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.locator("#drafts .chip")).to_contain_text("Usage data")
+    say(page, "What did we spend by model?")
+    verdict = page.locator(".verdict")
+    expect(verdict.locator(".chart[data-drawn]")).to_have_count(1)
+    shown = answers(page).text_content()
+    page.reload()
+    expect(verdict.locator(".chart[data-drawn]")).to_have_count(1)
+    assert answers(page).text_content() == shown
+
+
+def test_answer_without_a_figure_has_no_verdict_and_keeps_its_text(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("advisor"))
+    say(page, "Optimize my AI costs")
+    expect(answers(page)).to_contain_text("What can be saved depends on your usage")
+    expect(runs(page, "completed")).to_be_visible()
+    expect(page.locator(".verdict")).to_have_count(0)
+
+
+# ---- Figures and type ----
+
+TABLE = """| Model | Cost | Change | Share | When |
+| --- | --- | --- | --- | --- |
+| gpt-4o | $5,938 | -$120.50 | 61 % | May |
+| gpt-4o-mini | $593.77 | +$3 | 6 % | June |
+| claude | – | $0 | | 2026-06-01 |
+"""
+
+
+def test_columns_of_figures_are_read_from_their_ends_and_changes_have_a_sign(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("mirror"))
+    say(page, TABLE)
+    table = answers(page).locator("table")
+    expect(table.locator("th.figure")).to_have_text(["Cost", "Change", "Share"])
+    aligned = "(cells) => cells.map((cell) => getComputedStyle(cell).textAlign)"
+    assert set(table.locator(".figure").evaluate_all(aligned)) == {"right"}
+    assert set(table.locator("td:not(.figure)").evaluate_all(aligned)) <= {"left", "start"}
+    expect(table.locator("[data-sign='-']")).to_have_text("-$120.50")
+    expect(table.locator("[data-sign='+']")).to_have_text("+$3")
+    arrow = "(cell) => getComputedStyle(cell, '::before').content"
+    assert "▼" in table.locator("[data-sign='-']").evaluate(arrow)
+    # The decimal points of a column stand below each other.
+    ends = """(table) => [...table.querySelectorAll("tbody tr")].slice(0, 2).map(({cells: [, cell]}) => {
+      const range = document.createRange();
+      const [whole] = cell.textContent.split(".");
+      range.setStart(cell.firstChild, whole.length - 1);
+      range.setEnd(cell.firstChild, whole.length);
+      return Math.round(range.getBoundingClientRect().right);
+    })"""
+    one, other = table.evaluate(ends)
+    assert abs(one - other) <= 1
+
+
+def test_typefaces_are_the_pages_own_and_little(site, meet):
+    ann = meet(site)
+    page = ann.context.new_page()
+    found: dict[str, bytes] = {}
+    page.on("requestfinished", lambda request: found.setdefault(request.url, request.response().body()))
+    page.goto(site.url)
+    expect(page.locator("#account")).to_have_text("ann")
+    page.wait_for_load_state("networkidle")
+    loaded = page.evaluate("""async () => {
+      await document.fonts.ready;
+      return [...document.fonts].filter(({status}) => status === "loaded").map(({family}) => family).sort();
+    }""")
+    assert [name.strip('"') for name in loaded] == ["Fraunces Variable", "Geist Variable"]
+    sizes = dict.fromkeys((".js", ".css", ".woff2"), 0)
+    for url, content in found.items():
+        path = urlsplit(url).path
+        kind = ".js" if path.endswith(".mjs") else Path(path).suffix
+        if kind in sizes:
+            sizes[kind] += len(content) if kind == ".woff2" else len(gzip.compress(content, 6))
+    print(f"\ncompressed: {sizes}")
+    assert sizes[".woff2"] <= 80_000
+
+
+# ---- The sidebar ----
+
+
+def test_answer_elsewhere_is_marked_until_it_is_seen_in_any_tab(site, meet, gate):
+    ann = meet(site)
+    page, other = ann.open(ann.thread("gated")), ann.open()
+    say(page, str(gate))
+    mark = page.locator("#threads a .working")
+    expect(mark).to_have_text("at work")
+    page.click("#new-thread")
+    expect(page.locator("#welcome")).to_be_visible()
+    gate.touch()
+    for tab in (page, other):
+        expect(tab.locator("#threads a .working")).to_have_text("new answer")
+    page.reload()
+    expect(mark).to_have_text("new answer")
+    listed(other).click()
+    for tab in (page, other):
+        expect(tab.locator("#threads a .working")).to_have_text("")
+    page.reload()
+    expect(listed(page)).to_have_count(1)
+    expect(mark).to_have_text("")
+
+
+def test_failure_elsewhere_is_said_in_the_sidebar(site, meet):
+    ann = meet(site)
+    page = ann.open()
+    thread = ann.thread("failing").removeprefix("/c/")
+    ann.user.http("POST", f"/api/threads/{thread}/messages", {"content": "some_code"})
+    mark = page.locator("#threads a .working")
+    expect(mark).to_have_text("failed")
+    assert mark.bounding_box()["width"] > 20
+    listed(page).click()
+    expect(page.locator(".failure")).to_have_text("The words of the agent.")
+    expect(mark).to_have_text("")
+
+
+def test_conversation_is_moved_into_a_project_by_its_menu_and_out_by_dragging(site, meet):
+    ann = meet(site)
+    ann.user.http("POST", "/api/threads", {"title": "Bill of May"})
+    ann.user.http("POST", "/api/threads", {"title": "Other"})
+    page = ann.open()
+    row = page.locator("#threads li").filter(has_text="Bill of May")
+    row.hover()
+    row.get_by_role("button").click()
+    page.get_by_role("menuitem", name="Move to project").click()
+    dialog = page.get_by_role("dialog", name="New project")
+    dialog.get_by_label("Name").fill("Bills")
+    dialog.get_by_label("Instructions").fill("In euros.")
+    page.keyboard.press("Tab")
+    dialog.get_by_role("button", name="Save").click()
+    folder = page.locator("section[data-project]")
+    expect(folder.locator("h2")).to_have_text("Bills")
+    expect(folder.locator("a .title")).to_have_text(["Bill of May"])
+    [made] = ann.user.http("GET", "/api/projects").json()["projects"]
+    assert (made["name"], made["instructions"]) == ("Bills", "In euros.")
+    page.locator("#threads a", has_text="Other").drag_to(folder)
+    expect(folder.locator("a .title")).to_have_count(2)
+    page.reload()
+    expect(folder.locator("a .title")).to_have_count(2)
+    page.locator("#threads a", has_text="Bill of May").click()
+    page.click("#thread-menu")
+    page.get_by_role("menuitem", name="Move to project").click()
+    page.get_by_role("dialog", name="Move to a project").get_by_label("No project").check()
+    page.get_by_role("button", name="Move", exact=True).click()
+    expect(folder.locator("a .title")).to_have_text(["Other"])
+    page.locator("#threads a", has_text="Other").drag_to(page.locator("#threads section:not([data-project])"))
+    expect(folder.locator("a")).to_have_count(0)
+    folder.hover()
+    folder.get_by_role("button", name="Menu of Bills").click()
+    page.get_by_role("menuitem", name="Delete project").click()
+    expect(folder).to_have_count(0)
+    expect(listed(page)).to_have_count(2)
+    assert ann.user.http("GET", "/api/projects").json()["projects"] == []
