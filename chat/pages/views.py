@@ -85,10 +85,11 @@ LAYERS = {
     "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
-        "difference", "drawer", "editor", "element", "exchange", "fields", "figures", "inputs", "menu", "messages",
-        "notices", "notify", "panel", "pending", "preview", "projects", "rating", "removals", "request", "requests",
-        "resolved", "search", "share", "shortcuts", "sidebar", "switch", "table", "text", "thread-menu", "threads",
-        "transcript", "unread", "uploads", "values", "verdict", "view", "viewport", "welcome",
+        "difference", "drawer", "duration", "editor", "element", "exchange", "fields", "figures", "inputs", "menu",
+        "messages", "notices", "notify", "panel", "pending", "preview", "projects", "rating", "removals", "request",
+        "requests", "resolved", "search", "share", "shortcuts", "sidebar", "steps", "switch", "table", "text",
+        "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view", "viewport",
+        "welcome",
     ),
 }  # fmt: skip
 # Modules of each language, of which a page loads one.

@@ -3273,7 +3273,7 @@ def test_page_speaks_german_where_the_browser_does_until_the_user_chooses_englis
     pressed(page, "Freigeben")
     expect(resolved(page)).to_have_text("Freigegeben von ann")
     expect(page.locator("#status")).to_have_text("Antwort vollständig")
-    page.click(".run > summary")
+    page.click(".run-line")
     expect(page.locator(".run .time").first).to_have_text(re.compile(r"^\d+(,\d)? m?s$"))
     assert untranslated(page) == set()
     page.click("#inputs-link")

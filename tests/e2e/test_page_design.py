@@ -99,7 +99,7 @@ def test_answer_begins_with_its_figure_and_what_it_is_compared_with(site, meet):
     expect(verdict.locator(".beside dd")).to_have_text(["30 %", "$18,000"])
     expect(verdict.locator(".markdown")).to_contain_text("$1,500 a month has to go to get from $5,000 to $3,500")
     expect(verdict.locator(".compared .amount")).to_have_text(["$5,000", "$3,500"])
-    expect(verdict.locator(".delta")).to_have_text("−30 %")
+    expect(verdict.locator(".delta")).to_have_text("−30%")
     before, after = (bar.bounding_box()["width"] for bar in verdict.locator(".share").all())
     assert abs(after / before - 0.7) < 0.02
     expect(verdict.get_by_role("region", name="Understood")).to_be_visible()

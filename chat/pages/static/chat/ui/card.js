@@ -9,74 +9,17 @@ import { asks } from "../state/requests.js";
 import { spent } from "../state/spent.js";
 import { waited } from "../state/thread.js";
 import { LOCALE, t } from "../text/strings.js";
+import { duration, remaining } from "./duration.js";
 import { arrange, element, icon, setAttribute, setText } from "./element.js";
+import { made, refresh, rowId } from "./steps.js";
 
 /**
  * @typedef {import("../state/model.js").Run} Run
  * @typedef {import("../state/model.js").Part} Part
  * @typedef {import("../state/model.js").Step} Step
- * @typedef {import("../state/model.js").GrowingThought} GrowingThought
+ * @typedef {import("./steps.js").Growing} Growing
  * @typedef {import("../state/model.js").ToolCall} ToolCall
  */
-
-/** @typedef {{kind: "growing"} & GrowingThought} Growing */
-
-/** So many characters of parameters fit on one line. */
-const MAX_PARAMETER_CHARACTERS = 160;
-/** The duration of a shorter thought is not shown. */
-const MIN_THOUGHT_MS = 100;
-
-/**
- * @param {number} ms
- * @returns {string}
- */
-export function duration(ms) {
-  if (ms < 1) return t("duration.least");
-  if (ms < 1000) return t("duration.ms", { count: Math.round(ms) });
-  const seconds = ms / 1000;
-  if (seconds < 60) return t("duration.s", { count: TENTHS.format(seconds) });
-  return t("duration.min", { minutes: Math.floor(seconds / 60), seconds: Math.floor(seconds % 60) });
-}
-
-const TENTHS = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const MINUTE_MS = 60_000;
-
-/**
- * @param {number} ms
- * @returns {string} in two units at most
- */
-export function remaining(ms) {
-  const minutes = Math.floor(ms / MINUTE_MS);
-  if (minutes < 1) return t("duration.s", { count: Math.max(1, Math.ceil(ms / 1000)) });
-  if (minutes < 60) return duration(Math.ceil(ms / 1000) * 1000);
-  const hours = Math.floor(minutes / 60);
-  if (hours < 48) return t("duration.h", { hours, minutes: minutes % 60 });
-  return t("duration.days", { count: Math.floor(hours / 24) });
-}
-
-/**
- * @param {unknown} value
- * @returns {string}
- */
-function json(value) {
-  try {
-    return value === undefined ? "" : JSON.stringify(value, null, 2);
-  } catch {
-    return t("too_deep");
-  }
-}
-
-/**
- * The parameters on one line.
- * @param {unknown} parameters
- */
-function brief(parameters) {
-  if (parameters === null || typeof parameters !== "object") return "";
-  const pairs = Object.entries(parameters).map(
-    ([name, value]) => `${name}: ${typeof value === "string" ? value : json(value).replace(/\n */g, " ")}`,
-  );
-  return pairs.join(", ").slice(0, MAX_PARAMETER_CHARACTERS);
-}
 
 /**
  * @param {Run} run
@@ -220,7 +163,7 @@ export class Card {
 
   /** @returns {string} who answers */
   get title() {
-    return this.#run?.agent || "Steps";
+    return this.#run?.agent || t("run.steps");
   }
 
   /** @param {boolean} isShown the panel shows `body` */
@@ -329,133 +272,3 @@ export class Card {
     this.#spent.replaceChildren(...models.map((one) => element("li", { dir: "ltr" }, usedBy(one))));
   }
 }
-
-/**
- * A thought keeps its row when it has come to its end.
- * @param {Part | Step | Growing} about
- * @returns {string}
- */
-function rowId(about) {
-  if (!("kind" in about)) return `part-${about.key}`;
-  return about.kind !== "tool" && about.id ? `thought-${about.id}` : `step-${"key" in about ? about.key : ""}`;
-}
-
-/** @param {GrowingThought} thought */
-const growing = ({ from, text }) => (from > 0 ? "… " : "") + text;
-
-/**
- * @param {Part | Step | Growing} about
- * @returns {{node: HTMLLIElement, list: HTMLOListElement | null}}
- */
-function made(about) {
-  if (!("kind" in about)) {
-    const list = element("ol");
-    const head = element(
-      "p",
-      { class: "part-head" },
-      element("span", { class: "agent", dir: "auto" }, about.agent_name),
-      element("span", { class: "task", dir: "auto" }),
-      element("span", { class: "time" }),
-    );
-    return { node: element("li", { class: "part", "data-agent": about.agent_name }, head, list), list };
-  }
-  if (about.kind !== "tool") {
-    const summary = element(
-      "summary",
-      {},
-      icon("thought"),
-      element("span", { class: "gist", dir: "auto" }),
-      element("span", { class: "time" }),
-    );
-    return { node: element("li", { class: "thought" }, element("details", {}, summary)), list: null };
-  }
-  const details = element(
-    "details",
-    {},
-    element(
-      "summary",
-      {},
-      element("span", { class: "mark", role: "img" }),
-      element("code", { class: "tool", dir: "ltr" }, about.tool_name),
-      element("span", { class: "gist", dir: "auto" }, brief(about.parameters)),
-      element("span", { class: "badge" }),
-      element("span", { class: "time" }),
-    ),
-    element("div", { class: "exchanged" }),
-  );
-  const node = element("li", { class: "step", "data-tool": about.tool_name }, details);
-  return { node, list: null };
-}
-
-/**
- * @param {HTMLLIElement} node
- * @param {Part | Step | Growing} about
- */
-function refresh(node, about) {
-  if (!("kind" in about)) return refreshPart(node, about);
-  if (about.kind === "tool") return refreshCall(node, about);
-  setText(/** @type {Element} */ (node.querySelector(".gist")), about.kind === "growing" ? growing(about) : about.text);
-  if (about.kind === "growing") return;
-  const time = /** @type {Element} */ (node.querySelector(".time"));
-  setText(time, (about.duration_ms ?? 0) < MIN_THOUGHT_MS ? "" : duration(about.duration_ms ?? 0));
-}
-
-/**
- * @param {HTMLLIElement} node
- * @param {Part} part
- */
-function refreshPart(node, part) {
-  node.toggleAttribute("data-done", part.done);
-  const head = /** @type {HTMLElement} */ (node.firstElementChild);
-  // The task of the run's own agent is the message, which stands right above.
-  setText(head.children[1], part.summary ?? (part.parent === null ? "" : (part.task ?? "")));
-  setText(head.children[2], part.duration_ms === null ? "" : duration(part.duration_ms));
-}
-
-/**
- * @param {HTMLLIElement} node
- * @param {ToolCall} call
- */
-function refreshCall(node, call) {
-  node.dataset.status = call.status;
-  const [summary, exchanged] = /** @type {HTMLElement} */ (node.firstElementChild).children;
-  const [mark, , , badge, time] = summary.children;
-  mark.replaceChildren(
-    call.status === "running"
-      ? element("span", { class: "spinner" })
-      : icon(call.status === "completed" ? "check" : "cross"),
-  );
-  const status = t(`step.${call.status}`);
-  setAttribute(mark, "title", status);
-  setAttribute(mark, "aria-label", status);
-  setText(
-    badge,
-    [(call.status === "interrupted" || call.status === "failed") && status, call.reused && t("step.reused")]
-      .filter(Boolean)
-      .join(", "),
-  );
-  setText(time, call.duration_ms === null ? "" : duration(call.duration_ms));
-  const details = /** @type {HTMLDetailsElement} */ (node.firstElementChild);
-  const show = () => exchanged.replaceChildren(...what(call).flat());
-  details.ontoggle = () => details.open && show();
-  if (details.open) show();
-}
-
-/** @param {ToolCall} call */
-function what(call) {
-  const shown = [block(t("parameters"), json(call.parameters), "ltr")];
-  if (call.error) shown.push(block(t("step.error"), call.error, "auto"));
-  else if (call.status !== "running")
-    shown.push(block(call.truncated ? t("step.truncated") : t("step.result"), json(call.result), "ltr"));
-  return shown;
-}
-
-/**
- * @param {string} title
- * @param {string} text
- * @param {"ltr" | "auto"} dir
- */
-const block = (title, text, dir) => [
-  element("p", { class: "label" }, title),
-  element("pre", { dir, tabindex: "0" }, text || t("empty")),
-];

@@ -1,5 +1,6 @@
 /** Figures as they are set: columns of a table to one side with their decimal points in line, and changes with a sign. */
 
+import { LOCALE } from "../text/strings.js";
 import { element } from "./element.js";
 
 /** A number with its sign, currency before it and unit behind it. */
@@ -47,6 +48,8 @@ export function setFigures(table) {
   }
 }
 
+const PERCENT = new Intl.NumberFormat(LOCALE, { style: "percent", signDisplay: "exceptZero" });
+
 /**
  * A change, told by its sign and an arrow as well as by its colour.
  * @param {number} percent
@@ -55,5 +58,5 @@ export const delta = (percent) =>
   element(
     "span",
     { class: "delta", "data-sign": percent < 0 ? "-" : "+", dir: "ltr" },
-    `${percent < 0 ? "−" : "+"}${Math.abs(percent)} %`,
+    PERCENT.format(percent / 100).replace("-", "−"),
   );

@@ -1,5 +1,6 @@
 /** The dialogs of projects: which one a conversation is in, and what a project is called and says. */
 
+import { t } from "../text/strings.js";
 import { element, found } from "./element.js";
 import { titleOf } from "./sidebar.js";
 import { visible } from "./text.js";
@@ -48,7 +49,7 @@ export class ProjectDialogs {
       this.edit(null, this.#thread);
     });
     this.#name.addEventListener("input", () => {
-      this.#name.setCustomValidity(visible(this.#name.value) ? "" : "Write a name.");
+      this.#name.setCustomValidity(visible(this.#name.value) ? "" : t("project.name.empty"));
     });
     this.#dialog.addEventListener("close", () => {
       const given = { name: this.#name.value.trim(), instructions: this.#instructions.value.trim() };
@@ -63,7 +64,7 @@ export class ProjectDialogs {
     this.#thread = thread;
     if (projects.length === 0) return this.edit(null, thread);
     this.#placed.replaceChildren(element("bdi", {}, titleOf(thread)));
-    const all = [{ id: "", name: "No project" }, ...projects];
+    const all = [{ id: "", name: t("project.none") }, ...projects];
     this.#places.replaceChildren(
       ...all.map(({ id, name }) => {
         const isChosen = id === (thread.project_id ?? "");
@@ -82,7 +83,7 @@ export class ProjectDialogs {
   edit(project, first = null) {
     this.#id = project?.id ?? null;
     this.#thread = first;
-    this.#title.textContent = project ? "Edit project" : "New project";
+    this.#title.textContent = project ? t("project.edit") : t("project.new");
     this.#name.value = project?.name ?? "";
     this.#name.setCustomValidity("");
     this.#instructions.value = project?.instructions ?? "";
@@ -96,10 +97,10 @@ export class ProjectDialogs {
    */
   choices(project) {
     return [
-      { label: "Edit project", act: () => this.edit(project) },
+      { label: t("project.edit"), act: () => this.edit(project) },
       {
-        label: "Delete project",
-        about: "Its conversations stay.",
+        label: t("project.delete"),
+        about: t("project.delete.about"),
         danger: true,
         act: () => this.#actions.removeProject(project.id),
       },

@@ -2,7 +2,7 @@
 
 import { answers as drafts } from "../net/drafts.js";
 import { moment, parts, t, told } from "../text/strings.js";
-import { remaining } from "./card.js";
+import { remaining } from "./duration.js";
 import { element, setAttribute, setText } from "./element.js";
 import { Fields, INPUT } from "./fields.js";
 import { addressLink, brief, exact, isObject, unturned, valuesTable } from "./values.js";

@@ -2,6 +2,7 @@
 
 import { Writing } from "../markdown/markdown.js";
 import { change } from "../state/verdict.js";
+import { t } from "../text/strings.js";
 import { arrange, element } from "./element.js";
 import { delta } from "./figures.js";
 
@@ -44,7 +45,7 @@ function bars({ before, after }) {
       : element(
           "div",
           { class: "change" },
-          element("dt", { class: "unseen" }, "Change"),
+          element("dt", { class: "unseen" }, t("verdict.change")),
           element("dd", {}, delta(percent)),
         ),
   );
@@ -54,7 +55,7 @@ export class VerdictCard {
   #sentence = new Writing();
   #figures;
   #bars;
-  node = element("section", { class: "verdict", "aria-label": "Result" });
+  node = element("section", { class: "verdict", "aria-label": t("verdict") });
 
   /** @param {Verdict} verdict */
   constructor({ figure, compared, beside }) {

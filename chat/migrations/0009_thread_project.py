@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     atomic = False
     dependencies = [
-        ('chat', '0007_project'),
+        ('chat', '0008_project'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0006_session_provider_sub'),
+        ('chat', '0007_user_language'),
     ]
 
     operations = [
