@@ -31,7 +31,6 @@ MAX_INBOX_CHUNKS = 200  # of a body that wait for the application
 DECODE_SIZE = 2048  # bytes decoded between two checks of both: a chunk may have one byte, and takes 3 µs
 MIN_AVERAGE_CHUNK_BYTES = 16  # in a body of more than MAX_UNCHECKED_CHUNKS
 MAX_UNCHECKED_CHUNKS = 1000
-MAX_UNREAD_SECONDS = 60.0  # for a client to read what is sent to it, before its connection is closed
 _decoding = asyncio.Lock()  # held while a part is decoded, and until the next loop iteration
 
 
@@ -109,9 +108,8 @@ class ReadState:
     stopProducing = resumeProducing  # noqa: N815 theirs; a connection that was lost keeps no task waiting
 
     async def wait_until_read(self) -> None:
-        """Wait until the client reads. Raises TimeoutError."""
-        async with asyncio.timeout(MAX_UNREAD_SECONDS):
-            await self._is_open.wait()
+        """Wait until the client reads."""
+        await self._is_open.wait()
 
 
 class Request(http_protocol.WebRequest):  # type: ignore[misc]
@@ -187,15 +185,16 @@ class Request(http_protocol.WebRequest):  # type: ignore[misc]
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Send an ASGI message after the client has read most of the earlier ones.
+        """Send an ASGI message after the client has read most of the earlier ones, as other servers do.
 
-        So a download needs little memory.
+        So a download needs little memory. An application that gives up waiting ends the connection.
         """
         try:
             await self.read_state.wait_until_read()
-        except TimeoutError:
+        except asyncio.CancelledError:
             if self.channel is not None:
                 self.channel.transport.abortConnection()
+            raise
         await self.server.handle_reply(self, message)
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:

@@ -1,10 +1,10 @@
-"""The connection of a request, which a view does not see: its end, and whether the client has left."""
+"""The connection of a request, which a view does not see: its end, and whether the client has left or does not read."""
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -28,16 +28,25 @@ log = logging.getLogger("netra.streams")
 CONNECTION = "netra.connection"  # its key in the scope
 # A process that stops closes its connections, too. By then its loop has ended, and no run was cancelled.
 LEAVE_SECONDS = 0.25
+MAX_UNREAD_SECONDS = 60.0  # for a client to read what is sent to it, before its connection is closed
 ATTEMPTS = 5  # to cancel a run while the database does not answer, a second apart
 _readers: Counter[UUID] = Counter()  # of each run, in this process
 _leaving: set[asyncio.Task[None]] = set()
 
 
+class TooSlow(OSError):
+    """The client has not read in MAX_UNREAD_SECONDS what was sent to it."""
+
+
 class Connection:
-    """The connection of one request. `has_left`: the client closed it, or the network did."""
+    """The connection of one request.
+
+    `has_left`: the client closed it, or the network did. `is_cut`: the server closes it, because the client does not
+    read; a client that comes back can resume.
+    """
 
     def __init__(self) -> None:
-        self.has_left = False
+        self.has_left = self.is_cut = False
         self._slots: dict[str, int] = {}
 
     def acquire(self, request: HttpRequest, user_id: int) -> None:
@@ -58,19 +67,34 @@ class Connection:
 
 
 def observed(application: Application) -> Application:
-    """Return the HTTP application with a Connection in the scope of each request."""
+    """Return the HTTP application with a Connection in the scope of each request, and an end to one that is not read.
+
+    A server's `send` waits while more than some 64 KiB are unread; daphne's does so by chat.realtime.daphne_reader.
+    """
 
     async def observed_application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         connection = Connection()
 
         async def receive_and_note() -> Mapping[str, Any]:
             message = await receive()
-            connection.has_left = connection.has_left or message["type"] == "http.disconnect"
+            if message["type"] == "http.disconnect" and not connection.is_cut:
+                connection.has_left = True
             return message
 
-        async with AsyncExitStack() as stack:
+        async def send_in_time(message: Mapping[str, Any]) -> None:
+            try:
+                async with asyncio.timeout(MAX_UNREAD_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                connection.is_cut = True
+                raise TooSlow("the client does not read") from None
+
+        with ExitStack() as stack:
             stack.callback(connection.release)
-            await application({**scope, CONNECTION: connection}, receive_and_note, send)
+            try:
+                await application({**scope, CONNECTION: connection}, receive_and_note, send_in_time)
+            except* TooSlow:
+                log.info("closed: the client does not read")
 
     return observed_application
 

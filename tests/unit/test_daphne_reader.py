@@ -60,3 +60,17 @@ def test_connection_is_read_on_after_the_body_so_that_a_client_that_leaves_is_no
         return body
 
     asyncio.run(play())
+
+
+def test_connection_whose_client_does_not_read_ends_when_the_application_gives_up():
+    async def play():
+        channel, begun = connected()
+        channel.dataReceived(b"GET /api/runs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        request = await begun
+        request.read_state.pauseProducing()  # as Twisted does when too much is unread
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await request.send({"type": "http.response.body", "body": b"a", "more_body": True})
+        assert channel.transport.disconnected
+
+    asyncio.run(play())
