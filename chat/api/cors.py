@@ -14,8 +14,8 @@ from chat.api.bodies import Application, Message, Receive, Scope, Send, path_of
 PATHS = re.compile(r"/v1/.*|/api/chat(?!/messages$)(/.*)?|/agui/.*|/mcp|/api/threads/[^/]+/events")
 METHODS = b"GET, POST, DELETE"
 HEADERS = (
-    "authorization, content-type, last-event-id, idempotency-key, netra-thread, netra-disconnect, "
-    "mcp-protocol-version, mcp-method, mcp-name"
+    "authorization, content-type, last-event-id, idempotency-key, netra-thread, netra-disconnect, netra-task, "
+    "netra-input, x-openwebui-chat-id, mcp-protocol-version, mcp-method, mcp-name"
 )
 OF_OPENAI = re.compile(r"x-stainless-[a-z-]{1,64}")  # that its clients send in a browser
 EXPOSED = b"netra-thread, netra-run, retry-after, x-vercel-ai-ui-message-stream"

@@ -335,7 +335,8 @@ def test_pages_of_allowed_origins_may_ask_and_read(site):
     answer = preflight("/v1/responses", site.url)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, site.url)
     allowed = answer.headers["access-control-allow-headers"].split(", ")
-    assert {"authorization", "netra-disconnect", "x-stainless-os"} <= set(allowed)
+    own = {"netra-thread", "netra-disconnect", "netra-task", "netra-input", "x-openwebui-chat-id", "idempotency-key"}
+    assert {"authorization", "x-stainless-os", *own} <= set(allowed)
     assert "x-other" not in allowed
     assert "access-control-allow-credentials" not in answer.headers
     for path, origin in (("/v1/responses", "https://evil.example"), ("/api/threads", site.url)):
