@@ -255,17 +255,19 @@ class Response:
             status="in_progress",
             server_label=SERVER_LABEL,
             name=event["tool_name"],
-            arguments=_text_of(event["parameters"]),
+            arguments="",  # clients add the deltas to it
             approval_request_id=None,
             output=None,
             error=None,
         )
+        frames.append(self._item("added", index, item))
+        item["arguments"] = arguments = _text_of(event["parameters"])
         place = {"item_id": item["id"], "output_index": index}
         return [
             *frames,
-            self._item("added", index, item),
             self._frame("response.mcp_call.in_progress", **place),
-            self._frame("response.mcp_call_arguments.done", **place, arguments=item["arguments"]),
+            self._frame("response.mcp_call_arguments.delta", **place, delta=arguments),
+            self._frame("response.mcp_call_arguments.done", **place, arguments=arguments),
         ]
 
     def _return(self, event: Event) -> list[Frame]:
