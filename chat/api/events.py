@@ -27,7 +27,9 @@ from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
 from chat.streams.views import CHUNK, StreamView, streamed
 
-RETRY = "retry: 2000\n\n"  # milliseconds after which an EventSource comes back
+# Milliseconds after which an EventSource comes back, and a comment. Without an empty line: to some clients, the end of
+# a block with `retry` in it is an event without data.
+HEAD = "retry: 2000\n: netra\n"
 MAX_SEQ = 10**18 - 1
 
 
@@ -98,7 +100,7 @@ async def _events(
     follower: Follower, thread_id: UUID, until: UUID | None = None, reader: Reader | None = None
 ) -> AsyncIterator[str]:
     """Yield the events of the thread, up to the end of the run `until`."""
-    yield RETRY + COMMENT
+    yield HEAD
     skipped = 0  # numbers up to here are not sent: the client fetches the thread
     with reader or nullcontext():
         async with follower, aclosing(follower.batches()) as batches:
