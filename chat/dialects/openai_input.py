@@ -1,5 +1,6 @@
 """Bodies of OpenAI's clients, read as one new message and what stands before it. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ _TEXT = ("text", "input_text", "output_text", "summary_text")
 _ROLES = ("user", "assistant", "tool", "function", *NO_TURNS)
 # Items of earlier responses that clients send back, and that Netra has itself.
 _OWN_ITEMS = ("reasoning", "mcp_call", "mcp_approval_request", "mcp_list_tools", "item_reference", "compaction")
+# Thoughts that some clients put before an answer, or into a message of its own, when they send it back.
+_THOUGHTS = re.compile(r"\A(?:\s*<think>.*?</think>)+\s*", re.DOTALL)
 
 Turn = tuple[str, str]  # (role, text)
 
@@ -103,7 +106,10 @@ def _message(message: Any, field: str) -> _Message:
     role = message.get("role") if isinstance(message, Mapping) else None
     if role not in _ROLES:
         raise _invalid(field, f"must be messages, each with one of the roles {', '.join(_ROLES)}")
-    return _Message(str(role), _text(message.get("content"), field), tuple(_files(message.get("content"), field)))
+    text = _text(message.get("content"), field)
+    if role == "assistant":
+        text = _THOUGHTS.sub("", text)
+    return _Message(str(role), text, tuple(_files(message.get("content"), field)))
 
 
 def _text(content: Any, field: str) -> str:

@@ -1,5 +1,6 @@
 """OpenAI's own Python client, unchanged, against a running site; and streams of events as a browser reads them."""
 
+import asyncio
 import json
 import signal
 from contextlib import contextmanager
@@ -7,7 +8,10 @@ from contextlib import contextmanager
 import httpx
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
+from pydantic_ai import Agent
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.site import WAIT_TIMEOUT, wait_until
 
@@ -185,6 +189,27 @@ def test_revoked_key_ends_its_streams(site, alice):
     assert all(frame.type != "response.incomplete" for frame in frames)
     assert status_of(alice, id) == "in_progress", "its run goes on"
     alice.http("POST", f"/v1/responses/{id}/cancel")
+
+
+# ---- Clients that are built on it ----
+
+
+@pytest.mark.parametrize("model", [OpenAIChatModel, OpenAIResponsesModel])
+def test_pydantic_ai_asks_and_goes_on_in_the_same_thread(site, model):
+    user = site.register("pydantic")
+
+    async def play():
+        key, url = key_of(user)["key"], f"{site.url}/v1"
+        async with AsyncOpenAI(api_key=key, base_url=url, timeout=WAIT_TIMEOUT, max_retries=0) as own:
+            agent = Agent(model("echo", provider=OpenAIProvider(openai_client=own)), instructions="Be brief.")
+            first = await agent.run("hello there")
+            async with agent.run_stream("and again", message_history=first.all_messages()) as stream:
+                return first.output, "".join([text async for text in stream.stream_text(delta=True)])
+
+    assert asyncio.run(play()) == ("hello there ", "and again ")
+    messages = user.http("GET", "/api/messages").json()["messages"]
+    assert [message["content"] for message in messages] == ["hello there", "hello there ", "and again", "and again "]
+    assert len({message["thread_id"] for message in messages}) == 1
 
 
 # ---- Faults ----

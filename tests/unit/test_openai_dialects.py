@@ -235,7 +235,11 @@ def test_response_has_its_answer_once_where_the_client_had_it_before_the_restart
 
 def test_tools_are_calls_of_a_server_that_no_client_makes():
     steps = [("call", "a", "one", {"x": 1}), ("call", "b", "two"), ("result", "b", None, "no"), ("result", "a", [1])]
-    _, projection = responses(run(*steps, ("complete", "done")))
+    frames, projection = responses(run(*steps, ("complete", "done")))
+    (added, *_) = [f["item"] for f in frames if f["type"] == "response.output_item.added"]
+    (delta, *_) = [f["delta"] for f in frames if f["type"] == "response.mcp_call_arguments.delta"]
+    (whole, *_) = [f["arguments"] for f in frames if f["type"] == "response.mcp_call_arguments.done"]
+    assert (added["arguments"], delta, whole) == ("", '{"x": 1}', '{"x": 1}'), "clients add the deltas to the item's"
     one, two, message = OpenAIResponse.model_validate(projection.response()).output
     assert (one.type, one.server_label, one.name, one.arguments) == ("mcp_call", "netra", "one", '{"x": 1}')
     assert (one.status, one.output, two.status, two.error.type) == (
@@ -338,6 +342,16 @@ def test_errors_have_the_shape_of_openai(code):
     assert body["error"]["type"] == ("server_error" if status >= 500 else "invalid_request_error")
     assert body["error"]["param"] == "model"
     assert headers == ({"x-should-retry": "false"} if status == 409 else {})
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_thoughts_that_a_client_sends_back_are_no_part_of_the_answer(apart):
+    thought, answer = "<think>\nCounting the words\n</think>", "hello <think>you</think>"
+    said = [thought, answer] if apart else [f"{thought}\n\n{answer}"]
+    messages = [{"role": "assistant", "content": text} for text in said]
+    messages = [{"role": "user", "content": "one"}, *messages, {"role": "user", "content": "<think>two</think>"}]
+    for sent in (read_messages(messages), read_input(messages, None)):
+        assert (sent.before, sent.text) == ((("user", "one"), ("assistant", answer)), "<think>two</think>")
 
 
 # ---- Golden files ----
