@@ -82,21 +82,23 @@ LAYERS = {
         "run", "spent", "store", "thread", "typed", "verdict",
     ),
     "text": ("strings",),
-    "markdown": ("blocks", "code", "markdown", "math", "purify", "scheduler"),
+    "markdown": ("lazy",),
     "ui": (
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "duration", "editor", "element", "exchange", "fields", "figures", "inputs", "menu",
         "messages", "notices", "notify", "panel", "pending", "preview", "projects", "rating", "removals", "request",
-        "requests", "resolved", "search", "share", "shortcuts", "sidebar", "steps", "switch", "table", "text",
+        "requests", "resolved", "search", "share", "shortcuts", "sidebar", "steps", "switch", "text",
         "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view", "viewport",
         "welcome",
     ),
 }  # fmt: skip
 # Modules of each language, of which a page loads one.
 TABLES = {"en": ("en",), "de": ("de", "de-server")}
-LIBRARIES = ("markdown-it/markdown-it.esm.min.mjs", "dompurify/purify.min.js", "d3-dsv/d3-dsv.min.mjs")
 MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name in names]
-MODULES += [f"vendor/{name}" for name in LIBRARIES]
+MODULES += ["vendor/d3-dsv/d3-dsv.min.mjs"]
+# Modules of the first answer that is shown: a new conversation begins without them.
+ANSWERS = [f"chat/markdown/{name}.js" for name in ("blocks", "code", "markdown", "math", "purify", "scheduler")]
+ANSWERS += ["chat/ui/table.js", "vendor/markdown-it/markdown-it.esm.min.mjs", "vendor/dompurify/purify.min.js"]
 # Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.
 COMPONENTS = (
     "sidebar", "conversation", "message", "files", "table", "chart", "verdict", "run", "request", "inputs", "markdown",
@@ -113,6 +115,7 @@ def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
     Its script reads from the address what it shows, and says if there is no such conversation.
     """
     modules = [f"chat/text/{name}.js" for name in TABLES[str(get_language())]] + MODULES
+    modules += ANSWERS if thread_id else []
     given = {"modules": modules, "styles": STYLES, "share_links": configured.NETRA_SHARE_LINKS}
     return render(request, "chat/page.html", given)
 

@@ -188,7 +188,22 @@ def test_typefaces_are_the_pages_own_and_little(site, meet):
         if kind in sizes:
             sizes[kind] += len(content) if kind == ".woff2" else len(gzip.compress(content, 6))
     print(f"\ncompressed: {sizes}")
+    assert sizes[".js"] + sizes[".css"] <= 200_000
     assert sizes[".woff2"] <= 80_000
+
+
+def test_answer_is_shown_as_text_where_its_scripts_cannot_be_loaded_and_laid_out_once_they_can(site, meet):
+    ann = meet(site, provokes=r"net::ERR_FAILED")
+    path = ann.thread("echo")
+    ann.user.http("POST", f"/api/threads/{path.removeprefix('/c/')}/messages", {"content": "**one** two"})
+    page = ann.context.new_page()
+    page.route("**/markdown/markdown.js", lambda route: route.abort())
+    page.goto(site.url + path)
+    expect(answers(page).locator("pre.plain")).to_have_text("**one** two ")
+    page.unroute_all()
+    page.reload()
+    expect(answers(page).locator("strong")).to_have_text("one")
+    expect(answers(page).locator("pre.plain")).to_have_count(0)
 
 
 # ---- The sidebar ----

@@ -1,6 +1,6 @@
 /** What becomes of a message: the card of its run, charts, the answer and a failure. */
 
-import { Writing } from "../markdown/markdown.js";
+import { writer } from "../markdown/lazy.js";
 import { unfinished } from "../state/model.js";
 import { understood, withoutChips } from "../state/typed.js";
 import { sentenceOf, verdictOf } from "../state/verdict.js";
@@ -37,7 +37,8 @@ export class Answer {
   /** @type {VerdictCard | null} it has the charts and the chips */
   verdict = null;
   #ask;
-  #writing = new Writing();
+  /** @type {import("../markdown/markdown.js").Writing | null} */
+  #writing = null;
   /** @type {Map<string, Figure>} */
   #figures = new Map();
   #more = element("button", { type: "button", class: "link" });
@@ -59,7 +60,6 @@ export class Answer {
     this.#ask = ask;
     this.card = new Card(inspect);
     this.requests = new Requests({ respond, grants, revoke, owns: true, thread_id: null });
-    this.article.append(this.#writing.node);
     this.#more.addEventListener("click", () => {
       this.#all = true;
       this.#lay();
@@ -146,11 +146,24 @@ export class Answer {
     this.verdict?.show(this.#sentence, [this.charts.children.length > 0 && this.charts, this.chips?.node]);
   }
 
+  /** @param {string} text shown as it is, since what lays it out could not be loaded */
+  #plain(text) {
+    const plain =
+      this.article.querySelector("pre.plain") ?? element("pre", { class: "plain", dir: "auto", tabindex: "0" });
+    setText(plain, text);
+    this.article.append(plain);
+  }
+
   /** @param {Run} run */
   #write(run) {
     const final = !unfinished(run);
     this.article.toggleAttribute("data-streaming", !final);
     const whole = withoutChips(run.text, run.result);
+    const Writing = whole === "" ? "loading" : writer();
+    if (typeof Writing === "string") {
+      if (Writing === "failed") this.#plain(whole);
+      return whole !== "" && Writing === "loading";
+    }
     const [sentence, text] = this.verdict ? sentenceOf(whole) : ["", whole];
     if (sentence !== this.#sentence) {
       this.#sentence = sentence;
@@ -159,6 +172,11 @@ export class Answer {
     if (text === this.#shown && final === this.#wasFinal) return false;
     const begun = performance.now();
     if (!final && begun < this.#next) return true;
+    if (!this.#writing) {
+      this.#writing = new Writing();
+      this.article.querySelector("pre.plain")?.remove();
+      this.article.append(this.#writing.node);
+    }
     const isWhole = this.#writing.write(text, final, begun + MAX_STEP_MS);
     if (isWhole) {
       this.#shown = text;

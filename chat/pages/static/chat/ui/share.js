@@ -1,6 +1,5 @@
 /** The dialog that shares a conversation: what others will see and who they are, then the link. */
 
-import { Writing } from "../markdown/markdown.js";
 import { parts, t } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { element, found, setText } from "./element.js";
@@ -37,14 +36,14 @@ export class ShareDialog {
   /** @param {Sharing} sharing of the conversation that is shown */
   async open(sharing) {
     this.#sharing = sharing;
-    const preview = await sharing.preview();
+    const [preview, { Writing }] = await Promise.all([sharing.preview(), import("../markdown/markdown.js")]);
     if (!preview) return;
     this.#form.hidden = false;
     this.#made.hidden = true;
     this.#submit.disabled = false;
     setText(this.#readers, t(`share.${preview.readers}`));
     const title = element("h3", { dir: "auto" }, preview.title || t("conversation"));
-    this.#page.replaceChildren(title, ...preview.messages.map(shown));
+    this.#page.replaceChildren(title, ...preview.messages.map((message) => shown(message, new Writing())));
     this.#dialog.showModal();
     this.#page.scrollTop = 0;
   }
@@ -71,10 +70,12 @@ export class ShareDialog {
   }
 }
 
-/** @param {{role: "user" | "assistant", content: string}} message */
-function shown({ role, content }) {
+/**
+ * @param {{role: "user" | "assistant", content: string}} message
+ * @param {import("../markdown/markdown.js").Writing} writing
+ */
+function shown({ role, content }, writing) {
   if (role === "user") return element("div", { class: "message text", "data-role": "user", dir: "auto" }, content);
-  const writing = new Writing();
   const node = element("div", { class: "message", "data-role": "assistant" }, writing.node);
   const write = () => {
     if (!writing.write(content, true, performance.now() + STEP_MS)) setTimeout(write);

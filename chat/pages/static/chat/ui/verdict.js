@@ -1,6 +1,6 @@
 /** The card that an answer begins with: its figure, the sentence about it, what changes, and the chart. */
 
-import { Writing } from "../markdown/markdown.js";
+import { writer } from "../markdown/lazy.js";
 import { change } from "../state/verdict.js";
 import { t } from "../text/strings.js";
 import { arrange, element } from "./element.js";
@@ -52,7 +52,8 @@ function bars({ before, after }) {
 }
 
 export class VerdictCard {
-  #sentence = new Writing();
+  /** @type {import("../markdown/markdown.js").Writing | null} */
+  #sentence = null;
   #figures;
   #bars;
   node = element("section", { class: "verdict", "aria-label": t("verdict") });
@@ -73,8 +74,12 @@ export class VerdictCard {
    * @param {(HTMLElement | false | undefined)[]} below what follows it
    */
   show(sentence, below) {
-    this.#sentence.write(sentence, true, Infinity);
-    const wanted = [this.#figures, this.#sentence.node, this.#bars, ...below];
+    const Writing = writer();
+    if (typeof Writing !== "string") {
+      this.#sentence ??= new Writing();
+      this.#sentence.write(sentence, true, Infinity);
+    }
+    const wanted = [this.#figures, this.#sentence?.node, this.#bars, ...below];
     arrange(this.node, /** @type {HTMLElement[]} */ (wanted.filter(Boolean)));
   }
 }
