@@ -1,8 +1,12 @@
-"""Static files that may be replaced while the process runs, as an update of the working tree does."""
+"""Static files: served although they may be replaced while the process runs, and made smaller by `collectstatic`."""
 
 import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
+from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from servestatic.middleware import ServeStaticMiddleware
@@ -46,3 +50,27 @@ class StaticFiles(ServeStaticMiddleware):  # type: ignore[misc]
             return
         if (state.st_mtime_ns, state.st_size) != (changed_at, size) or url not in self.files:
             self.add_file_to_dictionary(url, path, root)
+
+
+# A line of code may begin with a comment, too: only comments with a line of their own are left out.
+_COMMENT = re.compile(r"^[ \t]*(?:/\*(?:(?!\*/).)*\*/[ \t]*|//[^\n]*)\n", re.M | re.S)
+
+
+class Scripts(StaticFilesStorage):
+    """The files of `collectstatic`: the page's own scripts have no comments, a third of what a browser would load."""
+
+    def post_process(
+        self, paths: Mapping[str, Any], dry_run: bool = False, **options: Any
+    ) -> Iterator[tuple[str, str, bool]]:
+        """Shorten the scripts that were collected. Yield (name, name, True) for each."""
+        for name in paths:
+            if dry_run or not (name.startswith("chat/") and name.endswith(".js")):
+                continue
+            path = Path(self.path(name))
+            path.write_text(without_comments(path.read_text(encoding="utf-8")), encoding="utf-8")
+            yield name, name, True
+
+
+def without_comments(script: str) -> str:
+    """Return the script without the comments that have lines of their own."""
+    return _COMMENT.sub("", script)
