@@ -21,6 +21,8 @@ from agents.advisor.request import Workload, filled, said
 from agents.advisor.triage import understand
 from agents.sdk import Message, Turn
 from tests.advice import answered, ask, lead
+from tests.site import ROOT
+from tools import messages as catalogues
 
 _FILE = Path(__file__).parents[1] / "usage" / "questions.jsonl"
 QUESTIONS = [json.loads(line) for line in _FILE.read_text().splitlines()]
@@ -450,3 +452,16 @@ def test_bill_on_a_model_with_another_ratio_asks_for_the_tokens() -> None:
 def test_models_to_compare_a_workload_with_stand_beside_its_own() -> None:
     said, _, _ = ask(typed(move_to="gpt-4o-mini"))
     assert "gpt-4o-mini **$6.39**, gpt-4o **$106.46**" in lead(said)
+
+
+def test_examples_of_the_page_in_german_are_answered() -> None:
+    """Prices of the bundled list: gpt-4o $2.50 and $10 a million tokens, claude-sonnet-4-5 $3 and $15."""
+    page = (ROOT / "chat/pages/templates/chat/page.html").read_text()
+    english = re.findall(r'<li><button type="button">\{% translate "(.+?)" %\}', page)
+    catalogue = catalogues.read(ROOT / "chat/locale/de/LC_MESSAGES/django.po")
+    german = [str(catalogue.get(text.replace("%", "%%")).string) for text in english]
+    expected = [("$4,867",), ("$4,867", "$6,388"), ("$540",), ("$18.25",)]
+    assert len(german) == len(expected)
+    for text, amounts in zip(german, expected, strict=True):
+        found = lead(asked(text)[0])
+        assert all(amount in found for amount in amounts), (text, found)
