@@ -319,21 +319,23 @@ class Loaded:
         shape, costs = part.recognised.shape, part.recognised.of("cost")
         if not costs or (shape and shape.currency != "CNY"):
             return
-        [(rows, paid, listed, tokens)] = self._db.execute(
-            "SELECT count(*), sum(cost), sum(list_usd), count_if(cost IN (input, output, input + output)) "
-            "FROM usage_rows WHERE file = ? AND cost > 0 AND list_usd > 0",
+        [(rows, paid, listed, tokens, fixed)] = self._db.execute(
+            "SELECT count(*), sum(cost), sum(list_usd), count_if(cost IN (input, output, input + output)), "
+            "count(DISTINCT (model, cost)) = count(DISTINCT model) AND count(DISTINCT (model, list_usd)) > "
+            "count(DISTINCT model) FROM usage_rows WHERE file = ? AND cost > 0 AND list_usd > 0",
             [part.name],
         ).fetchall()
         ratio = paid / listed if rows and listed else None
-        far = is_weak(costs[0]) and ratio is not None and not 1 / MAX_PRICE_RATIO < ratio < MAX_PRICE_RATIO
+        # The price of a model is the same in each row, however many tokens the row has.
+        far = ratio is not None and (fixed or not 1 / MAX_PRICE_RATIO < ratio < MAX_PRICE_RATIO)
         change = ""
         if ratio and shape and not part.recognised.of("currency") and 0.2 < ratio < 2:
             change = "currency = 'USD', usd = cost"
             part.notes.append("The prices in the file are those in US dollars.")
-        elif ratio and not shape and (tokens * 2 > rows > 1 or far):
+        elif ratio and not shape and (tokens * 2 > rows > 1 or (far and is_weak(costs[0]))):
             change = "cost = NULL, currency = NULL, usd = list_usd"
-            text = f"is not taken as the cost: it is {ratio:,.3g} times the tokens' list price."
-            part.notes.append(f"Column “{costs[0].name}” {text}")
+            why = f"{ratio:,.3g} times the tokens' list price" if not fixed else "the same in each row of a model"
+            part.notes.append(f"Column “{costs[0].name}” is not taken as the cost: it is {why}.")
         if change:
             self._db.execute(f"UPDATE usage_rows SET {change} WHERE file = ?", [part.name])
 

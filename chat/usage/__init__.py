@@ -320,7 +320,10 @@ def _meant(source: Source) -> str:
         return "timestamp"
     if sum(bool(MODEL.search(cell)) for cell in cells) * 2 > len(cells):
         return "model"
-    return "cost" if is_money_like(source) else ""
+    return "cost" if is_money_like(source) and not _NO_AMOUNT.search(source.plain) else ""
+
+
+_NO_AMOUNT = re.compile(r"share|percent|pct|cumul|running|budget|limit|quota")  # money, but not what a row costs
 
 
 _REQUESTS_UNKNOWN = (

@@ -102,6 +102,23 @@ def test_load_believes_a_cost_only_if_it_is_money(name: str, cells: list[str], t
     found.close()
 
 
+def test_load_takes_no_price_of_a_model_for_its_cost() -> None:
+    rows = [["2026-11-02", "gpt-4o", 120000, 1000, 2.5], ["2026-11-03", "gpt-4o", 50000, 900, 2.5]]
+    found = load([File(table(["date", "model", "input_tokens", "output_tokens", "price"], *rows))])
+    assert found.ask("SELECT round(sum(usd), 4), count(cost) FROM usage") == [(0.444, 0)]
+    assert "“price” is not taken as the cost: it is the same in each row" in found.files[0]["notes"][0]
+    found.close()
+
+
+def test_recognise_proposes_no_share_or_running_total_as_the_cost() -> None:
+    for name in ("cost share %", "cumulative cost"):
+        found = recognise(
+            table(["date", "model", name], ["2026-11-02", "gpt-4o", 5.2], ["2026-11-03", "o3", 7.8]), "a.csv"
+        )
+        assert found.proposal
+        assert [one["role"] for one in found.proposal["columns"]] == ["timestamp", "model", ""]
+
+
 # Tables that are put to a person
 
 
