@@ -71,7 +71,8 @@ def _walk(
             if isinstance(one, dict):
                 found = True
                 keys, more = ({}, {**around, **named}) if many else (named, around)
-                yield from _walk({**one, **keys}, rest, more if many or name else outer)
+                plain = {**outer, **{key: item for key, item in around.items() if not isinstance(item, dict)}}
+                yield from _walk({**one, **keys}, rest, more if many or name else plain)
     if optional and not found:
         yield {**value, "outer": outer} if outer else value
 
