@@ -82,7 +82,8 @@ class _Question:
                 self._take_span(quarter.number * 3 - 2, 3, quarter.year, text[piece.start : end])
                 return text[: piece.start] + " " * (end - piece.start) + text[end:]
         for one, other in pairwise(piece for piece in every if piece.kind in ("word", "unknown")):
-            for near, named in ((one, other), (other, one)):
+            apart = text[one.end : other.start].strip(" -")  # `last 4 month` is not last month
+            for near, named in () if apart else ((one, other), (other, one)):
                 away, period = words.RELATIVE.get(words.folded(near.text)), words.meaning(named.text, "period")
                 if away is None or period not in ("week", "month", "quarter", "year") or named.text in words.SEVERAL:
                     continue

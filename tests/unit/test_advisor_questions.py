@@ -304,6 +304,7 @@ def test_question_to_a_file_is_read_as_a_query(text: str, query: dict[str, Any])
         "what did we spend last year?",
         "spend of the last months",
         "spend of the last 3 months",
+        "spend of the last 3 month",
         "spend in the past month",
         "cost above 500 tokens",
         "¿qué gastó el equipo de ventas?",
