@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import logging
 import re
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -24,10 +21,10 @@ from agents.sdk.approval import definition_hash
 from agents.toolbox.mcp_values import MAX_TOOLS
 from agents.toolbox.schemas import restored, safe_name, safe_schema
 from chat.assistants import OWN_TOOLS, Definition, Policy
+from tests.mcp_servers import OPEN, Odd, converse, offered_by, serving, success, thoughts, tool
 from tests.model_provider import (
     FREE,
     SPENT,
-    Exchange,
     Provider,
     Reply,
     calls,
@@ -38,117 +35,6 @@ from tests.model_provider import (
 from tests.site import WAIT_TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("model_settings")
-
-Answer = Callable[[dict[str, Any]], Awaitable[Any]]
-OPEN = {"type": "object", "properties": {}}
-
-
-@asynccontextmanager
-async def serving(app: Any, lifespan: Any) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan=lifespan, interface="asgi3")
-    config.timeout_graceful_shutdown = 1
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 it has no event
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running
-
-
-class Odd:
-    """An MCP server over HTTP whose every answer is the test's. `asked`: the methods of its requests, counted."""
-
-    def __init__(self, *tools: Any, **results: Any) -> None:
-        self.tools: list[Any] = list(tools)
-        self.results = results  # by tool: a result of tools/call, or what makes one of the request's parameters
-        self.pages = 1
-        self.events = False  # answer in server-sent events
-        self.refusal: tuple[int, str, bytes] | None = None  # status, media type and body for everything
-        self.silent = False
-        self.sessions: set[str] | None = set()  # None: it has none
-        self.headers: list[dict[str, str]] = []
-        self.asked: Counter[str] = Counter()
-        self.called: list[dict[str, Any]] = []
-        self.before: Answer | None = None
-        self.url = ""
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        async with serving(self._app, "off") as address:
-            self.url = f"{address}/mcp"
-            yield self.url
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            piece = await receive()
-            body += piece.get("body", b"")
-            if not piece.get("more_body"):
-                break
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.headers.append(headers)
-        request = json.loads(body) if body else {}
-        self.asked[request.get("method", scope["method"])] += 1
-        if self.silent:
-            await asyncio.Event().wait()
-        if self.before:
-            await self.before(request)
-        if self.refusal:
-            await self.answer(send, *self.refusal)
-            return
-        session = headers.get("mcp-session-id")
-        if session is not None and session not in (self.sessions or ()):
-            await self.answer(send, 404, "text/plain", b"no such session")
-            return
-        if scope["method"] != "POST":
-            await self.answer(send, 405, "text/plain", b"")
-            return
-        if "id" not in request:
-            await self.answer(send, 202, "text/plain", b"")
-            return
-        result, new = await self.result_of(request), {}
-        if request["method"] == "initialize" and self.sessions is not None:
-            self.sessions.add(session := uuid.uuid4().hex)
-            new = {"mcp-session-id": session}
-        answer = json.dumps({"jsonrpc": "2.0", "id": request["id"], **result}).encode()
-        if self.events:
-            await self.answer(send, 200, "text/event-stream", b"event: message\r\ndata: " + answer + b"\r\n\r\n", new)
-        else:
-            await self.answer(send, 200, "application/json", answer, new)
-
-    async def result_of(self, request: dict[str, Any]) -> dict[str, Any]:
-        parameters = request.get("params") or {}
-        match request["method"]:
-            case "initialize":
-                about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "odd", "version": "1"}}
-                return {"result": {"protocolVersion": "2025-06-18", **about}}
-            case "tools/list":
-                page, size = int(parameters.get("cursor") or 0), -(-len(self.tools) // self.pages)
-                listed: dict[str, Any] = {"tools": self.tools[page * size :][:size]}
-                if page + 1 < self.pages:
-                    listed["nextCursor"] = str(page + 1)
-                return {"result": listed}
-            case "tools/call":
-                self.called.append(parameters)
-                result = self.results.get(parameters["name"], {"content": [{"type": "text", "text": "done"}]})
-                result = await result(parameters) if callable(result) else result
-                return result if isinstance(result, dict) and "error" in result else {"result": result}
-        return {"error": {"code": -32601, "message": "Method not found"}}
-
-    async def answer(
-        self, send: Any, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
-    ) -> None:
-        lines = {"content-type": kind, "content-length": str(len(body)), **(headers or {})}
-        named = [(name.encode(), value.encode()) for name, value in lines.items()]
-        await send({"type": "http.response.start", "status": status, "headers": named})
-        await send({"type": "http.response.body", "body": body})
-
-
-def tool(name: Any, **fields: Any) -> dict[str, Any]:
-    return {"name": name, "inputSchema": OPEN, "annotations": {"readOnlyHint": True}, **fields}
 
 
 @pytest.fixture
@@ -171,41 +57,9 @@ def ask(play: Any, model_settings: Any) -> Callable[..., tuple[Turn, RecordingSi
 
 
 @pytest.fixture
-def conversation(model_settings: Any) -> Callable[..., Any]:
+def conversation(model_settings: Any) -> Callable[..., None]:
     """Serve several messages in one process: give it servers and a coroutine function of `message`."""
-
-    def conversation(servers: dict[str, Odd], scene: Callable[[Any], Awaitable[None]]) -> None:
-        async def message(*replies: Reply, **given: Any) -> tuple[RecordingSink, Provider]:
-            provider, sink = Provider(*replies), RecordingSink()
-            async with provider.running() as url:
-                model_settings.NETRA_MODELS["default"]["url"] = url
-                turn = Turn(**{"text": "Hello", "sink": sink, "agent_name": "assistant", **given})
-                await answer(turn, Definition(policies=FREE))
-            return sink, provider
-
-        async def run() -> None:
-            async with AsyncExitStack() as stack, asyncio.timeout(WAIT_TIMEOUT):
-                model_settings.NETRA_MCP_SERVERS = {
-                    name: {"url": await stack.enter_async_context(odd.running())} for name, odd in servers.items()
-                }
-                await scene(message)
-
-        asyncio.run(run())
-
-    return conversation
-
-
-def offered_by(exchange: Exchange, server: str) -> dict[str, Any]:
-    functions = (entry["function"] for entry in exchange.request["tools"])
-    return {function["name"]: function for function in functions if function["name"].startswith(f"{server}_")}
-
-
-def thoughts(sink: RecordingSink) -> list[str]:
-    return [event["reasoning"] for event in of(sink, "agent_thinking") if "cannot be reached" in event["reasoning"]]
-
-
-def success(sink: RecordingSink) -> list[bool]:
-    return [event["success"] for event in of(sink, "tool_completed")]
+    return partial(converse, model_settings)
 
 
 # Names
@@ -725,26 +579,6 @@ def impatient(model_settings: Any) -> Any:
     return model_settings
 
 
-@pytest.mark.django_db(transaction=True)
-def test_mcp_silent_server_is_waited_for_once(conversation: Any, impatient: Any) -> None:
-    silent, good = Odd(tool("find")), Odd(tool("find"))
-    silent.silent = True
-
-    async def scene(message: Any) -> None:
-        first, provider = await message(says("Hi"), user_id="1")
-        assert thoughts(first) == ["The tools of “silent” cannot be reached."]
-        assert "good_find" in provider.asked[0].offered
-        asked = silent.asked.total()
-        second, provider = await message(says("Hi"), user_id="1")
-        assert thoughts(second) == []
-        assert "good_find" in provider.asked[0].offered
-        another, _ = await message(says("Hi"), user_id="2")
-        assert thoughts(another) == ["The tools of “silent” cannot be reached."]
-        assert silent.asked.total() == asked
-
-    conversation({"silent": silent, "good": good}, scene)
-
-
 def test_mcp_servers_are_connected_side_by_side(conversation: Any) -> None:
     """Each answers only when the other has been asked."""
     one, other = Odd(tool("find")), Odd(tool("find"))
@@ -955,22 +789,6 @@ def test_mcp_server_without_sessions_is_called(ask: Any) -> None:
     assert told(provider.asked[2]) == ["done", "done"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_mcp_session_is_one_runs_own_and_not_in_the_log(conversation: Any, caplog: Any) -> None:
-    caplog.set_level(logging.INFO)
-    odd = Odd(tool("find"))
-
-    async def scene(message: Any) -> None:
-        for user in ("1", "2"):
-            await message(calls(("s_find", {})), says("ok"), user_id=user)
-
-    conversation({"s": odd}, scene)
-    used = [headers.get("mcp-session-id") for headers in odd.headers]
-    assert len({session for session in used if session}) == 3  # one for the list, one for each run
-    assert odd.asked["DELETE"] == 3
-    assert not [session for session in used if session and session in caplog.text]
-
-
 @pytest.mark.parametrize("acts", [True, False])
 def test_mcp_call_that_hangs_is_told_to_the_model(ask: Any, model_settings: Any, acts: bool) -> None:
     model_settings.NETRA_MCP_CALL_SECONDS = 4.0  # the other call must be answered in it
@@ -984,32 +802,6 @@ def test_mcp_call_that_hangs_is_told_to_the_model(ask: Any, model_settings: Any,
     assert ("may have acted" in told(provider.asked[1])[0]) is acts
     assert told(provider.asked[1])[1] == "done"
     assert turn.said == "Well."
-
-
-@pytest.mark.django_db(transaction=True)
-def test_mcp_server_that_dies_in_a_call_is_told_and_left_out_next_time(conversation: Any, model_settings: Any) -> None:
-    model_settings.NETRA_MCP_CALL_SECONDS = 5.0
-    odd = Odd(tool("act", annotations={}))
-
-    async def die(parameters: dict[str, Any]) -> Any:
-        odd.refusal = 502, "text/html", HTML
-        raise ConnectionResetError
-
-    odd.results["act"] = die
-
-    async def scene(message: Any) -> None:
-        sink, provider = await message(calls(("s_act", {})), says("Well."))
-        assert success(sink) == [False]
-        assert len(odd.called) == 1
-        assert told(provider.asked[1])
-        sink, provider = await message(calls(("s_act", {})), says("Well."))
-        assert success(sink) == [False]
-        assert len(odd.called) == 1
-        sink, provider = await message(says("Well."), user_id="9")
-        assert thoughts(sink)
-        assert not offered_by(provider.asked[0], "s")
-
-    conversation({"s": odd}, scene)
 
 
 @pytest.mark.parametrize(
