@@ -1,4 +1,4 @@
-"""What collectstatic makes of the page's scripts, and what a browser loads before it shows the page."""
+"""Scripts as collectstatic makes them, and the first load of the page."""
 
 import gzip
 from pathlib import Path
