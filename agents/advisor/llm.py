@@ -8,7 +8,6 @@ import asyncio
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -183,17 +182,14 @@ _PLACEHOLDER = re.compile(r"\{([\w.-]{1,80})\}")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
-def filled_in(prose: str, figures: Figures, names: Iterable[str] = ()) -> list[str]:
+def filled_in(prose: str, figures: Figures) -> list[str]:
     """Return the sentences of the prose that say no number but those of placeholders, with the figures filled in."""
     kept = []
     for sentence in _SENTENCE_END.split(prose):
         ids = _PLACEHOLDER.findall(sentence)
         rest = _PLACEHOLDER.sub(" ", sentence)
-        for name in sorted(names, key=len, reverse=True):
-            rest = rest.replace(name, " ")
-        if not sentence.strip() or any(id not in figures for id in ids) or _has_number(rest) or "{" in rest:
-            continue
-        if _ALTERED.search(sentence):
+        known = bool(sentence.strip()) and all(id in figures for id in ids)
+        if not known or "{" in rest or _has_number(rest) or _ALTERED.search(sentence):
             continue
         parts = _PLACEHOLDER.split(sentence)
         texts = [escaped(part, 500) if index % 2 == 0 else figures[part].text for index, part in enumerate(parts)]
