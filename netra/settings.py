@@ -17,7 +17,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import parse_url
 
-from netra import model_catalogue, sso
+from netra import mcp_servers, model_catalogue, sso
 from netra.env import flag, names, number, seconds, text
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -125,16 +125,8 @@ NETRA_MODEL_STEPS = number("NETRA_MODEL_STEPS", 15, 1)
 NETRA_MODEL_TOOL_CALLS = number("NETRA_MODEL_TOOL_CALLS", 30, 0)
 NETRA_MODEL_TOKENS = number("NETRA_MODEL_TOKENS", 300_000, 1)
 NETRA_WEB_FETCH = flag("NETRA_WEB_FETCH", False)
-NETRA_MCP_SERVERS: dict[str, dict[str, Any]] = {}
-for entry in names("NETRA_MCP_SERVERS", ""):
-    server, _, url = entry.partition("=")
-    if not re.fullmatch(r"[a-z][a-z0-9]{0,31}", server) or urlsplit(url).scheme not in ("http", "https"):
-        raise ImproperlyConfigured(f"NETRA_MCP_SERVERS has an entry that is not name=http(s)://…: {server!r}.")
-    NETRA_MCP_SERVERS[server] = {
-        "url": url,
-        "token": text(f"NETRA_MCP_{server.upper()}_TOKEN", ""),
-        "trusted": flag(f"NETRA_MCP_{server.upper()}_TRUSTED", False),
-    }
+NETRA_ENCRYPTION_KEYS = mcp_servers.encryption_keys()
+NETRA_MCP_SERVERS = mcp_servers.servers(NETRA_ENCRYPTION_KEYS)
 NETRA_MCP_CONNECT_SECONDS = seconds("NETRA_MCP_CONNECT_SECONDS", 10, 0.1)
 NETRA_MCP_CALL_SECONDS = seconds("NETRA_MCP_CALL_SECONDS", 60, 0.1)
 NETRA_MCP_RETRY_SECONDS = seconds("NETRA_MCP_RETRY_SECONDS", 300, 0)

@@ -250,3 +250,40 @@ def test_every_setting_is_documented():
     assert len(names) > 30
     table = (ROOT / "docs" / "operations.md").read_text()
     assert sorted(name for name in names if f"`{name}`" not in table) == []
+
+
+ONE_SERVER = {"NETRA_MCP_SERVERS": "notes=https://notes.example/mcp"}
+A_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+
+@pytest.mark.parametrize(
+    ("named", "given"),
+    [
+        ("NETRA_ENCRYPTION_KEYS", {"NETRA_ENCRYPTION_KEYS": "hunter2"}),
+        ("NETRA_ENCRYPTION_KEYS", {"NETRA_ENCRYPTION_KEYS": f"{A_KEY},hunter2"}),
+        ("NETRA_ENCRYPTION_KEYS", {"NETRA_MCP_NOTES_AUTH": "oauth"}),
+        ("NETRA_ENCRYPTION_KEYS", {"NETRA_MCP_NOTES_AUTH": "user"}),
+        ("NETRA_MCP_NOTES_AUTH", {"NETRA_MCP_NOTES_AUTH": "basic"}),
+        ("NETRA_MCP_NOTES_TOKEN", {"NETRA_MCP_NOTES_AUTH": "token"}),
+        ("NETRA_MCP_NOTES_TOKEN", {"NETRA_MCP_NOTES_TOKEN": "hunter2\nx: y"}),
+        ("NETRA_MCP_NOTES_TOKEN", {"NETRA_MCP_NOTES_AUTH": "oauth", "NETRA_MCP_NOTES_TOKEN": "hunter2"}),
+        ("NETRA_MCP_NOTES_CLIENT", {"NETRA_MCP_NOTES_CLIENT": "c"}),
+        (
+            "NETRA_MCP_NOTES_CLIENT",
+            {"NETRA_MCP_NOTES_AUTH": "oauth", "NETRA_MCP_NOTES_SECRET": "hunter2", "NETRA_ENCRYPTION_KEYS": A_KEY},
+        ),
+        ("NETRA_MCP_SERVERS", {"NETRA_MCP_SERVERS": "notes=https://"}),
+        ("NETRA_MCP_SERVERS", {"NETRA_MCP_SERVERS": "notes=https://u:hunter2@h:port/"}),
+    ],
+)
+def test_a_wrong_setting_of_an_mcp_server_is_named(read, named, given):
+    with pytest.raises(ImproperlyConfigured, match=named) as error:
+        read(**{**ONE_SERVER, **given})
+    assert "hunter2" not in "".join(format_exception(error.value))
+
+
+def test_an_mcp_server_has_one_token_or_one_for_each_user(read):
+    assert read(**ONE_SERVER)["NETRA_MCP_SERVERS"]["notes"]["auth"] == "token"
+    given = {"NETRA_MCP_NOTES_AUTH": "oauth", "NETRA_ENCRYPTION_KEYS": A_KEY, "NETRA_MCP_NOTES_HOSTS": "SSO.internal"}
+    found = read(**{**ONE_SERVER, **given})["NETRA_MCP_SERVERS"]["notes"]
+    assert (found["auth"], found["hosts"]) == ("oauth", ["sso.internal"])
