@@ -12,6 +12,7 @@ from chat.api import (
     asyncapi,
     attachments,
     auth,
+    connections,
     discovery,
     events,
     exports,
@@ -32,6 +33,7 @@ from chat.api import (
 from chat.api.exceptions import reading, upgrade_required
 from chat.api.v1 import base as v1
 from chat.api.v1 import chat_completions, conversations, models, responses
+from chat.mcp_client import views as mcp_client
 from chat.oidc import views as oidc
 from chat.pages import shared, views
 
@@ -82,6 +84,9 @@ urlpatterns = [
     path("auth/sso/<slug:provider_id>/logout", oidc.back_channel, name="oidc_logout"),
     # After the paths of providers, one of which may be called `accounts`.
     path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
+    path("auth/mcp/callback", mcp_client.callback, name="mcp_callback"),
+    path("auth/mcp/connections", connections.McpConnections.as_view(), name="mcp_connections"),
+    path("auth/mcp/connections/<slug:server>", connections.OneMcpConnection.as_view(), name="mcp_connection"),
     path("login/done", reading(views.sso_done), name="sso_done"),
     path("auth/instructions", auth.Instructions.as_view(), name="instructions"),
     path("auth/language", auth.Language.as_view(), name="language"),

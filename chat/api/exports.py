@@ -17,7 +17,19 @@ from chat.api.base import View, owner
 from chat.api.schema import described
 from chat.api.serializers import ApiKeySerializer, ExportSerializer, GrantSerializer, ProfileSerializer
 from chat.api.threads import thread_of, threads_of
-from chat.models import ApiKey, Attachment, Grant, InputRequest, Message, Project, Session, Share, Thread, User
+from chat.models import (
+    ApiKey,
+    Attachment,
+    Grant,
+    InputRequest,
+    McpConnection,
+    Message,
+    Project,
+    Session,
+    Share,
+    Thread,
+    User,
+)
 from chat.oidc import connections
 from chat.protocol import ProtocolError
 
@@ -52,9 +64,9 @@ class Export(View):
 def everything(user: User, file: IO[bytes]) -> None:
     """Write a zip of all the user's data to `file`.
 
-    It has the profile with the sessions, API keys and links to shared copies, every thread as JSON and Markdown, every
-    attachment as uploaded, and the requests for input with their answers, but nothing of threads that the user has
-    deleted. Of requests of others it has what the user decided, not what was asked.
+    It has the profile with the sessions, API keys, connections and links to shared copies, every thread as JSON and
+    Markdown, every attachment as uploaded, and the requests for input with their answers, but nothing of threads that
+    the user has deleted. Of requests of others it has what the user decided, not what was asked.
     """
     with ZipFile(file, "w", ZIP_DEFLATED) as found:
         sessions = Session.objects.for_user(user).order_by("created_at").values("created_at", "used_at", "user_agent")
@@ -63,6 +75,8 @@ def everything(user: User, file: IO[bytes]) -> None:
         profile |= {"api_keys": keys, "instructions": user.instructions, "language": user.language}
         accounts = connections.every(user).values("provider", "uid", "extra_data", "date_joined", "last_login")
         profile["providers"] = list(accounts)
+        tools = McpConnection.objects.for_user(user).order_by("created_at", "pk")
+        profile["mcp_connections"] = list(tools.values("server", "issuer", "scope", "created_at", "used_at"))
         shares = Share.objects.for_user(user).order_by("created_at", "pk")
         profile["shares"] = list(shares.values("title", "thread_id", "created_at", "expires_at", "revoked_at"))
         projects = Project.objects.for_user(user).order_by("created_at", "pk")

@@ -2,6 +2,7 @@
 
 from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet, Session, User, UserManager
 from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
+from chat.models.connections import McpAuthorization, McpClient, McpConnection
 from chat.models.feedback import Feedback
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
 from chat.models.projects import Project
@@ -21,6 +22,9 @@ __all__ = [
     "GroupPolicy",
     "InputRequest",
     "InputStep",
+    "McpAuthorization",
+    "McpClient",
+    "McpConnection",
     "Message",
     "MessageText",
     "OwnedQuerySet",

@@ -225,6 +225,8 @@ class AuditRecord(models.Model):
         "group_changed",
         "share_made",
         "share_revoked",
+        "mcp_connected",
+        "mcp_disconnected",
     )
     at = models.DateTimeField(db_default=Now(), editable=False)
     kind = models.CharField(max_length=32, choices=[(kind, kind) for kind in KINDS])

@@ -25,6 +25,7 @@ MANY_MODULES = {"chat/api"}
 NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "auth/providers",
     "auth/sso/<slug:provider_id>/login", "auth/sso/<slug:provider_id>/callback", "auth/sso/<slug:provider_id>/logout",
+    "auth/mcp/callback",  # its state names the user
     "health", "api/health", "metrics", "api/schema", "api/asyncapi", "api/docs", "api/discovery/services",
     "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/ai-sdk", "ws/config",
 }  # fmt: skip
@@ -240,8 +241,8 @@ def test_every_test_that_a_document_names_exists():
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
     *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "dialects", "limits")),
-    *(f"chat/{name}" for name in ("management", "mcp_server", "models", "oidc", "pages", "protocol", "realtime")),
-    *(f"chat/{name}" for name in ("runs", "streams", "usage")),
+    *(f"chat/{name}" for name in ("management", "mcp_client", "mcp_server", "models", "oidc", "pages", "protocol")),
+    *(f"chat/{name}" for name in ("realtime", "runs", "streams", "usage")),
     "netra",
     "tests",
     "tools",
