@@ -435,7 +435,7 @@ LOGGING = {
         "axes": {"level": "ERROR"},  # chat/accounts/audit.py logs sign-ins
         "httpx": {"level": "WARNING"},  # at INFO it logs every URL, with the secrets in it
         "httpx2": {"level": "WARNING"},
-        # At INFO it logs session ids, at ERROR the servers' messages; agents/toolbox/mcp.py logs without them.
+        # At INFO it logs session ids, at ERROR the servers' messages; agents/toolbox/mcp logs without them.
         "mcp": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # it logs a traceback for each request of a scanner
     },

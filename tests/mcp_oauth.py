@@ -1,6 +1,7 @@
 """An MCP server on loopback that demands a token, with an authorization server: both are those of the `mcp` package."""
 
 import asyncio
+import json
 import secrets
 import socket
 import threading
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+import requests
 import uvicorn
+from django.test import Client
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken, AuthorizationCode, AuthorizeError, RefreshToken, TokenError
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
@@ -19,6 +22,10 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from mcp.types import ToolAnnotations
 from starlette.types import ASGIApp
 
+from chat.accounts import sessions
+from chat.models import User
+
+CALLBACK = "/auth/mcp/callback"
 LIFETIME = 3600  # seconds of an access token
 
 
@@ -172,3 +179,35 @@ def guarded(*, tools: Callable[[Guarded], None] = lambda server: None) -> Iterat
 def entry(server: Guarded, **fields: Any) -> dict[str, Any]:
     """Return the server's entry in NETRA_MCP_SERVERS."""
     return {"url": f"{server.url}/mcp", "auth": "oauth", "token": "", "trusted": False, **fields}
+
+
+class Browser:
+    """A browser with a signed-in user."""
+
+    def __init__(self, user: User) -> None:
+        self.client = Client()
+        self.user = user
+        self.signed_in = sessions.sign_in(user, "test")
+        self.headers = {"Authorization": f"Bearer {self.signed_in.access}"}
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        given: dict[str, Any] = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
+        return self.client.generic(method, path, headers=self.headers, **given)
+
+    def begin(self, name: str = "notes") -> str:
+        """Return the address at the authorization server."""
+        answer = self.ask("POST", f"/auth/mcp/connections/{name}")
+        assert answer.status_code == 200, answer.content
+        return str(answer.json()["url"])
+
+    def at_server(self, url: str) -> str:
+        """Return the callback with which the authorization server answers."""
+        answer = requests.get(url, allow_redirects=False)
+        assert answer.status_code == 302, answer.text
+        return answer.headers["Location"].removeprefix("http://testserver")
+
+    def connect(self, name: str = "notes") -> Any:
+        return self.client.get(self.at_server(self.begin(name)))
+
+    def listed(self) -> Any:
+        return self.ask("GET", "/auth/mcp/connections").json()["connections"]

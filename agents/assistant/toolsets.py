@@ -54,7 +54,7 @@ async def toolsets(
             for name, configured in settings.NETRA_MCP_SERVERS.items():
                 source = mcp_source(name, configured.get("trusted", False))
                 if name in reachable:
-                    found.append(under(reachable[name], source))
+                    found.append(under(reachable[name], source, interruptible=reachable[name]))
                 elif source.untrusted:  # an earlier execution may have reached it
                     await context.describe(turn, source.untrusted, is_unseen=False)
         yield found

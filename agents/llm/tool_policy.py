@@ -11,11 +11,13 @@
    an address that the user wrote.
 """
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolFailed
@@ -134,6 +136,34 @@ class _Question:
     remember: bool
 
 
+@dataclass
+class _Interruption:
+    """The need of an interrupted call, recorded before the call is: a continuation does not make the call again."""
+
+    name: str
+    parameters: dict[str, Any]
+    number: int
+    given: Any
+    _need: Any = None
+
+    @property
+    def _step(self) -> str:
+        digest = hashlib.sha256(tools.compact(self.parameters).encode()).hexdigest()[:16]
+        return f"{self.name} {digest} is interrupted {self.number}"
+
+    async def keep(self, turn: Turn, need: Any) -> None:
+        self._need = await turn.step(self._step, lambda: need)
+
+    async def read(self, turn: Turn) -> Any:
+        if self._need is None:
+            self._need = await turn.step(self._step, _lost)
+        return self._need
+
+
+def _lost() -> Any:
+    raise ToolFailed("The server's question was lost. Try again.")
+
+
 class _Failed(AgentError):
     """A tool failed: the model is told, and goes on."""
 
@@ -141,17 +171,43 @@ class _Failed(AgentError):
         super().__init__(message, _FAILED)
 
 
+MAX_ROUNDS = 10  # times that one call may be interrupted
+_INTERRUPTED = {"interrupted": "The server needs a person before it goes on."}  # the recorded result of such a call
+# What a repeated call is given, by what `Interruptible.resolve` returned.
+answers_given: ContextVar[dict[str, Any] | None] = ContextVar("answers_given", default=None)
+
+
+class Interrupted(Exception):
+    """A call has ended before its result: a person has something to do first. `need` is JSON for `resolve`."""
+
+    def __init__(self, need: Any) -> None:
+        super().__init__("a person has something to do first")
+        self.need = need
+
+
+class Interruptible(Protocol):
+    """A toolset whose calls need a person now and then. What it asks outside a call lets the run release its worker."""
+
+    async def prepare(self, turn: Turn) -> None:
+        """Do what has to be done before a call. Raises ToolFailed."""
+
+    async def resolve(self, turn: Turn, need: Any) -> Any:
+        """Do what an interrupted call needs. Return what the repeated call is given. Raises ToolFailed."""
+
+
 @dataclass
 class GuardedToolset(WrapperToolset[Turn]):
     """Tools of one source, which a model calls through the turn under the four rules.
 
-    `saved`: policies by the tool's name. `is_covered`: rule 4, from a tool's name and parameters.
+    `saved`: policies by the tool's name. `is_covered`: rule 4, from a tool's name and parameters. `interruptible`: the
+    wrapped tools, if a call may need a person.
     """
 
     source: Source
     context: Context
     saved: Mapping[str, Policy]
     is_covered: Callable[[str, Mapping[str, Any]], bool] = lambda name, parameters: True
+    interruptible: Interruptible | None = None
     _is_described: bool = field(default=False, init=False)
 
     def _policy(self, tool: ToolsetTool[Turn]) -> Policy:
@@ -177,17 +233,47 @@ class GuardedToolset(WrapperToolset[Turn]):
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Turn], tool: ToolsetTool[Turn]
     ) -> Any:
-        """Call the tool through the turn, once it is approved. Raises ToolFailed."""
-        turn = ctx.deps
+        """Call the tool through the turn, once it is approved. Raises ToolFailed.
+
+        A call that is interrupted is made again once a person has done what it needs: it is approved again, too, since
+        an acceptance covers one start.
+        """
         try:
             parameters = tools.jsonable(tool_args, "parameters")
         except TypeError as error:
             raise ToolFailed(str(error)) from None
+        if self.interruptible is None:
+            return self._shown(await self._call(name, parameters, ctx, tool))
+        await self.interruptible.prepare(ctx.deps)
+        given = None
+        for number in range(MAX_ROUNDS):
+            interruption = _Interruption(name, parameters, number, given)
+            result = await self._call(name, parameters, ctx, tool, interruption)
+            if result != _INTERRUPTED:
+                return self._shown(result)
+            given = await self.interruptible.resolve(ctx.deps, await interruption.read(ctx.deps))
+        raise ToolFailed("The server asks too many questions.")
+
+    async def _call(
+        self,
+        name: str,
+        parameters: dict[str, Any],
+        ctx: RunContext[Turn],
+        tool: ToolsetTool[Turn],
+        interruption: "_Interruption | None" = None,
+    ) -> Any:
+        turn = ctx.deps
 
         async def made(**given: Any) -> Any:
+            answers_given.set(interruption.given if interruption else None)
             try:
                 checked = tool.args_validator.validate_python(given)  # a person may have edited them
                 result = await self.wrapped.call_tool(name, checked, ctx, tool)
+            except Interrupted as error:
+                if interruption is None:
+                    raise
+                await interruption.keep(turn, error.need)
+                return _INTERRUPTED
             except (AgentError, ToolFailed, ModelRetry) as error:
                 raise _Failed(error.message) from error
             except ValidationError as error:
@@ -199,10 +285,9 @@ class GuardedToolset(WrapperToolset[Turn]):
         question = self._question(name, parameters, tool, ctx.messages)
         try:
             if question is None:
-                result = await turn.call(made if _only_reads(tool) else tools.once(made), **parameters)
-            else:
-                approved = await self._approve(question, name, parameters, tool, turn)
-                result = await approved.call(made)
+                return await turn.call(made if _only_reads(tool) else tools.once(made), **parameters)
+            approved = await self._approve(question, name, parameters, tool, turn)
+            return await approved.call(made)
         except Declined as error:
             raise ToolFailed(f"A person declined this call: {error.reason or 'without a reason'}") from None
         except Expired:
@@ -211,7 +296,6 @@ class GuardedToolset(WrapperToolset[Turn]):
             if error.code != _FAILED:
                 raise
             raise ToolFailed(self._shown(error.message)) from error
-        return self._shown(result)
 
     def _shown(self, result: Any) -> Any:
         if not self.source.untrusted:

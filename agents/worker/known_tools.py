@@ -5,9 +5,8 @@ from importlib import import_module
 
 from django.conf import settings
 
-from agents.sdk.approval import definition_hash
 from chat.assistants import OWN_TOOLS
-from chat.assistants.tools import KnownTool, store
+from chat.assistants.tools import store
 from chat.db.access import in_database
 
 PERIOD = 10.0  # seconds between two looks; each server is asked at most every NETRA_MCP_RETRY_SECONDS
@@ -20,14 +19,4 @@ async def store_tools() -> None:
     # In a thread: seconds of importing would hold up the worker's runs.
     mcp = await asyncio.to_thread(import_module, "agents.toolbox.mcp")
     for server, definitions in (await mcp.listed_tools(OWN_TOOLS)).items():
-        known = [
-            KnownTool(
-                tool.name,
-                server,
-                {"name": tool.name, "description": tool.description, "schema": tool.parameters_json_schema},
-                definition_hash(tool.name, tool.description or "", tool.parameters_json_schema),
-                tool.metadata["annotations"],
-            )
-            for tool in definitions
-        ]
-        await in_database(store, server, known)
+        await in_database(store, server, mcp.to_store(server, definitions))

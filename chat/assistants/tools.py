@@ -23,8 +23,8 @@ class KnownTool:
 
 
 @transaction.atomic
-def store(server: str, known: Collection[KnownTool]) -> None:
-    """Store all tools of this server, and delete those that it has no more."""
+def store(server: str, known: Collection[KnownTool], are_all: bool = True) -> None:
+    """Store tools of this server. If they are all that it has, delete those that it has no more."""
     there = dict(ToolDefinition.objects.filter(server=server).values_list("tool", "definition_hash"))
     for tool in known:
         if there.pop(tool.name, None) != tool.definition_hash:
@@ -38,7 +38,8 @@ def store(server: str, known: Collection[KnownTool]) -> None:
                     "seen_at": Now(),
                 },
             )
-    ToolDefinition.objects.filter(tool__in=there).delete()
+    if are_all:
+        ToolDefinition.objects.filter(tool__in=there).delete()
 
 
 def proposed(tool: ToolDefinition) -> str:

@@ -142,13 +142,13 @@ def end_lease(leased: Lease, given: Mapping[str, Any] | None) -> None:
     )
 
 
-def drop(leased: Lease) -> None:
-    """Delete a connection whose refresh token is refused."""
-    with transaction.atomic():
-        row = McpConnection.objects.filter(pk=leased.connection_id).first()
-        if row is not None:
-            row.delete()
-            AuditRecord.objects.create(kind="mcp_disconnected", user_id=row.user_id, detail=f"{row.server}: refused")
+@transaction.atomic
+def drop(connection_id: uuid.UUID) -> None:
+    """Delete a connection whose tokens are refused."""
+    row = McpConnection.objects.filter(pk=connection_id).first()
+    if row is not None:
+        row.delete()
+        AuditRecord.objects.create(kind="mcp_disconnected", user_id=row.user_id, detail=f"{row.server}: refused")
 
 
 def ask_for_tokens(server: Server, client: Mapping[str, Any], url: str, data: Mapping[str, str]) -> dict[str, Any]:

@@ -17,13 +17,10 @@ from django.db import connections
 from django.db.models.functions import Now
 from django.test import Client
 
-from chat.accounts import sessions
 from chat.mcp_client import secrets, tokens
 from chat.mcp_client.config import find
-from chat.models import AuditRecord, McpAuthorization, McpClient, McpConnection, User
-from tests.mcp_oauth import entry, guarded
-
-CALLBACK = "/auth/mcp/callback"
+from chat.models import AuditRecord, McpAuthorization, McpClient, McpConnection
+from tests.mcp_oauth import CALLBACK, Browser, entry, guarded
 
 
 @pytest.fixture
@@ -32,48 +29,6 @@ def server(settings, db):
     with guarded() as found:
         settings.NETRA_MCP_SERVERS = {"notes": entry(found)}
         yield found
-
-
-@pytest.fixture
-def alice(db):
-    return User.objects.create_user("alice@example.com", "x")
-
-
-@pytest.fixture
-def bob(db):
-    return User.objects.create_user("bob@example.com", "x")
-
-
-class Browser:
-    """A browser with a signed-in user."""
-
-    def __init__(self, user):
-        self.client = Client()
-        self.user = user
-        self.signed_in = sessions.sign_in(user, "test")
-        self.headers = {"Authorization": f"Bearer {self.signed_in.access}"}
-
-    def ask(self, method, path, body=None):
-        given = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
-        return self.client.generic(method, path, headers=self.headers, **given)
-
-    def begin(self, name="notes"):
-        """Return the address at the authorization server."""
-        answer = self.ask("POST", f"/auth/mcp/connections/{name}")
-        assert answer.status_code == 200, answer.content
-        return answer.json()["url"]
-
-    def at_server(self, url):
-        """Return the callback with which the authorization server answers."""
-        answer = requests.get(url, allow_redirects=False)
-        assert answer.status_code == 302, answer.text
-        return answer.headers["Location"].removeprefix("http://testserver")
-
-    def connect(self, name="notes"):
-        return self.client.get(self.at_server(self.begin(name)))
-
-    def listed(self):
-        return self.ask("GET", "/auth/mcp/connections").json()["connections"]
 
 
 @pytest.fixture
@@ -433,7 +388,7 @@ def test_refused_refresh_token_ends_the_connection(browser, server, alice):
     lease = tokens.lease(held.connection_id, held.access_token)
     with pytest.raises(tokens.Refused):
         tokens.exchange(find("notes"), lease)
-    tokens.drop(lease)
+    tokens.drop(lease.connection_id)
     assert token_of(alice) is None
     assert ("mcp_disconnected", "notes: refused") in kinds()
 

@@ -6,10 +6,12 @@ would otherwise fail all others.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 from django.conf import settings
@@ -18,7 +20,7 @@ from pydantic_ai.mcp import MCPToolset
 
 from agents.llm.streams.wire import json_object, tls_context
 from agents.sdk import Turn
-from agents.toolbox.mcp_values import safe_result
+from agents.toolbox.mcp.values import asks_of, safe_result
 
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # of one message: a larger one is answered with an error
 
@@ -31,20 +33,44 @@ class CallNotMadeError(Exception):
     """A call that the server did not carry out, because it has forgotten the session."""
 
 
+class ServerAsksError(Exception):
+    """A call that the server answers with questions. `asked` is its InputRequiredResult, or has `elicitations`."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        super().__init__("the server asks")
+        self.asked = asked
+
+
 class NoAnswerError(Exception):
     """A call that the server broke off, or answered with something that is no MCP."""
 
 
-class Session:
-    """One session with a server. `status` is the last HTTP error status, 0 without one."""
+Question = Callable[[Any], Awaitable[dict[str, Any]]]  # parameters of elicitation/create -> its result
 
-    def __init__(self, url: str, token: str, on_list_changed: Callable[[], None] | None = None) -> None:
+
+class Session:
+    """One session with a server. `status` is the last HTTP error status, 0 without one.
+
+    `on_question` answers what the server asks in the middle of a call; without it the server is told that it cannot.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        on_list_changed: Callable[[], None] | None = None,
+        on_question: Question | None = None,
+    ) -> None:
         self._listed: list[Any] = []
+        self._on_question = on_question
+        self._questions: dict[Any, Any] = {}  # id of elicitation/create -> its parameters as the server wrote them
+        self._asked: dict[str, dict[str, Any]] = {}  # text in place of a result -> the questions in it
         self._on_list_changed = on_list_changed
         self._not_made: list[tuple[Any, Any]] = []  # name and arguments of calls that the server did not make
         self._errors = {_TOO_LARGE}  # what the server said of calls that failed
         self.status = 0
         seconds = max(settings.NETRA_MCP_CONNECT_SECONDS, settings.NETRA_MCP_CALL_SECONDS)
+        seconds += settings.NETRA_HELD_INPUT_SECONDS if on_question is not None else 0  # a server waits in silence
         self._http = httpx2.AsyncClient(
             verify=tls_context(),
             timeout=httpx2.Timeout(settings.NETRA_MCP_CONNECT_SECONDS, read=2 * seconds),
@@ -58,6 +84,7 @@ class Session:
             init_timeout=settings.NETRA_MCP_CONNECT_SECONDS,
             read_timeout=2 * seconds,
             message_handler=self._notified,
+            elicitation_handler=None if on_question is None else self._elicited,
         )
         self._entered = self._ended = False
 
@@ -68,7 +95,10 @@ class Session:
 
     async def open(self) -> None:
         """Open the session. Raises the exceptions of the client library."""
-        await self._toolset.__aenter__()
+        with warnings.catch_warnings():
+            # In 2026-07-28 questions come as results, which `call` raises, and not by the handler.
+            warnings.filterwarnings("ignore", ".* will never be called: ")
+            await self._toolset.__aenter__()
         self._entered = True
 
     async def list_tools(self) -> list[Any]:
@@ -77,16 +107,24 @@ class Session:
         await self._toolset.client.list_tools()
         return list(self._listed)
 
-    async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
-        """Call a tool by the server's name.
+    async def call(
+        self, name: str, arguments: dict[str, Any], answers: dict[str, Any] | None = None, state: str | None = None
+    ) -> types.CallToolResult:
+        """Call a tool by the server's name. `answers` and `state` are for the questions of an earlier call.
 
-        Raises CallNotMadeError if the server has forgotten the session, MCPError with what the server said of a call
-        that failed, and NoAnswerError where the client library says something in place of the server.
+        Raises CallNotMadeError if the server has forgotten the session, ServerAsksError, MCPError with what the server
+        said of a call that failed, and NoAnswerError where the client library says something in place of the server.
         """
-        request = types.CallToolRequest(params=types.CallToolRequestParams(name=name, arguments=arguments))
+        responses = {key: types.ElicitResult.model_validate(value) for key, value in (answers or {}).items()}
+        parameters = types.CallToolRequestParams(
+            name=name, arguments=arguments, input_responses=responses or None, request_state=state
+        )
+        request = types.CallToolRequest(params=parameters)
         try:
-            return await self._toolset.client.session.send_request(request, types.CallToolResult)
+            result = await self._toolset.client.session.send_request(request, types.CallToolResult)
         except MCPError as error:
+            if error.code == types.URL_ELICITATION_REQUIRED and isinstance(error.error.data, dict):
+                raise ServerAsksError(error.error.data) from None
             # The error's code is no evidence: servers use the codes of the library's time-outs and lost connections.
             called = (name, arguments)
             if called not in self._not_made:
@@ -95,6 +133,10 @@ class Session:
                 raise
             self._not_made.remove(called)
             raise CallNotMadeError from error
+        match result.content:
+            case [types.TextContent(text=text)] if (asked := self._asked.pop(text, None)) is not None:
+                raise ServerAsksError(asked)
+        return result
 
     def close(self) -> asyncio.Task[None]:
         """Start to end the session. The caller keeps a reference to the returned task until it is done."""
@@ -107,6 +149,11 @@ class Session:
                 await self._http.aclose()
 
         return asyncio.create_task(end())
+
+    async def _elicited(self, message: str, kind: Any, parameters: Any, context: Any) -> types.ElicitResult:
+        assert self._on_question is not None
+        asked = self._questions.pop(context.request_id, None)
+        return types.ElicitResult.model_validate(await self._on_question(asked))
 
     async def _notified(self, message: Any) -> None:
         method = getattr(getattr(message, "root", message), "method", "")
@@ -133,6 +180,10 @@ class Session:
         match message:
             case {"error": {"message": str(text)}}:
                 self._errors.add(text)
+            case {"method": "elicitation/create", "id": str() | int() as id, "params": dict(asked)}:
+                # The library would refuse the form of many a server; it is checked elsewhere.
+                self._questions[id] = dict(asked)
+                message["params"] = {"message": "", "requestedSchema": {"type": "object", "properties": {}}}
         if "result" not in message:
             return
         result = message["result"] if isinstance(message["result"], dict) else {}
@@ -143,6 +194,10 @@ class Session:
             cursor = result.get("nextCursor")
             message["result"] = {**result, "tools": [], "nextCursor": cursor if isinstance(cursor, str) else None}
         elif method == "tools/call":
+            if self._on_question is not None and (asked := asks_of(result)) is not None:
+                mark = uuid4().hex
+                self._asked[mark] = asked
+                result = {"content": mark, "resultType": "complete"}
             message["result"] = safe_result(result)
 
 

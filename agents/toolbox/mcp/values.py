@@ -82,10 +82,21 @@ def _safe_tool(server: str, entry: Any, taken: frozenset[str]) -> ServerTool | N
 _ASKS = "The server asks a question before it answers, and a question of a server cannot be answered here."
 
 
+def asks_of(result: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the questions in a result, None for a result proper. Their keys are those of InputRequiredResult."""
+    if result.get("resultType") != "input_required" and "inputRequests" not in result:
+        return None
+    requests, state = result.get("inputRequests"), result.get("requestState")
+    return {
+        "inputRequests": requests if isinstance(requests, dict) else {},
+        "requestState": state if isinstance(state, str) else None,
+    }
+
+
 def safe_result(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result of text blocks, with its structured content if all its blocks are text."""
-    if result.get("resultType") == "input_required" or "inputRequests" in result:
-        return {"content": [{"type": "text", "text": _ASKS}], "isError": True}
+    if asks_of(result) is not None:
+        return {"content": [{"type": "text", "text": _ASKS}], "isError": True, "resultType": "complete"}
     content = result.get("content")
     blocks = content if isinstance(content, list) else [] if content is None else [content]
     structured = result.get("structuredContent")
