@@ -62,7 +62,9 @@ def _register(
     if given is None or not isinstance(given.get("client_id"), str) or not given["client_id"]:
         raise NotPossible(_REFUSED, f"registration answered {answer.status_code}")
     secret = given.get("client_secret") or ""
-    chosen = given.get("token_endpoint_auth_method") or (method if secret else "none")
+    chosen = given.get("token_endpoint_auth_method") or method
+    if (chosen == "none") == bool(secret):  # some name no method, or none beside a secret
+        chosen = "client_secret_post" if secret else "none"
     if chosen not in _METHODS or not isinstance(secret, str) or (chosen != "none" and not secret):
         raise NotPossible(_REFUSED, "registration gave no way to authenticate")
     end = given.get("client_secret_expires_at")

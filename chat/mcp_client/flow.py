@@ -98,7 +98,7 @@ def finish(request: HttpRequest, session_id: UUID | None) -> str:
     if not given.get("code"):
         raise NotPossible(_FAILED, "no code")
     found = _exchange(server, values, given["code"])
-    scope = found.get("scope") if isinstance(found.get("scope"), str) else values["scope"]
+    scope = found["scope"] if isinstance(found.get("scope"), str) else values["scope"]
     kept = {name: values[name] for name in ("client", "token_endpoint", "revocation_endpoint", "resource")}
     kept |= {name: found[name] for name in ("access_token", "refresh_token") if found.get(name)}
     kept["hosts"] = sorted(server.hosts)

@@ -18,7 +18,8 @@ from chat.mcp_client.config import NotPossible
 
 TIMEOUT = 10.0  # seconds for each of connecting, sending and a pause in the answer
 MAX_BYTES = 256 * 1024  # of an answer: a metadata document has a few KiB
-_AZURE = "168.63.129.16"  # the platform's own services, at an address that looks public
+# Beside those that Python knows not to be global: protocol assignments, the services of Azure's platform, local NAT64.
+_CLOSED = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "168.63.129.16/32", "64:ff9b:1::/48")]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REFUSAL = "The server names an address that cannot be used."
 _NO_ANSWER = "The server does not answer. Try again later."
@@ -38,7 +39,7 @@ def is_public(address: str) -> bool:
 
 
 def _is_open(address: IPv4Address | IPv6Address) -> bool:
-    is_special = address.is_multicast or address.is_reserved or str(address) == _AZURE
+    is_special = address.is_multicast or address.is_reserved or any(address in network for network in _CLOSED)
     return address.is_global and not is_special
 
 

@@ -162,7 +162,7 @@ def ask_for_tokens(server: Server, client: Mapping[str, Any], url: str, data: Ma
     if error in ("invalid_client", "unauthorized_client"):
         raise Refused("invalid_client")
     token = found.get("access_token")
-    if answer.status_code != 200 or error or not is_token(token) or not _is_bearer(found):
+    if not answer.is_success or error or not is_token(token) or not _is_bearer(found):
         raise Refused(error if error in ("invalid_grant", "invalid_scope", "invalid_target") else "no token")
     if not isinstance(found.get("refresh_token", ""), str):
         del found["refresh_token"]

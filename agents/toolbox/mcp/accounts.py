@@ -45,7 +45,7 @@ class Account:
         while asyncio.get_running_loop().time() < deadline:
             held = await self._read()
             if held is None or held.access_token != old:
-                return held and held.access_token
+                return None if held is None else held.access_token
             if not held.can_refresh:
                 await in_database(tokens.drop, held.connection_id)
                 return None

@@ -56,13 +56,9 @@ async def connected(turn: Turn, taken: frozenset[str]) -> AsyncIterator[dict[str
 
 async def _of_user(turn: Turn, taken: frozenset[str]) -> list[ServerTools]:
     """Return the tools of the servers at which the user has an account, or may connect one."""
-    made = []
-    for server in configured():
-        account = Account(turn, server)
-        tools = ServerTools(turn, None, taken, account)
-        await tools.begin()
-        made.append(tools)
-    return made
+    found = [ServerTools(turn, None, taken, Account(turn, server)) for server in configured()]
+    await asyncio.gather(*(tools.begin() for tools in found))  # all accounts are asked for at once
+    return found
 
 
 async def _inform(turn: Turn, unavailable: list[Server]) -> None:

@@ -115,7 +115,9 @@ class Session:
         Raises CallNotMadeError if the server has forgotten the session, ServerAsksError, MCPError with what the server
         said of a call that failed, and NoAnswerError where the client library says something in place of the server.
         """
-        responses = {key: types.ElicitResult.model_validate(value) for key, value in (answers or {}).items()}
+        responses: dict[str, Any] = {
+            key: types.ElicitResult.model_validate(value) for key, value in (answers or {}).items()
+        }
         parameters = types.CallToolRequestParams(
             name=name, arguments=arguments, input_responses=responses or None, request_state=state
         )
@@ -180,9 +182,9 @@ class Session:
         match message:
             case {"error": {"message": str(text)}}:
                 self._errors.add(text)
-            case {"method": "elicitation/create", "id": str() | int() as id, "params": dict(asked)}:
+            case {"method": "elicitation/create", "id": str() | int() as id, "params": dict(parameters)}:
                 # The library would refuse the form of many a server; it is checked elsewhere.
-                self._questions[id] = dict(asked)
+                self._questions[id] = dict(parameters)
                 message["params"] = {"message": "", "requestedSchema": {"type": "object", "properties": {}}}
         if "result" not in message:
             return
