@@ -1,12 +1,14 @@
-"""The admin of API keys: staff see and revoke them, and never see a key itself."""
+"""The admin of API keys and of connections: staff see and end them, and never see a key or a token."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from chat.accounts import api_keys
+from chat.admin.audit_trail import record_of
 from chat.admin.readonly import ReadOnly
-from chat.models import ApiKey
+from chat.mcp_client import tokens
+from chat.models import ApiKey, McpConnection
 
 
 @admin.register(ApiKey)
@@ -30,3 +32,29 @@ class ApiKeyAdmin(ReadOnly):
         """Revoke the chosen keys, and close their sockets."""
         revoked = api_keys.revoke(queryset, request, request.user.pk)
         self.message_user(request, f"Revoked: {revoked}.", messages.SUCCESS)
+
+
+@admin.register(McpConnection)
+class McpConnectionAdmin(ReadOnly):
+    """Connections of users with MCP servers."""
+
+    whose = "user_id"
+    list_display = ("server", "user", "issuer", "scope", "created_at", "used_at", "expires_at")
+    list_select_related = ("user",)
+    exclude = ("secrets", "refreshing_until")
+    search_fields = ("=server", "user__email__contains_folded")
+    ordering = ("-created_at",)
+    actions = ("disconnect",)
+
+    def has_disconnect_permission(self, request: HttpRequest) -> bool:
+        """Return whether the action is offered."""
+        return bool(request.user.has_perm("chat.delete_mcpconnection"))
+
+    @admin.action(description="Disconnect", permissions=["disconnect"])
+    def disconnect(self, request: HttpRequest, queryset: QuerySet[McpConnection]) -> None:
+        """Delete the chosen users' tokens, and revoke them at the servers."""
+        rows = list(queryset)
+        for row in rows:
+            record_of(request, "mcp_disconnected", row.user_id, row.server)
+            tokens.delete(row)
+        self.message_user(request, f"Disconnected: {len(rows)}.", messages.SUCCESS)

@@ -406,3 +406,22 @@ def test_own_token_is_stored_encrypted_and_never_shown(browser, server, settings
     for wrong in ("", "two words", "ümlaut", "x" * 5000):
         assert browser.ask("PUT", "/auth/mcp/connections/notes", {"token": wrong}).status_code == 422
     assert browser.ask("DELETE", "/auth/mcp/connections/notes").status_code == 204
+
+
+# ---- The admin ---------------------------------------------------------------------------------------------
+
+
+def test_admin_lists_connections_without_tokens_and_ends_them(browser, server, admin_client, alice):
+    browser.connect()
+    row = McpConnection.objects.get()
+    held = [*server.authorizing.access, *server.authorizing.refresh, row.secrets]
+    pages = [
+        admin_client.get(f"/admin/chat/mcpconnection/{path}").content.decode() for path in ("", f"{row.pk}/change/")
+    ]
+    assert all("notes" in page and alice.email in page for page in pages)
+    assert not [secret for secret in held if secret in "".join(pages)]
+    form = {"action": "disconnect", "_selected_action": [str(row.pk)]}
+    assert admin_client.post("/admin/chat/mcpconnection/", form).status_code == 302
+    assert not McpConnection.objects.exists()
+    assert set(server.authorizing.revoked) == set(held[:2])
+    assert ("mcp_disconnected", "notes") in kinds()
