@@ -29,6 +29,7 @@ from chat.api.base import origin_of
 from chat.api.exceptions import refusal
 from chat.languages import translated
 from chat.limits.rates import PASSWORD_RESETS
+from chat.mcp_client import config as mcp_servers
 from chat.models import User
 from chat.oidc import accounts, discovery, flow
 from chat.oidc import config as providers
@@ -125,8 +126,14 @@ def page(request: HttpRequest, thread_id: str = "") -> HttpResponse:
 def settings(request: HttpRequest) -> HttpResponse:
     """Show the forms of name, theme, language, mail, password, providers and sessions."""
     known = {"mails": bool(configured.NETRA_EMAIL_URL), "languages": configured.LANGUAGES}
-    context = {**known, **ways_in(request)}
-    return render(request, "chat/settings.html", context)
+    accounts = {"connectors": mcp_servers.configured(), "unlinked": UNLINKED.get(request.GET.get("link", ""))}
+    return render(request, "chat/settings.html", {**known, **accounts, **ways_in(request)})
+
+
+UNLINKED = {
+    "failed": _("The service was not connected. Try again; if it fails again, ask your administrator."),
+    "cancelled": _("The service was not connected: the sign-in there was cancelled."),
+}
 
 
 def ways_in(request: HttpRequest) -> dict[str, Any]:

@@ -434,6 +434,15 @@ export class Api {
     return this.#session.call("DELETE", `/auth/sso/accounts/${id}`, current ? { current } : {});
   }
 
+  /** Call the user's connections with MCP servers, or the one with `server`.
+   * @param {"GET" | "POST" | "PUT" | "DELETE"} method
+   * @param {string} [server]
+   * @param {{token: string}} [token]
+   */
+  mcp(method, server, token) {
+    return this.#session.call(method, `/auth/mcp/connections${server ? `/${server}` : ""}`, token);
+  }
+
   /** @param {string} id */
   endSession(id) {
     return this.#session.call("DELETE", `/auth/sessions/${id}`);

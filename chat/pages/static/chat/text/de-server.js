@@ -18,6 +18,22 @@ export const server = {
   "The provider does not answer. Try again.": "Der Anbieter antwortet nicht. Versuchen Sie es erneut.",
   "Too many failed attempts. Try again later.": "Zu viele Fehlversuche. Versuchen Sie es später erneut.",
   "There is no such session.": "Diese Sitzung gibt es nicht.",
+  "There is no such server.": "Diesen Dienst gibt es nicht.",
+  "There is no such connection.": "Diese Verbindung gibt es nicht.",
+  "token: Only printable ASCII without spaces.": "Das Token besteht nur aus druckbaren ASCII-Zeichen ohne Leerzeichen.",
+  "The server does not answer. Try again later.": "Der Dienst antwortet nicht. Versuchen Sie es später erneut.",
+  "The server names an address that cannot be used.": "Der Dienst nennt eine Adresse, die nicht benutzt werden kann.",
+  "The server does not say how to sign in to it.": "Der Dienst sagt nicht, wie man sich bei ihm anmeldet.",
+  "The server's description is of another server. Ask your administrator.":
+    "Die Beschreibung des Dienstes gehört zu einem anderen. Fragen Sie Ihre Administration.",
+  "The server's sign-in is not safe enough: it lacks PKCE.":
+    "Die Anmeldung des Dienstes ist nicht sicher genug: Ihr fehlt PKCE.",
+  "The server does not register Netra as its client. Ask your administrator.":
+    "Der Dienst nimmt Netra nicht als Client auf. Fragen Sie Ihre Administration.",
+  "The server knows no client called Netra yet. Ask your administrator.":
+    "Der Dienst kennt Netra noch nicht als Client. Fragen Sie Ihre Administration.",
+  "Too many sign-ins are under way. Try again in ten minutes.":
+    "Zu viele Anmeldungen laufen gerade. Versuchen Sie es in zehn Minuten erneut.",
   "There is no such connection.": "Diese Verbindung gibt es nicht.",
   "There is no such API key.": "Diesen API-Schlüssel gibt es nicht.",
   "You have {count} API keys. Revoke one first.": "Sie haben {count} API-Schlüssel. Widerrufen Sie zuerst einen.",

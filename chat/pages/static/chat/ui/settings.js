@@ -13,6 +13,7 @@ import { element, found, setText } from "./element.js";
 import { ownData } from "./own-data.js";
 import { makeKey, showKeys } from "./keys.js";
 import { showLinks } from "./links.js";
+import { showMcpConnections } from "./mcp.js";
 import { exact } from "./values.js";
 
 /** How long it is shown that something was done, in milliseconds. */
@@ -28,7 +29,7 @@ const grants = found("#grants", HTMLElement);
 /** @param {"ended"} [why] what the form of sign-in says */
 function toSignIn(why) {
   session.forget();
-  const query = new URLSearchParams({ next: `${BASE}/settings`, ...(why ? { why } : {}) });
+  const query = new URLSearchParams({ next: `${BASE}/settings${location.search}`, ...(why ? { why } : {}) });
   location.replace(`${BASE}/login?${query}`);
 }
 
@@ -251,6 +252,7 @@ if (signedInAs() !== null) {
       showGrants(),
       showKeys(api, attempt, done),
       showConnections(api, attempt, done),
+      showMcpConnections(api, attempt, done),
       showArchived(api, attempt, done),
       showLinks(api, attempt, done),
     ]);
