@@ -19,7 +19,6 @@ export const server = {
   "Too many failed attempts. Try again later.": "Zu viele Fehlversuche. Versuchen Sie es später erneut.",
   "There is no such session.": "Diese Sitzung gibt es nicht.",
   "There is no such server.": "Diesen Dienst gibt es nicht.",
-  "There is no such connection.": "Diese Verbindung gibt es nicht.",
   "token: Only printable ASCII without spaces.": "Das Token besteht nur aus druckbaren ASCII-Zeichen ohne Leerzeichen.",
   "The server does not answer. Try again later.": "Der Dienst antwortet nicht. Versuchen Sie es später erneut.",
   "The server names an address that cannot be used.": "Der Dienst nennt eine Adresse, die nicht benutzt werden kann.",
