@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
@@ -269,6 +270,19 @@ def _result(payload: Any) -> Any:
     return _CONTENT.validate_python(payload)
 
 
+def _with_own_ids(response: ModelResponse) -> ModelResponse:
+    """Return the response with an id of its own for each call: some servers give several calls of it the same one."""
+    taken: set[str] = set()
+    parts: list[Any] = []
+    for part in response.parts:
+        if isinstance(part, ToolCallPart):
+            if part.tool_call_id in taken:
+                part = replace(part, tool_call_id=f"{part.tool_call_id[:40]}-{len(taken)}")
+            taken.add(part.tool_call_id)
+        parts.append(part)
+    return replace(response, parts=parts)
+
+
 class _Backend(DurableOperationBackend[None]):
     """Binds requests to models to steps of the turn; all else runs as it is."""
 
@@ -357,6 +371,7 @@ class _Request(_Direct):
             finally:
                 backend.is_streaming = False
             backend.count(response)
+            response = _with_own_ids(response)
             if self._is_streaming:
                 await backend.relay.end(response)
             elif self._is_streaming is not None:

@@ -1,7 +1,7 @@
 """Agents of pydantic-ai as agents of Netra: any `pydantic_ai.Agent` that NETRA_AGENTS names."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -9,6 +9,8 @@ from django.conf import settings
 from pydantic_ai import UsageLimits
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.durable_exec import replay_scope
+from pydantic_ai.exceptions import UnexpectedModelBehavior
+from pydantic_ai.messages import ModelMessage, RetryFeedbackPart
 from pydantic_ai.models import Model
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
@@ -110,7 +112,7 @@ async def answer(
                 raise
             if not relay.is_kept(words):
                 raise words from None  # it may quote the key
-            if not relay.is_whole:
+            if not relay.is_whole or isinstance(error, UnexpectedModelBehavior):  # or the agent refused the output
                 await relay.cut(words)
     whole = relay.text if relay.text != turn.said else None
     if result is None:
@@ -118,12 +120,18 @@ async def answer(
     if isinstance(result.output, str):
         # The library joins the texts of a response without the paragraphs between them.
         is_said = relay.is_cut or "".join(turn.said.split()).endswith("".join(result.output.split()))
-        returned = whole if is_said else result.output
+        returned = whole if is_said and not _is_corrected(result.new_messages()) else result.output
     else:
         returned = to_jsonable_python(result.output, inf_nan_mode="null", serialize_unknown=True)
     with suppress(AgentError):  # too large to be kept: the next turn has the texts
         await turn.save({"answer": returned, "messages": history.dumped(result.all_messages()), **state()})
     return returned
+
+
+def _is_corrected(messages: Sequence[ModelMessage]) -> bool:
+    """Return whether the agent refused a text of its model as its output, and got another one."""
+    parts = (part for message in messages for part in message.parts)
+    return any(isinstance(part, RetryFeedbackPart) for part in parts)
 
 
 @asynccontextmanager

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel
-from pydantic_ai import Agent, BinaryContent, ModelRetry, RunContext, ToolFailed, ToolReturn
+from pydantic_ai import (
+    Agent,
+    BinaryContent,
+    DeferredToolRequests,
+    ModelRetry,
+    NativeOutput,
+    PromptedOutput,
+    RunContext,
+    ToolFailed,
+    ToolReturn,
+)
 from pydantic_ai.capabilities import ModelFallback
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelHTTPError
 from pydantic_ai.mcp import MCPToolset
@@ -117,6 +127,74 @@ def test_a_structured_output_is_the_result(thread):
     agent = Agent(TestModel(custom_output_args={"total": 3, "day": "2026-11-30"}), output_type=Report)
     execute(served(agent, SimpleNamespace()))
     assert frames(thread)[-1]["result"] == {"total": 3, "day": "2026-11-30"}
+
+
+@pytest.mark.parametrize("mode", [NativeOutput, PromptedOutput])
+def test_a_structured_output_that_is_streamed_as_text_is_the_result(thread, mode):
+    class Report(BaseModel):
+        total: int
+
+    async def stream(messages, info):
+        yield '{"tot'
+        yield 'al": 3}'
+
+    execute(served(Agent(FunctionModel(stream_function=stream), output_type=mode(Report)), SimpleNamespace()))
+    assert frames(thread)[-1]["result"] == {"total": 3}
+
+
+@pytest.mark.parametrize(("says", "answer"), [(["bad", "good"], "good"), (["bad", "bad"], "bad\n\nbad\n\n*")])
+def test_an_output_that_its_validator_refuses_is_no_answer(thread, says, answer):
+    """Where there is no other one, the user reads that it is none."""
+    left = list(says)
+    agent = Agent(FunctionModel(lambda messages, info: ModelResponse(parts=[TextPart(left.pop(0))])))
+
+    @agent.output_validator
+    def check(output: str) -> str:
+        if output == "bad":
+            raise ModelRetry("Say good.")
+        return output
+
+    execute(served(agent, SimpleNamespace()))
+    final = frames(thread)[-1]["final_response"]
+    assert final == answer if says[-1] == "good" else final.startswith(answer)
+    assert Message.objects.get(role="assistant").content == final
+
+
+def test_calls_with_one_id_are_all_made(thread):
+    """Servers that speak OpenAI's protocol send such responses."""
+    twice = [calls("note", "1", value="a"), calls("note", "1", value="b"), calls("note", "1", value="a")]
+    assert execute(agent_of(Script(twice, returned), note)).status == Run.COMPLETED
+    assert sorted(DONE) == ["a", "a", "b"]
+    assert text(thread) == "a b a"
+
+
+def test_a_picture_beside_an_approval_reaches_the_model_behind_all_results(thread, alice):
+    """Providers want the results of a response's calls together, before all else."""
+
+    def picture() -> ToolReturn:
+        return ToolReturn("seen", content=["Look:", BinaryContent(b"png", media_type="image/png")])
+
+    script = Script([calls("picture", "1"), calls("remove", "2", path="a"), calls("note", "3", value="x")], ["End."])
+    agent = Agent(FunctionModel(script), tools=[picture, note], output_type=[str, DeferredToolRequests])
+
+    @agent.tool_plain(requires_approval=True)
+    def remove(path: str) -> str:
+        DONE.append(path)
+        return "removed"
+
+    found = served(agent, SimpleNamespace())
+    assert execute(found).status == Run.WAITING
+    accept(alice, open_requests()[0].id)
+    assert execute(found).status == Run.COMPLETED
+    assert DONE == ["x", "a"]
+    kinds = [part.part_kind for part in script.asked[-1][-1].parts]
+    assert kinds == ["tool-return", "tool-return", "tool-return", "user-prompt"]
+
+
+@pytest.mark.parametrize("wrong", [ToolCallPart("note", '{"value": 1}'), ToolCallPart("nothing", {})])
+def test_a_call_that_the_library_refuses_is_told_to_the_model(thread, wrong):
+    assert execute(agent_of(Script([wrong], ["Sorry."]), note)).status == Run.COMPLETED
+    assert (DONE, text(thread)) == ([], "Sorry.")
 
 
 def test_results_of_all_kinds_reach_the_model_alike_live_and_recorded(thread, alice):
