@@ -11,6 +11,11 @@ def names() -> list[str]:
     return list(settings.NETRA_MODELS)
 
 
+def name_of(model: str) -> str:
+    """Return the first name of this `provider:model` in the catalogue; `other` for a model outside of it."""
+    return next((name for name, found in settings.NETRA_MODELS.items() if found["model"] == model), "other")
+
+
 def unavailable(name: str = "") -> str | None:
     """Return the reason why this model cannot answer, for the user; None if it can. "" is the first of the catalogue.
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from chat import protocol
+from chat import catalogue, protocol
 
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)  # seconds
 _COMMITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)  # seconds
+_COUNTS = ("requests", "input_tokens", "cached_tokens", "output_tokens")  # of a usage
 _BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # events
 
 # ---- Sockets: web processes ------------------------------------------------------------------------------
@@ -63,8 +64,9 @@ INPUT_WAIT = Histogram(
 )
 CONTINUATIONS = Counter("netra_continuations", "Runs that went on after a wait, by what they repeated.", ["outcome"])
 STEPS_REUSED = Counter("netra_steps_reused", "Steps whose recorded result was returned.")
-TOKENS = Counter("netra_tokens", "Tokens that ended runs used up.", ["model", "kind"])
-COST = Counter("netra_cost_dollars", "What ended runs cost by list prices, where they are known.", ["model"])
+LLM_REQUESTS = Counter("netra_llm_requests", "Requests of ended runs to models, by catalogue name.", ["model"])
+LLM_TOKENS = Counter("netra_llm_tokens", "Tokens that ended runs used up, by catalogue name.", ["model", "kind"])
+LLM_COST = Counter("netra_llm_cost_dollars", "What ended runs cost, where prices are known.", ["model"])
 FEEDBACK = Counter("netra_feedback", "Ratings that users gave to answers, or changed.", ["agent", "rating"])
 
 # ---- Event log -------------------------------------------------------------------------------------------
@@ -124,17 +126,47 @@ def count_feedback(agent: str, rating: int) -> None:
 
 
 def count_usage(usage: Mapping[str, Any]) -> None:
-    """Count the tokens and the cost of a run by model. An agent may report anything: wrong types do not count."""
+    """Count the requests, tokens and cost of a run by model. An agent may report anything: wrong types do not count.
+
+    Models outside the catalogue are `other`: the number of labels is bounded.
+    """
     models = usage.get("models")
     for each in models if isinstance(models, list) else [usage]:
         model = each.get("model") if isinstance(each, dict) else None
         if not isinstance(model, str):
             continue
+        name = catalogue.name_of(model)
+        LLM_REQUESTS.labels(name).inc(_amount(each.get("requests")) or 0)
         for kind in ("input", "output"):
             if (tokens := _amount(each.get(f"{kind}_tokens"))) is not None:
-                TOKENS.labels(model[:100], kind).inc(tokens)
+                LLM_TOKENS.labels(name, kind).inc(tokens)
         if (cost := _amount(each.get("cost_usd"))) is not None:
-            COST.labels(model[:100]).inc(cost)
+            LLM_COST.labels(name).inc(cost)
+
+
+def spent(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the usage of all these runs, in all and by model, as the usage of one run has it.
+
+    `cost_usd` is None if the price of any of it is unknown.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    for usage in usages:
+        listed = usage.get("models")
+        for each in listed if isinstance(listed, list) else [usage]:
+            model = each.get("model") if isinstance(each, dict) else None
+            if isinstance(model, str):
+                _add(models.setdefault(model, {"model": model}), each)
+    whole: dict[str, Any] = {}
+    for each in models.values():
+        _add(whole, each)
+    return {**(whole or dict.fromkeys(_COUNTS, 0) | {"cost_usd": 0.0}), "models": list(models.values())}
+
+
+def _add(to: dict[str, Any], usage: Mapping[str, Any]) -> None:
+    for name in _COUNTS:
+        to[name] = to.get(name, 0) + int(_amount(usage.get(name)) or 0)
+    so_far, cost = to.get("cost_usd", 0.0), _amount(usage.get("cost_usd"))
+    to["cost_usd"] = None if so_far is None or cost is None else so_far + cost
 
 
 def total(usages: Iterable[Mapping[str, Any]], name: str) -> float:

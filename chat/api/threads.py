@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import runs
+from chat import metrics, runs
 from chat.api import search
 from chat.api.base import ListView, View, identity_of, owner
 from chat.api.fields import Flag, Id, Name, Text
@@ -19,7 +19,7 @@ from chat.api.serializers import (
     ThreadSerializer,
     ThreadsPageSerializer,
 )
-from chat.models import InputRequest, Message, Thread, User
+from chat.models import InputRequest, Message, Run, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import retention
 
@@ -29,6 +29,26 @@ class NewThreadSerializer(serializers.Serializer[Any]):
     title = Name(max_length=200, required=False, allow_blank=True)
     agent = Text(max_length=64, required=False)
     temporary = Flag(required=False, help_text="in no list; emptied once it is deleted")
+
+
+class SpentSerializer(serializers.Serializer[Any]):
+    requests = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.FloatField(allow_null=True, help_text="null: a price is unknown")
+
+
+class ModelSpentSerializer(SpentSerializer):
+    model = serializers.CharField()
+
+
+class UsageSerializer(SpentSerializer):
+    models = ModelSpentSerializer(many=True)
+
+
+class OneThreadSerializer(ThreadSerializer):
+    usage = UsageSerializer(help_text="of all runs of the thread, on all branches")
 
 
 class CopyThreadSerializer(serializers.Serializer[Any]):
@@ -140,14 +160,17 @@ class Threads(ListView):
 
 
 class OneThread(View):
-    @described("thread", {200: ThreadSerializer})
+    @described("thread", {200: OneThreadSerializer})
     def get(self, request: Request, thread_id: UUID) -> Response:
         """Return the thread. A hidden one is in the lists from now on, unless a program with an API key asks."""
         if identity_of(request).key is None:
             runs.show(owner(request).pk, thread_id)
-        return Response(ThreadSerializer(thread_of(owner(request), thread_id)).data)
+        thread = thread_of(owner(request), thread_id)
+        used = Run.objects.filter(thread=thread).exclude(usage={}).values_list("usage", flat=True)
+        thread.usage = metrics.spent(used)  # type: ignore[attr-defined]
+        return Response(OneThreadSerializer(thread).data)
 
-    @described("change_thread", {200: ThreadSerializer}, ChangeThreadSerializer)
+    @described("change_thread", {200: OneThreadSerializer}, ChangeThreadSerializer)
     def patch(self, request: Request, thread_id: UUID) -> Response:
         """Change the title, or whether the thread is pinned or archived."""
         given = fields(ChangeThreadSerializer, request)

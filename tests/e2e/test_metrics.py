@@ -107,9 +107,9 @@ def test_requests_move_their_figures(alice, moved, tmp_path):
 def test_metrics_sum_the_cost_of_models(alice, moved):
     socket = alice.connect()
     socket.answer(socket.ask("says how much", agent="costly")["run_id"])
-    moved("netra_tokens_total", 1000, model="made:up", kind="input")
-    moved("netra_tokens_total", 10, model="made:up", kind="output")
-    moved("netra_cost_dollars_total", 0.25, model="made:up")
+    moved("netra_llm_tokens_total", 1000, model="other", kind="input")
+    moved("netra_llm_tokens_total", 10, model="other", kind="output")
+    moved("netra_llm_cost_dollars_total", 0.25, model="other")
 
 
 def test_a_socket_moves_its_figures(watched, alice, moved):

@@ -66,6 +66,31 @@ def test_threads_of_another_user_are_neither_pinned_nor_archived(ann, bob):
     assert not Thread.objects.filter(pinned=True).exists() and not Thread.objects.filter(archived=True).exists()
 
 
+def spent(model, cost):
+    counts = {"requests": 1, "input_tokens": 100, "cached_tokens": 10, "output_tokens": 5, "cost_usd": cost}
+    return {**counts, "models": [{"model": model, **counts}]}
+
+
+def test_thread_has_the_usage_of_all_its_runs(ann, alice, bob):
+    thread_id = started(alice)
+    for _ in range(2):
+        started(alice, thread_id=uuid.UUID(thread_id))
+    usages = [spent("openai:a", 0.5), spent("openai:a", 0.25), spent("ollama:b", None)]
+    for run, usage in zip(Run.objects.filter(thread=thread_id), usages, strict=True):
+        Run.objects.filter(pk=run.pk).update(usage=usage)
+    usage = ann.get(f"/api/threads/{thread_id}").json()["usage"]
+    assert {name: value for name, value in usage.items() if name != "models"} == {
+        "requests": 3, "input_tokens": 300, "cached_tokens": 30, "output_tokens": 15, "cost_usd": None
+    }  # fmt: skip
+    assert [(each["model"], each["requests"], each["cost_usd"]) for each in usage["models"]] == [
+        ("openai:a", 2, 0.75),
+        ("ollama:b", 1, None),
+    ]
+    assert client(bob).get(f"/api/threads/{thread_id}").status_code == 404
+    fresh = ann.get(f"/api/threads/{started(alice)}").json()["usage"]
+    assert (fresh["requests"], fresh["cost_usd"], fresh["models"]) == (0, 0.0, [])
+
+
 def test_temporary_thread_is_in_no_list_and_leaves_nothing(ann, alice):
     made = ann.post("/api/threads", {"id": str(uuid.uuid4()), "temporary": True}, format="json").json()
     assert made["temporary"] is True
