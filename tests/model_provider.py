@@ -6,9 +6,9 @@ import json
 import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from agents.sdk import Message, RecordingSink
 from chat.assistants import Policy
@@ -17,6 +17,7 @@ from tests.site import WAIT_TIMEOUT
 KEY = "sk-this-key-must-never-be-seen"
 
 
+Entered = TypeVar("Entered")
 Reply = Callable[["Exchange"], Awaitable[None]]
 
 
@@ -233,20 +234,27 @@ def goes_on(*said: str) -> dict[str, Any]:
 
 
 @contextmanager
-def provided() -> Iterator[tuple[Provider, str]]:
-    """A provider for other processes, and its address."""
-    provider, loop = Provider(), asyncio.new_event_loop()
+def elsewhere(context: AbstractAsyncContextManager[Entered]) -> Iterator[Entered]:
+    """Enter the context in a loop in a thread of its own, for other processes."""
+    loop = asyncio.new_event_loop()
     serving = threading.Thread(target=loop.run_forever)
     serving.start()
 
     def there(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(WAIT_TIMEOUT)
 
-    running = provider.running()
     try:
-        yield provider, there(running.__aenter__())
-        there(running.__aexit__(None, None, None))
+        yield there(context.__aenter__())
+        there(context.__aexit__(None, None, None))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         serving.join()
         loop.close()
+
+
+@contextmanager
+def provided() -> Iterator[tuple[Provider, str]]:
+    """A provider for other processes, and its address."""
+    provider = Provider()
+    with elsewhere(provider.running()) as url:
+        yield provider, url

@@ -51,7 +51,7 @@ async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]
     poisoned = MCPServer("poisoned")
     poisoned.add_tool(lambda a, b: a + b, name="add", description=poison)
     beside = {"poisoned": {"url": "http://127.0.0.1:9/mcp", **configured}} if away else {}
-    async with _serving(server) as url, _serving(poisoned) as other:
+    async with serving(server) as url, serving(poisoned) as other:
         if poison:
             beside = {"poisoned": {"url": other, **configured}}
         model_settings.NETRA_MCP_SERVERS = {"tickets": {"url": url, "token": "t0ken", **configured}, **beside}
@@ -59,7 +59,8 @@ async def tickets(model_settings: Any, **configured: Any) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _serving(server: MCPServer) -> AsyncIterator[str]:
+async def serving(server: MCPServer) -> AsyncIterator[str]:
+    """Run the server over HTTP; yield its address. Tokens that it is sent stay in TOKENS."""
     app = server.streamable_http_app()
 
     async def noting(scope: Any, receive: Any, send: Any) -> None:

@@ -144,7 +144,7 @@ def test_a_structured_output_that_is_streamed_as_text_is_the_result(thread, mode
 
 @pytest.mark.parametrize(("says", "answer"), [(["bad", "good"], "good"), (["bad", "bad"], "bad\n\nbad\n\n*")])
 def test_an_output_that_its_validator_refuses_is_no_answer(thread, says, answer):
-    """Where there is no other one, the user reads that it is none."""
+    """Tell the user that it is none, where no other one comes."""
     left = list(says)
     agent = Agent(FunctionModel(lambda messages, info: ModelResponse(parts=[TextPart(left.pop(0))])))
 
