@@ -94,6 +94,7 @@ def test_answer_begins_with_its_figure_and_what_it_is_compared_with(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("advisor"))
     say(page, "I pay $5,000 a month for GPT-4 calls, cut it by 30%")
+    expect(page.locator(".stepper i")).to_have_count(0)
     verdict = page.get_by_role("region", name="Result")
     expect(verdict.locator(".asked")).to_have_text("Saving a month$1,500")
     expect(verdict.locator(".beside dd")).to_have_text(["30 %", "$18,000"])

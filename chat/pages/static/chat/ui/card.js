@@ -207,7 +207,12 @@ export class Card {
     if (unfinished(run)) this.#isWatched = true;
     const left = MIN_STEPPER_MS - (performance.now() - this.#made);
     const lingers = !unfinished(run) && (run.live || this.#isWatched) && left > 0;
-    if (lingers) setTimeout(() => this.node.removeAttribute("data-lingers"), left);
+    if (lingers) {
+      setTimeout(() => {
+        this.node.removeAttribute("data-lingers");
+        this.#stepper.replaceChildren();
+      }, left);
+    }
     this.node.toggleAttribute("data-lingers", lingers);
     const found = unfinished(run) || lingers ? stages(run) : [];
     while (this.#stepper.children.length > found.length) this.#stepper.lastElementChild?.remove();
