@@ -103,6 +103,16 @@ def test_every_kind_of_step_is_shown(site, meet):
     expect(listed(page)).to_have_text(["One two three"])
 
 
+def test_a_stranger_asks_about_the_sample_file_without_typing(site, meet):
+    page = meet(site).open("/")
+    page.click("text=Try it with a sample file of usage")
+    expect(page.locator(".draft[data-state=ready] .chip-name")).to_have_text("sample-usage.csv")
+    page.keyboard.press("Enter")
+    expect(runs(page, "completed")).to_be_visible()
+    expect(answers(page)).to_contain_text("You spent $2,238 from 2026-10-01 to 2026-10-31.")
+    expect(answers(page).locator("figure.chart[data-drawn]")).to_have_count(1)
+
+
 def test_a_run_that_fails_says_so_in_the_agents_words(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("failing"))

@@ -22,6 +22,7 @@ from agents.advisor.triage import understand
 from agents.sdk import Message, Turn
 from tests.advice import answered, ask, lead
 from tests.site import ROOT
+from tests.usage_files import File
 from tools import messages as catalogues
 
 _FILE = Path(__file__).parents[1] / "usage" / "questions.jsonl"
@@ -455,14 +456,32 @@ def test_models_to_compare_a_workload_with_stand_beside_its_own() -> None:
     assert "gpt-4o-mini **$6.39**, gpt-4o **$106.46**" in lead(said)
 
 
-def test_examples_of_the_page_in_german_are_answered() -> None:
+_PAGE = (ROOT / "chat/pages/templates/chat/page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [("en", [("$1,500",), ("$4,867", "$6,388"), ("$540",)]), ("de", [("$4,867",), ("$4,867", "$6,388"), ("$540",)])],
+)
+def test_examples_of_the_page_are_answered(language: str, expected: list[tuple[str, ...]]) -> None:
     """Prices of the bundled list: gpt-4o $2.50 and $10 a million tokens, claude-sonnet-4-5 $3 and $15."""
-    page = (ROOT / "chat/pages/templates/chat/page.html").read_text()
-    english = re.findall(r'<li><button type="button">\{% translate "(.+?)" %\}', page)
+    found = re.findall(r'<li><button type="button">\{% translate "(.+?)" %\}', _PAGE)
+    for text, amounts in zip(said_in(language, found), expected, strict=True):
+        answer = lead(asked(text)[0])
+        assert all(amount in answer for amount in amounts), (text, answer)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_sample_of_the_page_is_answered(language: str) -> None:
+    sample = (ROOT / "chat/pages/static/chat/sample-usage.csv").read_text()
+    total = sum(float(line.rpartition(",")[2]) for line in sample.splitlines()[1:])
+    [text] = said_in(language, re.findall(r"data-text=\"\{% translate '(.+?)' %\}\"", _PAGE))
+    assert f"You spent **${total:,.0f}**" in lead(ask(text, File(sample, "sample-usage.csv"))[0])
+
+
+def said_in(language: str, texts: list[str]) -> list[str]:
+    """Return the page's texts in the language."""
+    if language == "en":
+        return texts
     catalogue = catalogues.read(ROOT / "chat/locale/de/LC_MESSAGES/django.po")
-    german = [str(catalogue.get(text.replace("%", "%%")).string) for text in english]
-    expected = [("$4,867",), ("$4,867", "$6,388"), ("$540",), ("$18.25",)]
-    assert len(german) == len(expected)
-    for text, amounts in zip(german, expected, strict=True):
-        found = lead(asked(text)[0])
-        assert all(amount in found for amount in amounts), (text, found)
+    return [str(catalogue.get(text.replace("%", "%%")).string) for text in texts]

@@ -101,11 +101,17 @@ export class Composer {
     this.#fit();
   }
 
-  /** @param {string} text to start from */
-  suggest(text) {
+  /**
+   * @param {string} text to start from
+   * @param {string} [file] address of a sample that is attached
+   */
+  async suggest(text, file) {
     this.#field.value = text;
     this.#fit();
     this.#field.focus();
+    if (file === undefined) return;
+    const answer = await fetch(file).catch(() => null);
+    if (answer?.ok) this.#uploads.add([new File([await answer.blob()], "sample-usage.csv", { type: "text/csv" })]);
   }
 
   /**

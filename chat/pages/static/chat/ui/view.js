@@ -159,7 +159,7 @@ export class View {
       editLast: () => this.#transcript.editLast(),
       notice,
     });
-    this.#welcome = new Welcome((text) => this.#composer.suggest(text));
+    this.#welcome = new Welcome((text, file) => this.#composer.suggest(text, file));
     this.#listen();
     this.#menus();
     setInterval(() => this.#tick(), 1_000);

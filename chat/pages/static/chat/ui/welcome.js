@@ -13,13 +13,16 @@ export class Welcome {
   #shown = "";
   #own;
 
-  /** @param {(text: string) => void} suggest called with the text that was chosen */
+  /** @param {(text: string, file?: string) => void} suggest called with the text that was chosen, and its file's address */
   constructor(suggest) {
     this.#suggest = suggest;
     this.#own = {
       title: this.#title.textContent ?? "",
       description: this.#about.textContent ?? "",
-      starters: [...this.#list.querySelectorAll("button")].map((button) => button.textContent?.trim() ?? ""),
+      starters: [...this.#list.querySelectorAll("button")].map((button) => ({
+        label: button.textContent?.trim() ?? "",
+        data: { ...button.dataset },
+      })),
     };
     this.#listen();
   }
@@ -35,18 +38,24 @@ export class Welcome {
     const shown = has ? JSON.stringify(agent) : "";
     if (hidden || shown === this.#shown) return;
     this.#shown = shown;
-    const { title, description, starters } = has ? { title: "", starters: [], ...agent } : this.#own;
+    const { title, description } = has ? { title: "", ...agent } : this.#own;
+    const starters = has ? (agent.starters ?? []).map((label) => ({ label, data: {} })) : this.#own.starters;
     setText(this.#title, title || (agent?.name ?? ""));
     setText(this.#about, description);
     this.#list.replaceChildren(
-      ...starters.map((text) => element("li", {}, element("button", { type: "button", dir: "auto" }, text))),
+      ...starters.map(({ label, data }) => {
+        const button = element("button", { type: "button", dir: "auto" }, label);
+        Object.assign(button.dataset, data);
+        return element("li", {}, button);
+      }),
     );
     this.#listen();
   }
 
   #listen() {
     for (const button of this.#list.querySelectorAll("button")) {
-      button.addEventListener("click", () => this.#suggest(button.textContent?.trim() ?? ""));
+      const { text = button.textContent?.trim() ?? "", file } = button.dataset;
+      button.addEventListener("click", () => this.#suggest(text, file));
     }
   }
 }
