@@ -123,7 +123,7 @@ export async function showMcpConnections(api, attempt, done) {
   }
   if (wanted !== null) {
     const chosen = rows.find((one) => one.dataset.server === wanted);
-    /** @type {HTMLElement | null | undefined} */ (chosen?.querySelector("button, input"))?.focus();
+    /** @type {HTMLElement | null | undefined} */ (chosen?.querySelector("button,input"))?.focus();
     found("#mcp-title", HTMLElement).scrollIntoView();
   }
 }
