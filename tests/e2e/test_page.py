@@ -1,5 +1,6 @@
 """The chat page in a real Chromium, against the real stack."""
 
+import io
 import json
 import re
 from dataclasses import asdict
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.axe import serious
@@ -1321,6 +1323,26 @@ def test_stop_by_an_administrator_is_not_shown_as_the_users_own(site, meet):
     site.shell(f"from chat import runs; runs.cancel({ann.user.id}, by_administrator=True)", publishes=True)
     expect(page.locator(".headline")).to_have_text(re.compile("slow was stopped by an administrator"))
     expect(page.locator("#status")).to_have_text("Answer stopped by an administrator")
+
+
+def test_a_picture_is_shown_small_in_its_message_and_large_when_it_is_opened(site, meet):
+    """The browser that did not send it has it from the server."""
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(content, "PNG")
+    ann = meet(site)
+    page = ann.open(ann.thread("echo"))
+    picture = {"name": "red.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    page.set_input_files("#file", files=[picture])
+    expect(page.locator("#drafts [data-state=ready]")).to_have_count(1)
+    say(page, "look")
+    expect(runs(page, "completed")).to_have_count(1)
+    page.reload()
+    thumbnail = questions(page).locator("img.thumbnail")
+    expect(thumbnail).to_have_js_property("naturalWidth", 40)
+    thumbnail.click()
+    large = page.locator("#preview").get_by_role("img", name="red.png")
+    expect(large).to_have_js_property("naturalWidth", 40)
+    expect(page.locator("#preview")).not_to_contain_text("PNG\n")
 
 
 def test_preview_of_a_table_says_how_many_rows_there_are_and_sets_numbers_to_the_right(site, meet):

@@ -20,6 +20,7 @@ import { t, told } from "../text/strings.js";
 import { leaveKeysToInputMethod, save } from "./browser.js";
 import { Messages } from "./messages.js";
 import { notice } from "./notices.js";
+import { Pictures } from "./pictures.js";
 import { preview } from "./preview.js";
 import { Removals } from "./removals.js";
 import { threadActions } from "./threads.js";
@@ -70,6 +71,7 @@ const loader = new Loader(api, store, {
   resume: (thread_id) => socket.resume(thread_id, store.last(thread_id)),
 });
 const inputs = new Inputs(api, store, attempt);
+const pictures = new Pictures();
 const messages = new Messages(store, () => socket.flush());
 const removals = new Removals({
   async remove(thread_id) {
@@ -349,6 +351,7 @@ const view = new View({
       throw error;
     }
   },
+  picture: ({ id }) => pictures.of(id, () => session.read(`/api/attachments/${id}/preview`)),
   look(attachment, file) {
     const content = file?.size ? Promise.resolve(file) : api.content(attachment.id);
     void preview(attachment, content, (blob) => save(attachment.name, blob));

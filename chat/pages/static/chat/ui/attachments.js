@@ -35,17 +35,31 @@ export const label = (name, about) =>
   );
 
 /**
+ * @typedef {object} FileActions
+ * @property {(attachment: Attachment) => void} look
+ * @property {(attachment: Attachment) => Promise<string | null>} picture the address of a small one; null: it has none
+ */
+
+/** @param {Attachment} attachment */
+export const isPicture = ({ media_type }) => media_type.startsWith("image/");
+
+/**
  * @param {Attachment} attachment
- * @param {(attachment: Attachment) => void} look
+ * @param {FileActions} actions
  * @returns {HTMLElement}
  */
-export function chip(attachment, look) {
+export function chip(attachment, { look, picture }) {
   const button = element(
     "button",
     { type: "button", class: "chip", "data-attachment": attachment.id, title: t("preview") },
     icon("file"),
     label(attachment.name, gist(attachment)),
   );
+  if (isPicture(attachment)) {
+    void picture(attachment).then((address) => {
+      if (address) button.firstElementChild?.replaceWith(element("img", { class: "thumbnail", src: address, alt: "" }));
+    });
+  }
   button.addEventListener("click", () => look(attachment));
   return button;
 }

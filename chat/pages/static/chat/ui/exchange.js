@@ -41,14 +41,14 @@ function fold(text) {
 /**
  * @param {string} content
  * @param {Attachment[]} attachments
- * @param {(attachment: Attachment) => void} look
+ * @param {import("./attachments.js").FileActions} actions
  * @param {Record<string, string>} data
  */
-export const userMessage = (content, attachments, look, data) => {
+export const userMessage = (content, attachments, actions, data) => {
   const node = element("article", { class: "message", "data-role": "user", "aria-label": t("you") });
   Object.assign(node.dataset, data);
   if (attachments.length > 0) {
-    node.append(element("div", { class: "chips" }, ...attachments.map((one) => chip(one, look))));
+    node.append(element("div", { class: "chips" }, ...attachments.map((one) => chip(one, actions))));
   }
   const fields = fieldsOf(content)?.map(([name, value]) => `${name}: ${value}`);
   const text = element("div", { class: "text", dir: "auto" }, fields ? unturned(fields.join("\n")) : content);
@@ -94,7 +94,7 @@ export class Exchange {
     this.#actions = actions;
     this.#messages = new Switch("message", actions.choose);
     this.#versions = new Switch("answer", actions.choose);
-    this.#question = userMessage(message.content, message.attachments, actions.look, { message: message.id });
+    this.#question = userMessage(message.content, message.attachments, actions, { message: message.id });
     const copied = tool("copy", t("message.copy"), () => void copy(message.content, copied));
     this.#asked = element("div", { class: "tools", "data-of": "user" }, this.#messages.node, this.#pen, copied);
     this.#rating = new Rating(actions.rate, () => this.#rate());

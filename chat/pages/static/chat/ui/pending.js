@@ -34,7 +34,7 @@ export class Pending {
       "section",
       { class: "exchange" },
       !message.regenerates &&
-        userMessage(message.content, message.attachments, this.#actions.look, {
+        userMessage(message.content, message.attachments, this.#actions, {
           unsent: message.client_msg_id,
           state: message.status,
         }),

@@ -2,7 +2,9 @@
 
 import { dsvFormat } from "d3-dsv";
 import { t } from "../text/strings.js";
+import { isPicture } from "./attachments.js";
 import { element, found, icon, setText } from "./element.js";
+import { addressOf } from "./pictures.js";
 import { size } from "./text.js";
 
 /** @typedef {import("../state/model.js").Attachment} Attachment */
@@ -98,10 +100,17 @@ export async function preview(attachment, content, store) {
   DIALOG.dialog().showModal();
   const blob = await content.catch(() => null);
   if (!blob) return waiting.replaceChildren(t("file.unreadable"));
-  const text = decoded(new Uint8Array(await blob.slice(0, PREVIEW_BYTES).arrayBuffer()));
-  const table = /csv|tab-separated/.test(attachment.media_type) || recognised?.layout === "csv";
   const save = element("button", { type: "button", class: "plain" }, icon("download"), t("download"));
   save.addEventListener("click", () => store(blob));
+  if (isPicture(attachment) || attachment.media_type === "application/pdf") {
+    const shown = isPicture(attachment)
+      ? [element("img", { class: "picture", src: await addressOf(blob), alt: attachment.name })]
+      : [];
+    const about = element("span", { class: "dim" }, size(attachment.size));
+    return waiting.replaceWith(...shown, element("p", { class: "foot" }, about, save));
+  }
+  const text = decoded(new Uint8Array(await blob.slice(0, PREVIEW_BYTES).arrayBuffer()));
+  const table = /csv|tab-separated/.test(attachment.media_type) || recognised?.layout === "csv";
   const read = table ? rows(text, blob.size > PREVIEW_BYTES) : [];
   const about = table ? `${await extent(blob, read.length - 1)}, ${size(attachment.size)}` : size(attachment.size);
   waiting.replaceWith(

@@ -27,6 +27,7 @@ import { Pending } from "./pending.js";
  * @property {(message_id: string) => void} branch go on from there in a new conversation
  * @property {(id: string) => void} choose this message or run among its siblings
  * @property {(attachment: Attachment) => void} look
+ * @property {(attachment: Attachment) => Promise<string | null>} picture the address of a small one; null: it has none
  * @property {(card: import("./card.js").Card) => void} inspect show the steps of a run beside it, or leave them
  *
  * @typedef {MessageActions & Omit<import("./request.js").Decider, "owns" | "thread_id">} Actions
