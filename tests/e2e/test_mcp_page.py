@@ -1,4 +1,4 @@
-"""The account of a user at an MCP server in Chromium: Settings, the way there and back."""
+"""The account of a user at an MCP server in Chromium: a card that waits for it, Settings, the way there and back."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.mcp_oauth import Guarded, guarded
-from tests.model_provider import Provider, provided
+from tests.model_provider import Provider, calls, provided, says
 from tests.site import WAIT_TIMEOUT, Site, running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -95,3 +95,25 @@ def test_account_is_connected_disconnected_and_replaced_by_a_token_in_the_settin
     page.get_by_role("button", name="Save token").click()
     expect(page.get_by_role("button", name="Disconnect pages")).to_be_visible()
     assert "a-token" not in page.content()
+
+
+def test_card_that_waits_leads_to_the_settings_and_goes_on_after_the_callback(
+    site: tuple[Site, Provider], server: Guarded, browser: Browser
+) -> None:
+    found, provider = site
+    provider.replies = [calls(("notes_whoami", {})), says("You are alice there."), says("A title")]
+    page, path = signed_in(browser, found, "bea@example.com")
+    page.goto(found.url + path)
+    page.locator("#composer").fill("Who am I there?")
+    page.keyboard.press("Enter")
+    link = page.get_by_role("link", name=re.compile("connect=notes"))
+    expect(link).to_be_visible()
+    with page.context.expect_page() as opened:
+        link.click()
+    other = opened.value
+    other.get_by_role("button", name="Connect notes", exact=True).click()
+    expect(other.get_by_role("button", name="Disconnect notes")).to_be_visible()
+    page.get_by_role("button", name="Decline").click()
+    page.get_by_role("button", name="Decline").click()  # after the reason
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("You are alice there.")).to_be_visible()
