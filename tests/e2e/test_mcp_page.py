@@ -113,7 +113,8 @@ def test_card_that_waits_leads_to_the_settings_and_goes_on_after_the_callback(
     other = opened.value
     other.get_by_role("button", name="Connect notes", exact=True).click()
     expect(other.get_by_role("button", name="Disconnect notes")).to_be_visible()
-    page.get_by_role("button", name="Decline").click()
-    page.get_by_role("button", name="Decline").click()  # after the reason
+    other_card = page.get_by_role("group", name=re.compile("“pages”"))
+    other_card.get_by_role("button", name="Decline").click()
+    other_card.get_by_role("button", name="Decline").click()  # after the reason
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("You are alice there.")).to_be_visible()
