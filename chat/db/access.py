@@ -10,6 +10,7 @@ be waited for when the process exits.
 import asyncio
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,7 @@ from django.db import InterfaceError, OperationalError, connection
 log = logging.getLogger("netra.database")
 P = ParamSpec("P")
 R = TypeVar("R")
+SHOWN_FRAMES = 12  # functions of a failed call that the log names
 
 
 class _Thread:
@@ -72,12 +74,13 @@ def afterwards(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs)
 
 
 def error_name(error: BaseException) -> str:
-    """Return the error's class and the database's own code, as "OperationalError (SQLITE_BUSY)", without its text.
+    """Return the error's class, the database's own code, and the functions that it came through, the innermost first.
 
-    The text may hold values or addresses.
+    As "OperationalError (SQLITE_BUSY) in execute < begin < answer". Its text may hold values or addresses.
     """
-    code = getattr(error.__cause__, "sqlite_errorname", None) or getattr(error.__cause__, "sqlstate", None)
-    return f"{type(error).__name__} ({code})" if code else type(error).__name__
+    code = getattr(error.__cause__, "sqlite_errorname", None) or getattr(error.__cause__, "sqlstate", None) or "no code"
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return f"{type(error).__name__} ({code}) in {' < '.join(frames[: -SHOWN_FRAMES - 1 : -1])}"
 
 
 def _call_unawaited(function: Callable[[], object]) -> None:
