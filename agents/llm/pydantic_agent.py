@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from pydantic_ai import UsageLimits
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.durable_exec import replay_scope
 from pydantic_ai.exceptions import UnexpectedModelBehavior
-from pydantic_ai.messages import ModelMessage, RetryFeedbackPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, RetryFeedbackPart
 from pydantic_ai.models import Model
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
@@ -129,9 +130,16 @@ async def answer(
 
 
 def _is_corrected(messages: Sequence[ModelMessage]) -> bool:
-    """Return whether the agent refused a text of its model as its output, and got another one."""
-    parts = (part for message in messages for part in message.parts)
-    return any(isinstance(part, RetryFeedbackPart) for part in parts)
+    """Return whether the agent refused a text of its model as its output, and got another one.
+
+    It also asks again after a response that says nothing: no text is refused then.
+    """
+    return any(
+        isinstance(response, ModelResponse)
+        and bool(response.text)
+        and any(isinstance(part, RetryFeedbackPart) for part in request.parts)
+        for response, request in pairwise(messages)
+    )
 
 
 @asynccontextmanager

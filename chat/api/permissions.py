@@ -1,13 +1,19 @@
 """Permissions of API keys over REST."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
 
+from django.http import HttpRequest, HttpResponse
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from chat.accounts.authentication import Identity
-from chat.protocol import ProtocolError
+from chat.accounts.authentication import Identity, Unauthorized, token_of
+from chat.api.exceptions import refusal
+from chat.protocol import ProtocolError, is_key
 
+P = ParamSpec("P")
 NO_ACCOUNT = "An API key does not reach the account: sign in."
 
 
@@ -23,3 +29,18 @@ class WithinKey(BasePermission):
             if not key.may_write and request.method not in (*SAFE_METHODS, *view.reading_methods):
                 raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
         return True
+
+
+def without_key(
+    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Return the view of Django, which is forbidden to an API key like all of the account."""
+
+    @wraps(view)
+    def shown(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        with suppress(Unauthorized):
+            if is_key(token_of(request) or ""):
+                return refusal(ProtocolError("forbidden", NO_ACCOUNT))
+        return view(request, *args, **kwargs)
+
+    return shown

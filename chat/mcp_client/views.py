@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from chat import limits
 from chat.api import client_ip
 from chat.api.exceptions import method_not_allowed, refusal
+from chat.api.permissions import without_key
 from chat.limits.rates import SIGN_INS
 from chat.mcp_client import flow
 from chat.mcp_client.config import NotPossible
@@ -22,6 +23,7 @@ COOKIE = "netra_connect"  # of the browser that began a sign-in: its session, si
 SALT = "netra.connect"
 
 
+@without_key
 @never_cache
 def callback(request: HttpRequest) -> HttpResponse:
     """Take the answer of an authorization server, and send the browser to the settings, which say how it went."""

@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
 from uuid import UUID
 
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
@@ -17,32 +15,17 @@ from requests import RequestException
 
 from chat import limits
 from chat.accounts import sessions
-from chat.accounts.authentication import Unauthorized, token_of
 from chat.api import client_ip
 from chat.api.exceptions import method_not_allowed, refusal
-from chat.api.permissions import NO_ACCOUNT
+from chat.api.permissions import without_key
 from chat.limits.rates import SIGN_INS
 from chat.oidc import flow
 from chat.oidc import logout as back_channel_logout
 from chat.oidc.config import BadAnswer, Refused, find
 from chat.oidc.provider import CLASSES
-from chat.protocol import ProtocolError, is_key
+from chat.protocol import ProtocolError
 
 log = logging.getLogger("netra.sso")
-View = Callable[..., HttpResponse]
-
-
-def without_key(view: View) -> View:
-    """Return the view, which is forbidden to an API key like all of the account."""
-
-    @wraps(view)
-    def shown(request: HttpRequest, provider_id: str) -> HttpResponse:
-        with suppress(Unauthorized):
-            if is_key(token_of(request) or ""):
-                return refusal(ProtocolError("forbidden", NO_ACCOUNT))
-        return view(request, provider_id)
-
-    return shown
 
 
 @without_key
