@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -13,7 +13,7 @@ from chat.accounts.authentication import Identity, Unauthorized, token_of
 from chat.api.exceptions import refusal
 from chat.protocol import ProtocolError, is_key
 
-P = ParamSpec("P")
+View = Callable[..., HttpResponse]
 NO_ACCOUNT = "An API key does not reach the account: sign in."
 
 
@@ -31,13 +31,11 @@ class WithinKey(BasePermission):
         return True
 
 
-def without_key(
-    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+def without_key(view: View) -> View:
     """Return the view of Django, which is forbidden to an API key like all of the account."""
 
     @wraps(view)
-    def shown(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         with suppress(Unauthorized):
             if is_key(token_of(request) or ""):
                 return refusal(ProtocolError("forbidden", NO_ACCOUNT))
