@@ -38,6 +38,7 @@ class Response:
         self._number = self._index = 0  # of the next frame, and of the next item
         self._output: list[Item] = []  # of the current attempt
         self._message: tuple[int, Item] | None = None  # that is open, with its index
+        self._shown: Item | None = None  # the message that was opened last, of any attempt
         self._calls: dict[str, tuple[int, Item]] = {}  # that are open, by tool_call_id
         self._asked: dict[str, Event] = {}  # requests of the run, by id
         self._usage: dict[str, Any] | None = None
@@ -164,25 +165,27 @@ class Response:
         rest, is_other = self._text.finish(final)
         frames = self._close("completed") if is_other else []
         frames = [*frames, *self._say(rest), *self._close("completed")]
-        self._set_text(final.removeprefix(self._said_before))
+        frames += self._set_text(final.removeprefix(self._said_before))
         return [*frames, self._end("completed")]
 
     def _stop(self) -> list[Frame]:
         """End what is open; `output` has what the last attempt said, also where the client had it before."""
         frames = self._close("incomplete")
-        self._set_text(self._text.said.removeprefix(self._said_before), "incomplete")
-        return frames
+        return [*frames, *self._set_text(self._text.said.removeprefix(self._said_before), "incomplete")]
 
-    def _set_text(self, final: str, status: str = "completed") -> None:
-        """Let the messages in `output` have the final text, together."""
+    def _set_text(self, final: str, status: str = "completed") -> list[Frame]:
+        """Let the messages in `output` have the final text, together; it has none that the stream did not open."""
         messages = [item for item in self._output if item["type"] == "message"]
         if "".join(item["content"][0]["text"] for item in messages) == final:
-            return
-        if final and not messages:  # the client has it all from an earlier attempt
-            messages = [self._add("msg", type="message", role="assistant")[1]]
+            return []
+        frames: list[Frame] = []
+        if final and self._shown is None:  # the client has it all from an earlier response
+            frames = [*self._say(final), *self._close_text(status)]
         self._output = [item for item in self._output if item["type"] != "message"]
         if final:
-            self._output += [{**messages[-1], "status": status, "content": [_output_text(final)]}]
+            assert self._shown is not None
+            self._output.append({**self._shown, "status": status, "content": [_output_text(final)]})
+        return frames
 
     def _end(self, status: str) -> Frame:
         self.status, self.ended = status, True
@@ -198,6 +201,7 @@ class Response:
             index, item = self._message = self._add(
                 "msg", type="message", role="assistant", status="in_progress", content=[]
             )
+            self._shown = item
             frames.append(self._item("added", index, item))
             frames.append(self._part("response.content_part.added", part=_output_text("")))
             item["content"] = [_output_text("")]

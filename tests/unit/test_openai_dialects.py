@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai import APIError, OpenAI
 from openai.types.chat import ChatCompletion as OpenAICompletion
@@ -87,9 +87,17 @@ def test_response_frames_of_a_log_begin_with_those_of_its_beginning(events, cut,
         STREAM_EVENT.validate_python(frame)
 
 
-@given(logs())
-def test_response_items_are_opened_once_and_closed_before_the_end(events):
-    frames, projection = responses(events)
+SWALLOWED = run(("say", "Hello you."), ("restart",), ("say", "Hello"), ("fail",))
+ASKED_AND_SWALLOWED = run(
+    ("say", "Hello."), ("ask", request_id(1)), ("wait", request_id(1)), ("restart",), ("say", "Hello"), ("cancel",)
+)
+
+
+@given(logs(), st.integers(0, 2))
+@example(SWALLOWED, 0)
+@example(ASKED_AND_SWALLOWED, 1)
+def test_response_items_are_opened_once_and_closed_before_the_end(events, part):
+    frames, projection = responses(events, part)
     opened, closed = {}, {}
     for frame in frames:
         if frame["type"] == "response.output_item.added":
@@ -101,6 +109,9 @@ def test_response_items_are_opened_once_and_closed_before_the_end(events):
             assert frame["output_index"] in opened.keys() - closed.keys()
     assert not projection.ended or opened == closed
     assert len(set(opened.values())) == len(opened)
+    shown = [item["id"] for item in projection.response()["output"]]
+    assert set(shown) <= set(opened.values()), "what the stream did not open has no place in the response"
+    assert len(set(shown)) == len(shown)
 
 
 @given(logs())
