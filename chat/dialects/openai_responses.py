@@ -85,7 +85,7 @@ class Response:
             case "agent_cancelled":
                 return [*self._stop(), self._end("cancelled")]
             case "agent_failed":
-                self._error = {"code": "server_error", "message": event["message"]}
+                self._error = {"type": "server_error", "code": "server_error", "message": event["message"]}
                 self._metadata = {"error_code": event["error_code"]}
                 return [*self._stop(), self._end("failed")]
             case _:

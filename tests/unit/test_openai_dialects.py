@@ -226,6 +226,8 @@ def test_response_that_did_not_complete_says_so(end, kind, status):
     assert (found.status, found.output_text) == (status, "so far")
     assert [item.status for item in found.output] == ["completed", "incomplete"]
     if end == "fail":
+        error = {"type": "server_error", "code": "server_error", "message": "No prices for this model."}
+        assert projection.response()["error"] == error, "AI SDK needs a type, too"
         assert (found.error.code, found.metadata) == ("server_error", {"error_code": "agent_error"})
 
 
