@@ -1,8 +1,8 @@
 """Bodies of OpenAI's clients, read as one new message and what stands before it. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chat.dialects.paths import NO_TURNS
@@ -91,7 +91,7 @@ class _Message:
 
 def _read(messages: Sequence[_Message], approvals: Sequence[Approval], field: str) -> Sent:
     instructions = tuple((m.role, m.text) for m in messages if m.role in NO_TURNS and m.text)
-    turns = [m for m in messages if m.role not in NO_TURNS and (m.text or m.role == "user")]
+    turns = _joined(m for m in messages if m.role not in NO_TURNS and (m.text or m.role == "user"))
     last = max((n for n, m in enumerate(turns) if m.role == "user"), default=None)
     if last is None:
         if not approvals:
@@ -100,6 +100,17 @@ def _read(messages: Sequence[_Message], approvals: Sequence[Approval], field: st
     pairs = [(m.role, m.text) for m in turns]
     before, after = tuple(pairs[:last]), tuple(pairs[last + 1 :])
     return Sent(turns[last].text, before, after, instructions, turns[last].files, tuple(approvals))
+
+
+def _joined(turns: Iterable[_Message]) -> list[_Message]:
+    """Return the turns; adjacent ones of the assistant are one, as the answer is stored of which they are items."""
+    found: list[_Message] = []
+    for turn in turns:
+        if found and turn.role == found[-1].role == "assistant":
+            found[-1] = replace(turn, text=found[-1].text + turn.text)
+        else:
+            found.append(turn)
+    return found
 
 
 def _message(message: Any, field: str) -> _Message:

@@ -342,6 +342,17 @@ def test_read_input_skips_the_items_that_netra_has():
     assert (sent.text, sent.before[0], sent.instructions) == ("two", ("user", "one"), (("system", "Be brief."),))
 
 
+def test_messages_of_one_answer_are_one_turn():
+    events = run(("say", "Let me look. "), ("call", "c"), ("result", "c", 3), ("say", "Three."), ("complete",))
+    output = responses(events)[1].response()["output"]
+    assert [item["type"] for item in output] == ["message", "mcp_call", "message"]
+    history = [{"role": "user", "content": "one"}, *output, {"role": "user", "content": "two"}]
+    assert read_input(history, None).before == (("user", "one"), ("assistant", "Let me look. Three."))
+    apart = [{"role": "assistant", "content": "Let me look."}, {"type": "function_call_output", "output": "3"}]
+    history = [history[0], *apart, output[-1], history[-1]]
+    assert [role for role, _ in read_input(history, None).before] == ["user", "assistant", "tool", "assistant"]
+
+
 def test_read_input_takes_answers_to_approvals():
     item = {"type": "mcp_approval_response", "approval_request_id": "mcpr_ab", "approve": False, "reason": "no"}
     sent = read_input([item], None)
