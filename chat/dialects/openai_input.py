@@ -12,6 +12,7 @@ _TEXT = ("text", "input_text", "output_text", "summary_text")
 _ROLES = ("user", "assistant", "tool", "function", *NO_TURNS)
 # Items of earlier responses that clients send back, and that Netra has itself.
 _OWN_ITEMS = ("reasoning", "mcp_call", "mcp_approval_request", "mcp_list_tools", "item_reference", "compaction")
+_CALLS = ("function_call", "custom_tool_call")  # of another model's tools; what these returned is a turn
 # Thoughts that some clients put before an answer, or into a message of its own, when they send it back.
 _THOUGHTS = re.compile(r"\A(?:\s*<think>.*?</think>)+\s*", re.DOTALL)
 
@@ -71,13 +72,13 @@ def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
             found.append(_message(item, "input"))
         elif kind == "mcp_approval_response":
             approvals.append(_approval(item))
-        elif kind == "function_call_output":
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             found.append(_Message("tool", _text(item.get("output"), "input")))
         elif not isinstance(kind, str):
             raise _invalid("input", "must have items with a type")
         elif kind in ("input_image", "input_audio"):
             raise _invalid("input", f"must have no {kind}: text and files only")
-        elif kind not in _OWN_ITEMS:
+        elif kind not in (*_OWN_ITEMS, *_CALLS):
             raise _invalid("input", f"has an item of the type {kind!r}, which is not supported")
     return _read(found, approvals, "input")
 

@@ -353,6 +353,14 @@ def test_messages_of_one_answer_are_one_turn():
     assert [role for role, _ in read_input(history, None).before] == ["user", "assistant", "tool", "assistant"]
 
 
+@pytest.mark.parametrize("kind", ["function_call", "custom_tool_call"])
+def test_tools_of_another_model_are_known_by_what_they_returned(kind):
+    call = {"type": kind, "call_id": "c", "name": "f", "arguments": "{}", "input": ""}
+    returned = {"type": f"{kind}_output", "call_id": "c", "output": "3"}
+    history = [{"role": "user", "content": "one"}, call, returned, {"role": "user", "content": "two"}]
+    assert read_input(history, None).before == (("user", "one"), ("tool", "3"))
+
+
 def test_read_input_takes_answers_to_approvals():
     item = {"type": "mcp_approval_response", "approval_request_id": "mcpr_ab", "approve": False, "reason": "no"}
     sent = read_input([item], None)
