@@ -41,8 +41,9 @@ class Approval:
 class Sent:
     """A message that a client sent, with all beside it.
 
-    `text` is that of the last user message, None without one; `before` are the turns in front of it, `instructions`
-    system and developer messages from anywhere, `after` what follows it.
+    `text` is that of the last user message, None if there is none or answers to requests stand behind it: they are all
+    that is new then. `before` are the turns in front of it, `instructions` system and developer messages from anywhere,
+    `after` what follows it.
     """
 
     text: str | None
@@ -63,15 +64,19 @@ def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
     found: list[_Message] = [] if not instructions else [_Message("system", instructions)]
     if isinstance(given, str):
         return _read([*found, _Message("user", given)], (), "input")
-    approvals = []
+    approvals: list[Approval] = []
+    behind: list[Approval] = []  # the last message of the user
     for item in given:
         if not isinstance(item, Mapping):
             raise _invalid("input", "must be a text or a list of items")
         kind = item.get("type", "message")
         if kind == "message":
             found.append(_message(item, "input"))
+            if found[-1].role == "user":
+                behind.clear()
         elif kind == "mcp_approval_response":
             approvals.append(_approval(item))
+            behind.append(approvals[-1])
         elif kind in ("function_call_output", "custom_tool_call_output"):
             found.append(_Message("tool", _text(item.get("output"), "input")))
         elif not isinstance(kind, str):
@@ -80,6 +85,8 @@ def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
             raise _invalid("input", f"must have no {kind}: text and files only")
         elif kind not in (*_OWN_ITEMS, *_CALLS):
             raise _invalid("input", f"has an item of the type {kind!r}, which is not supported")
+    if behind:
+        return Sent(None, instructions=_instructions(found), approvals=tuple(behind))
     return _read(found, approvals, "input")
 
 
@@ -91,16 +98,17 @@ class _Message:
 
 
 def _read(messages: Sequence[_Message], approvals: Sequence[Approval], field: str) -> Sent:
-    instructions = tuple((m.role, m.text) for m in messages if m.role in NO_TURNS and m.text)
     turns = _joined(m for m in messages if m.role not in NO_TURNS and (m.text or m.role == "user"))
     last = max((n for n, m in enumerate(turns) if m.role == "user"), default=None)
     if last is None:
-        if not approvals:
-            raise _invalid(field, "must have a message of the user")
-        return Sent(None, instructions=instructions, approvals=tuple(approvals))
+        raise _invalid(field, "must have a message of the user")
     pairs = [(m.role, m.text) for m in turns]
     before, after = tuple(pairs[:last]), tuple(pairs[last + 1 :])
-    return Sent(turns[last].text, before, after, instructions, turns[last].files, tuple(approvals))
+    return Sent(turns[last].text, before, after, _instructions(messages), turns[last].files, tuple(approvals))
+
+
+def _instructions(messages: Sequence[_Message]) -> tuple[Turn, ...]:
+    return tuple((m.role, m.text) for m in messages if m.role in NO_TURNS and m.text)
 
 
 def _joined(turns: Iterable[_Message]) -> list[_Message]:

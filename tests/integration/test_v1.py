@@ -529,6 +529,19 @@ def test_approval_is_answered_by_the_next_response(alice, approve):
     assert respond(caller, [item], status=409)["error"]["code"] == "conflict"
 
 
+def test_approval_behind_the_history_starts_no_other_run(alice):
+    caller, user = client(alice), {"role": "user", "content": "refund them"}
+    first = respond(caller, [user])
+    request_id = waiting(claim_one(), "approval")
+    asked = {"type": "item_reference", "id": f"mcpr_{request_id.hex}"}
+    item = {"type": "mcp_approval_response", "approval_request_id": asked["id"], "approve": True}
+    assert respond(caller, [user, asked, item])["id"] == f"{first['id']}_1"
+    assert Run.objects.count() == Message.objects.count() == 1
+    answered("They are refunded.")
+    second = respond(caller, [user, asked, item, {"role": "user", "content": "and now?"}])
+    assert (second["id"], Run.objects.count()) == (f"resp_{Run.objects.latest('thread_seq').pk.hex}", 2)
+
+
 def test_approval_of_another_user_does_not_exist(alice, bob):
     respond(client(bob), "refund them")
     request_id = waiting(claim_one(), "approval")

@@ -367,6 +367,16 @@ def test_read_input_takes_answers_to_approvals():
     assert (sent.text, sent.approvals[0].request_id, sent.approvals[0].approve) == (None, "ab", False)
 
 
+def test_read_input_takes_what_stands_before_the_last_approvals_as_history():
+    def approval(id):
+        return {"type": "mcp_approval_response", "approval_request_id": f"mcpr_{id}", "approve": True}
+
+    history = [{"role": "user", "content": "one"}, approval("a"), {"role": "user", "content": "two"}]
+    sent = read_input([*history, approval("b"), approval("c")], "Be brief.")
+    assert (sent.text, sent.before, sent.instructions) == (None, (), (("system", "Be brief."),))
+    assert [given.request_id for given in sent.approvals] == ["b", "c"], "those of an earlier run are history, too"
+
+
 @pytest.mark.parametrize("code", sorted(STATUS))
 def test_errors_have_the_shape_of_openai(code):
     status, body, headers = openai_error(ProtocolError(code, "Words.", field="agent", retry_after=1))
