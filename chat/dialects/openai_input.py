@@ -1,7 +1,7 @@
 """Bodies of OpenAI's clients, read as one new message and what stands before it. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,16 @@ from chat.protocol import ProtocolError
 _TEXT = ("text", "input_text", "output_text", "summary_text")
 _ROLES = ("user", "assistant", "tool", "function", *NO_TURNS)
 # Items of earlier responses that clients send back, and that Netra has itself.
-_OWN_ITEMS = ("reasoning", "mcp_call", "mcp_approval_request", "mcp_list_tools", "item_reference", "compaction")
+_OWN_ITEMS = ("reasoning", "mcp_call", "mcp_approval_request", "mcp_list_tools", "compaction")
+_REFERRED = re.compile(r"(?:msg|rs|mcp)_([0-9a-f]{32})[0-9]+(?:_[0-9]+)?")  # an item of a run's responses
+MAX_ANSWERS = 1000  # that a history refers to; the newest count
 _CALLS = ("function_call", "custom_tool_call")  # of another model's tools; what these returned is a turn
 # Thoughts that some clients put before an answer, or into a message of its own, when they send it back.
 _THOUGHTS = re.compile(r"\A(?:\s*<think>.*?</think>)+\s*", re.DOTALL)
 
 Turn = tuple[str, str]  # (role, text)
+# Takes runs by their ids without hyphens; returns the texts of their answers, of those runs that the client has.
+Answers = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Sent:
 
     `text` is that of the last user message, None if there is none or answers to requests stand behind it: they are all
     that is new then. `before` are the turns in front of it, `instructions` system and developer messages from anywhere,
-    `after` what follows it.
+    `after` what follows it. `run_hex` is the id of the last run to whose answer the history refers.
     """
 
     text: str | None
@@ -52,6 +56,7 @@ class Sent:
     instructions: tuple[Turn, ...] = ()
     files: tuple[File, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    run_hex: str | None = None
 
 
 def read_messages(messages: Sequence[Any]) -> Sent:
@@ -59,13 +64,19 @@ def read_messages(messages: Sequence[Any]) -> Sent:
     return _read([_message(message, "messages") for message in messages], (), "messages")
 
 
-def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
-    """Read `input` and `instructions` of Responses. Raises ProtocolError invalid_message."""
+def read_input(given: str | Sequence[Any], instructions: str | None, answers: Answers = lambda runs: {}) -> Sent:
+    """Read `input` and `instructions` of Responses; a reference to an item of an answer stands for the whole answer.
+
+    Raises ProtocolError invalid_message.
+    """
     found: list[_Message] = [] if not instructions else [_Message("system", instructions)]
     if isinstance(given, str):
         return _read([*found, _Message("user", given)], (), "input")
     approvals: list[Approval] = []
     behind: list[Approval] = []  # the last message of the user
+    referred = list(dict.fromkeys(run for item in given if (run := _run_of(item)) is not None))
+    texts = dict(answers(referred[-MAX_ANSWERS:])) if referred else {}
+    run_hex = None
     for item in given:
         if not isinstance(item, Mapping):
             raise _invalid("input", "must be a text or a list of items")
@@ -79,6 +90,10 @@ def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
             behind.append(approvals[-1])
         elif kind in ("function_call_output", "custom_tool_call_output"):
             found.append(_Message("tool", _text(item.get("output"), "input")))
+        elif kind == "item_reference":
+            if (run := _run_of(item)) in texts:
+                run_hex = run
+                found.append(_Message("assistant", texts.pop(run)))
         elif not isinstance(kind, str):
             raise _invalid("input", "must have items with a type")
         elif kind in ("input_image", "input_audio"):
@@ -87,7 +102,15 @@ def read_input(given: str | Sequence[Any], instructions: str | None) -> Sent:
             raise _invalid("input", f"has an item of the type {kind!r}, which is not supported")
     if behind:
         return Sent(None, instructions=_instructions(found), approvals=tuple(behind))
-    return _read(found, approvals, "input")
+    return replace(_read(found, approvals, "input"), run_hex=run_hex)
+
+
+def _run_of(item: Any) -> str | None:
+    """Return the id without hyphens of the run that the item refers to."""
+    if not isinstance(item, Mapping) or item.get("type") != "item_reference":
+        return None
+    match = _REFERRED.fullmatch(str(item.get("id")))
+    return match and match[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -456,6 +456,44 @@ def test_conversation_is_a_thread(alice):
     )  # fmt: skip
 
 
+def referring(response, *, part="0"):
+    """The history of a client that refers to the answer of this response."""
+    item = {"type": "item_reference", "id": f"msg_{response['id'].removeprefix('resp_')}{part}"}
+    return [{"role": "user", "content": "one"}, item, {"role": "user", "content": "more"}]
+
+
+@pytest.mark.parametrize("other", ["the second", "the first"])
+@pytest.mark.parametrize("part", ["0", "12", "1_0"])
+def test_history_that_refers_to_an_answer_follows_it(alice, other, part):
+    caller = client(alice)
+    first = respond(caller, "one")
+    run = answered("the first")
+    respond(caller, "one")
+    answered(other)
+    history = referring(first, part=part)
+    history.insert(1, {"type": "item_reference", "id": f"rs_{run.pk.hex}0"})  # of the same answer
+    found = respond(caller, history)
+    assert found["conversation"] == first["conversation"]
+    asked = Message.objects.get(content="more")
+    assert (asked.parent.content, asked.parent.run_id, asked.context) == ("the first", run.pk, None)
+    named = respond(caller, history, netra_thread="7")
+    assert named["conversation"] != first["conversation"], "the thread that the client names counts"
+    respond(caller, history, conversation=first["conversation"])
+    assert Message.objects.filter(content="more", thread=run.thread_id).latest("seq").context == [["user", "one"]]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_own", [False, True])
+def test_reference_to_an_answer_that_does_not_exist_for_the_client_is_nothing(alice, bob, is_own):
+    new_worker_of("echo", "advisor")
+    first = respond(client(bob), "another one")
+    answered("a secret")
+    caller = with_key(keyed(bob, agents=["advisor"])[1]) if is_own else client(alice)
+    found = respond(caller, referring(first), model="advisor")
+    assert found["conversation"] != first["conversation"]
+    assert Message.objects.get(content="more").context == [["user", "one"]]
+
+
 def test_response_that_is_not_stored_is_in_no_list(alice):
     caller = client(alice)
     respond(caller, "one", store=False)

@@ -1,7 +1,8 @@
 """OpenAI's interface: responses."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -70,13 +71,13 @@ class Responses(V1View):
         """Ask an agent; the answer comes at the end, in events with `stream`, or later with `background`."""
         given = self.fields(request, ResponseBody)
         cancels = self.cancels(request, default=not given.background)
-        sent = read_input(given.input, given.instructions)
+        sent = read_input(given.input, given.instructions, partial(answers_of, request, given))
         self.admit(request)
         approved = answer(request, sent.approvals)
         if sent.text is None and approved is not None:
             run, part = approved
         else:
-            run, part = self.start(request, given.model, sent, place_of(request, given)), 0
+            run, part = self.start(request, given.model, sent, place_of(request, given, sent.run_hex)), 0
         projection, facts = projection_of(run, part), facts_of(run)
         if given.stream:
             return self.stream(request, run, facts, projection, encode=encode, cancels=cancels)
@@ -132,8 +133,22 @@ def encode(frame: Frame, number: int) -> str:
     return sse(frame, event=frame["type"])
 
 
-def place_of(request: Request, given: ResponseBody) -> Place:
-    """Return the place that the body names. Raises ProtocolError not_found, invalid_message."""
+def answers_of(request: Request, given: ResponseBody, run_hexes: Sequence[str]) -> dict[str, str]:
+    """Return run id without hyphens -> the text of its answer, for those runs that exist for the client.
+
+    None where the body names what it follows: the answers are there already.
+    """
+    if given.previous_response_id is not None or given.conversation is not None:
+        return {}
+    found = runs_of(identity_of(request)).filter(pk__in=[UUID(run) for run in run_hexes])
+    return {run.hex: text or "" for run, text in found.values_list("pk", "answers__content")}
+
+
+def place_of(request: Request, given: ResponseBody, run_hex: str | None) -> Place:
+    """Return the place that the body names, or else the thread of the run to which its history refers.
+
+    Raises ProtocolError not_found, invalid_message.
+    """
     hides = not given.store
     if given.previous_response_id is not None:
         param = "previous_response_id"
@@ -147,7 +162,10 @@ def place_of(request: Request, given: ResponseBody) -> Place:
             raise refused("conversation", "must be an id, or an object with one")
         return Place(conversation_of(request, named).pk, hides=hides)
     name = request.headers.get("Netra-Thread")
-    thread_id = thread_id_of(owner(request).pk, name) if name else None
+    if name:
+        thread_id: UUID | None = thread_id_of(owner(request).pk, name)
+    else:
+        thread_id = _run(request, UUID(run_hex), "input").thread_id if run_hex else None
     return Place(thread_id, by_history=True, hides_new=hides, hides=hides)
 
 
