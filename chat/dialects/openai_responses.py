@@ -48,7 +48,7 @@ class Response:
     @property
     def id(self) -> str:
         """The id of the response."""
-        return response_id(self._facts, self._wait)
+        return response_id(self._facts.run_hex, self._wait)
 
     def begin(self) -> list[Frame]:
         """Return `response.created`."""
@@ -312,9 +312,9 @@ class Response:
         return self._frame(kind, item_id=item["id"], output_index=index, content_index=0, **fields)
 
 
-def response_id(facts: RunFacts, part: int = 0) -> str:
+def response_id(run_hex: str, part: int = 0) -> str:
     """Return the id of a run's response: of the first, or of the one after so many waits."""
-    return f"resp_{facts.run_hex}" + (f"_{part}" if part else "")
+    return f"resp_{run_hex}" + (f"_{part}" if part else "")
 
 
 def input_items(message_id: str, text: str, files: Iterable[tuple[str, str]]) -> list[Item]:

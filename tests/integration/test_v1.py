@@ -563,6 +563,9 @@ def test_approval_is_answered_by_the_next_response(alice, approve):
     assert (asked.status, asked.via) == ("accepted" if approve else "declined", "openai")
     again = respond(caller, [item])
     assert again["id"] == second["id"], "the same answer again is no error"
+    answered("They are refunded.")
+    third = respond(caller, "thanks", previous_response_id=second["id"])
+    assert third["previous_response_id"] == second["id"]
     item["approve"] = not approve
     assert respond(caller, [item], status=409)["error"]["code"] == "conflict"
 

@@ -20,7 +20,7 @@ from chat.api.schema import described
 from chat.api.v1.base import OBJECT, STREAM, Body, OpenAIErrorBody, Place, V1View, id_of, refused
 from chat.dialects import Frame, project, sse
 from chat.dialects.openai_input import Approval, read_input
-from chat.dialects.openai_responses import Response, input_items
+from chat.dialects.openai_responses import Response, input_items, response_id
 from chat.models import Event, InputRequest, Message, Run, Thread
 from chat.protocol import ProtocolError
 from chat.streams.addresses import facts_of, headers_of, runs_of, thread_id_of
@@ -182,7 +182,7 @@ def run_of(request: Request, response_id: str) -> tuple[Run, int]:
     """Return the run of a response's id, and which of its responses that is. Raises ProtocolError not_found."""
     run_id, part = id_of(response_id, "resp", "response_id")
     run = _run(request, run_id, "response_id")
-    if part > _waits(run):
+    if part > _waits(run.thread_id, run.pk):
         raise ProtocolError("not_found", "There is no such response.", field="response_id")
     return run, part
 
@@ -194,9 +194,9 @@ def _run(request: Request, run_id: UUID, param: str) -> Run:
     return run
 
 
-def _waits(run: Run) -> int:
+def _waits(thread_id: UUID, run_id: UUID) -> int:
     """Return how often the run has waited for a person."""
-    return Event.objects.filter(thread=run.thread_id, run=run.pk, type="run_waiting").count()
+    return Event.objects.filter(thread=thread_id, run=run_id, type="run_waiting").count()
 
 
 def projection_of(run: Run, part: int) -> Response:
@@ -206,9 +206,13 @@ def projection_of(run: Run, part: int) -> Response:
     if before is not None and run_id is None:  # the message of a run that had no answer then
         earlier = Run.objects.filter(message=before, thread_seq__lt=run.thread_seq)
         run_id = earlier.order_by("-thread_seq", "-created_at").values_list("pk", flat=True).first()
-    previous = None if run_id is None else f"resp_{run_id.hex}"
     facts = facts_of(run)
-    return Response(facts, part, f"resp_{facts.run_hex}" + (f"_{part - 1}" if part > 1 else "") if part else previous)
+    previous = None
+    if part:
+        previous = response_id(facts.run_hex, part - 1)
+    elif run_id is not None:
+        previous = response_id(run_id.hex, _waits(run.thread_id, run_id))  # the last of its responses
+    return Response(facts, part, previous)
 
 
 def current(run: Run, part: int) -> dict[str, Any]:
@@ -239,7 +243,7 @@ def answer(request: Request, approvals: tuple[Approval, ...]) -> tuple[Run, int]
         if asked is None:
             raise ProtocolError("not_found", "There is no such request.", field="approval_request_id")
         run = _run(request, asked.run_id, "approval_request_id")
-        found = found or (run, _waits(run))  # before the answer: the continuation may wait again
+        found = found or (run, _waits(run.thread_id, run.pk))  # before the answer: the continuation may wait again
         action = "accept" if approval.approve else "decline"
         given.append(runs.Answer(request_id, action, reason=approval.reason))
     if given:
