@@ -25,6 +25,14 @@ def runs_of(identity: Identity) -> QuerySet[Run]:
     return own.filter(agent__in=identity.agents) if identity.agents else own
 
 
+def name_in(header: str) -> str:
+    """Return the text of a header's value, which servers decode as Latin-1, and clients send as UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
+
+
 def thread_id_of(user_id: int, name: str) -> uuid.UUID:
     """Return the id of the thread that a client calls `name`: a UUID itself, for any other text one of the user's own.
 

@@ -366,6 +366,16 @@ def test_named_thread_is_the_users_own_in_every_dialect(alice, bob, name):
     assert named(bob, "hello").thread_id != first.thread_id
 
 
+@pytest.mark.parametrize("name", ["Übung 7 – 日本", "chat 7", "Z\xfcrich"])
+def test_name_of_a_thread_is_the_same_in_a_header_and_in_the_body(alice, name):
+    caller = client(alice)
+    first = ask(caller, "hello", metadata={"thread_id": name})
+    sent = name.encode("latin-1" if name == "Z\xfcrich" else "utf-8").decode("latin-1")  # as a server decodes headers
+    for header in ("netra_thread", "x_openwebui_chat_id"):
+        assert ask(caller, "hello", **{header: sent}).thread_id == first.thread_id
+    assert respond(caller, "more", netra_thread=sent)["conversation"] == {"id": f"conv_{first.thread_id.hex}"}
+
+
 def test_task_has_a_hidden_thread_of_its_own(alice):
     caller = client(alice)
     first = ask(caller, "hello", netra_thread="7")

@@ -14,7 +14,7 @@ from chat.dialects import Frame, sse
 from chat.dialects.openai_chat import ChatCompletion
 from chat.dialects.openai_input import read_messages
 from chat.protocol.fields import Declaration
-from chat.streams.addresses import facts_of, thread_id_of
+from chat.streams.addresses import facts_of, name_in, thread_id_of
 
 
 class StreamOptions(Declaration):
@@ -94,8 +94,8 @@ def place_of(request: Request, given: ChatCompletionBody) -> Place:
     """Return the place that the headers and the metadata of a chat completion name. Raises ProtocolError."""
     if request.headers.get("Netra-Task", "").strip():
         return Place(hides_new=True, hides=True)
-    named = request.headers.get("Netra-Thread") or given.metadata.get("thread_id")
-    named = named or request.headers.get("X-OpenWebUI-Chat-Id")
+    named = name_in(request.headers.get("Netra-Thread", "")) or given.metadata.get("thread_id")
+    named = named or name_in(request.headers.get("X-OpenWebUI-Chat-Id", ""))
     if named is not None and not isinstance(named, str):
         raise refused("metadata", "must have a text as thread_id")
     thread_id = thread_id_of(owner(request).pk, named) if named else None

@@ -23,7 +23,7 @@ from chat.dialects.openai_input import Approval, read_input
 from chat.dialects.openai_responses import Response, input_items, response_id
 from chat.models import Event, InputRequest, Message, Run, Thread
 from chat.protocol import ProtocolError
-from chat.streams.addresses import facts_of, headers_of, runs_of, thread_id_of
+from chat.streams.addresses import facts_of, headers_of, name_in, runs_of, thread_id_of
 from chat.streams.ended import events_of
 
 Encode = Callable[[Frame, int], str]
@@ -161,7 +161,7 @@ def place_of(request: Request, given: ResponseBody, run_hex: str | None) -> Plac
         if not isinstance(named, str):
             raise refused("conversation", "must be an id, or an object with one")
         return Place(conversation_of(request, named).pk, hides=hides)
-    name = request.headers.get("Netra-Thread")
+    name = name_in(request.headers.get("Netra-Thread", ""))
     if name:
         thread_id: UUID | None = thread_id_of(owner(request).pk, name)
     else:
