@@ -79,7 +79,7 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     known = _run_called(identity, thread_id, body.run_id, client_msg_id)
     if known is not None:
         if key is not None and body.messages and body.messages[-1].role == "user":
-            runs.repeated(user_id, key, _digest(body))  # raises conflict for another message
+            runs.repeated(user_id, key, _digest(body), identity.agents)  # raises conflict for another message
         return _attached(known)
     waiting = _waiting(identity, thread_id)
     if waiting is not None:

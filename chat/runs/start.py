@@ -93,7 +93,7 @@ def ask_again(
         known = _find_repeats([(user_id, client_msg_id)])
         if known:
             (run,) = known.values()
-            return _answer_repeat(run, (asked,), None)
+            return _answer_repeat(run, (asked,), None, agents)
         message = Message.objects.for_user(user_id).filter(id=message_id, role="user").first()
         if message is None:
             raise ProtocolError("not_found", "There is no such message.", field="message_id")
@@ -105,10 +105,15 @@ def ask_again(
     return _retry_on_conflict(begin, retries=2)
 
 
-def repeated(user_id: int, client_msg_id: str | None, digest: str) -> StartedRun | None:
-    """Return the run that this client_msg_id has started already. Raises conflict if the request had another digest."""
+def repeated(
+    user_id: int, client_msg_id: str | None, digest: str, agents: frozenset[str] = frozenset()
+) -> StartedRun | None:
+    """Return the run that this client_msg_id has started already.
+
+    Raises conflict if the request had another digest, unknown_agent if the run is of another agent than `agents`.
+    """
     known = _find_repeats([(user_id, client_msg_id)])
-    return next((_answer_repeat(run, (digest,), None) for run in known.values()), None)
+    return next((_answer_repeat(run, (digest,), None, agents) for run in known.values()), None)
 
 
 def _hash_request(*asked: object) -> str:
@@ -130,7 +135,11 @@ def _accepted_hashes(message: UserMessage, digest: str) -> tuple[str, ...]:
     return tuple(_hash_request("message", is_named, *body) for is_named in named)
 
 
-def _answer_repeat(run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None) -> StartedRun:
+def _answer_repeat(
+    run: Run, same: tuple[str, ...], thread_id: uuid.UUID | None, agents: frozenset[str] = frozenset()
+) -> StartedRun:
+    if agents and run.agent not in agents:
+        raise ProtocolError("unknown_agent", "There is no such agent.", field="agent")
     if run.thread.deleted_at is not None:
         raise ProtocolError("not_found", "There is no such thread.", field="thread_id")
     if run.request_hash not in same or (thread_id is not None and thread_id != run.thread_id):
@@ -157,7 +166,7 @@ def _start_all(asked: Sequence[StartRequest]) -> list[StartedRun | ProtocolError
             if run is not None:
                 digest = one.origin.digest
                 named = None if digest else message.thread_id
-                done.append(_answer_repeat(run, _accepted_hashes(message, digest), named))
+                done.append(_answer_repeat(run, _accepted_hashes(message, digest), named, one.agents))
             else:
                 start = _prepare(one, id or uuid.uuid4(), threads.get(id) if id else None, last.get(id) if id else None)
                 done.append(replace(start, ahead=_admit(active, one.user_id)))
@@ -353,7 +362,7 @@ def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> Star
     known = _find_repeats([(user_id, frame.client_msg_id)])
     if known:
         (run,) = known.values()
-        return _answer_repeat(run, (asked,), None)
+        return _answer_repeat(run, (asked,), None, agents)
     answer = Message.objects.for_user(user_id).filter(id=frame.message_id).select_related("thread", "parent").first()
     if answer is None or answer.parent is None or answer.role != "assistant":
         raise ProtocolError("not_found", "There is no such answer.", field="message_id")

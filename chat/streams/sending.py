@@ -58,7 +58,7 @@ def send(
     is an edit: a new one beside it. What `digest` is for: see `runs.Origin`.
     """
     user_id, agents = identity.user_id, identity.agents
-    if (done := runs.repeated(user_id, client_msg_id, digest)) is not None:
+    if (done := runs.repeated(user_id, client_msg_id, digest, agents)) is not None:
         return done
     known = message_of_client(user_id, thread_id, message.id)
     if known is not None and known.content == message.text and has_files(known, message.files):

@@ -152,6 +152,41 @@ def test_runs_of_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
     assert named.get(f"/v1/responses/resp_{run.pk.hex}").status_code == 200
 
 
+def ai_sdk(caller, **fields):
+    """Ask the user's chat as an AI SDK client."""
+    messages = [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}]
+    return caller.post("/api/chat", {"id": "c", "messages": messages, **fields}, format="json")
+
+
+def ag_ui(caller, agent, **fields):
+    """Run an agent as an AG-UI client."""
+    body = {"threadId": "t", "runId": "r1", "messages": [{"id": "m1", "role": "user", "content": "hello"}]}
+    return caller.post(f"/agui/{agent}", {**body, **fields}, format="json")
+
+
+def rest(caller, **fields):
+    return caller.post("/api/messages", {"content": "hello", "client_msg_id": "rest", **fields}, format="json")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_repeated_request_does_not_show_a_run_of_an_agent_that_the_key_does_not_name(alice):
+    caller = with_key(keyed(alice, agents=["advisor"])[1])
+    assert ai_sdk(client(alice), agent="echo").status_code == 200
+    assert ag_ui(client(alice), "echo").status_code == 200
+    ask(client(alice), "again", idempotency_key="k")
+    assert rest(client(alice), agent="echo").status_code == 202
+    refused = [ai_sdk(caller, agent="echo"), ai_sdk(caller), ag_ui(caller, "advisor"), rest(caller)]
+    assert [(answer.status_code, answer.json()["error"]) for answer in refused] == [(422, "unknown_agent")] * 4
+    body = {**ASK, "messages": [{"role": "user", "content": "again"}]}
+    for model in ("echo", "advisor"):
+        answer = post(caller, "chat/completions", {**body, "model": model}, idempotency_key="k")
+        assert error_of(answer) == (404, "model_not_found")
+    assert Run.objects.count() == 4
+    named = with_key(keyed(alice, agents=["echo"])[1])
+    assert ai_sdk(named, agent="echo").status_code == ag_ui(named, "echo").status_code == 200
+    assert Run.objects.count() == 4, "of its own agent a key is shown the run"
+
+
 def new_worker_of(*names):
     offers = {name: {"description": f"The {name}", "available": True, "reason": ""} for name in names}
     runs.register(uuid.uuid4(), "host", 1, offers)

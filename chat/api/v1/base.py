@@ -123,7 +123,7 @@ class V1View(StreamView):
         digest = hashlib.sha256(
             repr((agent, sent, place.thread_id, place.named)).encode("utf-8", "replace")
         ).hexdigest()
-        if key is not None and (known := runs.repeated(user_id, key, digest)):
+        if key is not None and (known := runs.repeated(user_id, key, digest, agents)):
             return _run(user_id, known)
         text = sent.text or ""
         if len(text.encode()) > MAX_FRAME:
