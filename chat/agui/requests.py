@@ -212,7 +212,7 @@ def stop(identity: Identity, agent: str, body: StopBody) -> tuple[UUID, list[UUI
     check_agent(identity, agent)
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.run_id is None:
-        return thread_id, runs.cancel(user_id, thread_id=thread_id)
+        return thread_id, runs.cancel(user_id, thread_id=thread_id, agents=identity.agents)
     called = _run_called(identity, thread_id, body.run_id, key_of(thread_id, body.run_id))
     run = called or run_of_client(identity, thread_id, body.run_id)
     if run is None:

@@ -96,9 +96,9 @@ class ChatStop(ChatView):
     @described("ai_sdk_stop", {202: StoppedSerializer})
     def post(self, request: Request, chat_id: str) -> Response:
         """Stop the runs of a chat."""
-        user_id = owner(request).pk
+        user_id, agents = owner(request).pk, identity_of(request).agents
         thread_id = thread_id_of(user_id, chat_id)
-        return stopped(thread_id, runs.cancel(user_id, thread_id=thread_id))
+        return stopped(thread_id, runs.cancel(user_id, thread_id=thread_id, agents=agents))
 
 
 class ChatHistory(ChatView):

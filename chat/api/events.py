@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from chat import protocol
 from chat.accounts.authentication import TokenAuthentication
 from chat.accounts.stream_cookies import CookieAuthentication, wants_events
-from chat.api.base import owner
+from chat.api.base import identity_of, owner
 from chat.api.fields import Id
 from chat.api.parsers import number
 from chat.api.schema import described
@@ -22,7 +22,7 @@ from chat.dialects import COMMENT, sse
 from chat.models import Event, Run
 from chat.protocol import TERMINAL, ProtocolError
 from chat.runs import event_log
-from chat.streams.addresses import answer_headers
+from chat.streams.addresses import answer_headers, runs_of
 from chat.streams.follower import Follower
 from chat.streams.requests import Reader, connection_of
 from chat.streams.views import CHUNK, StreamView, streamed
@@ -90,7 +90,7 @@ class ThreadEvents(StreamView):
             run_id = Id().to_internal_value(named)
         except serializers.ValidationError:
             raise ProtocolError("invalid_message", "until must be a UUID.", field="until") from None
-        run = Run.objects.for_user(owner(request)).filter(pk=run_id, thread=thread_id).first()
+        run = runs_of(identity_of(request)).filter(pk=run_id, thread=thread_id).first()
         if run is None:
             raise ProtocolError("not_found", "There is no such run in this thread.", field="until")
         return run

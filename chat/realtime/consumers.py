@@ -331,7 +331,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             case Regenerate():
                 await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, self.owner.agents))
             case StopAgent():
-                ended = await in_database(runs.cancel, self.user_id, frame.run_id, frame.thread_id)
+                ids, agents = (frame.run_id, frame.thread_id), self.owner.agents
+                ended = await in_database(runs.cancel, self.user_id, *ids, agents=agents)
                 await self.sender.send(protocol.control("stop_accepted", run_ids=[str(run_id) for run_id in ended]))
             case AnswerInput():
                 await self._send_answered(await in_database(runs.answer, runs.answer_of(frame), self.decider("socket")))

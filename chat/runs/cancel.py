@@ -27,14 +27,20 @@ log = logging.getLogger("netra.runs")
 
 
 def cancel(
-    user_id: int, run_id: uuid.UUID | None = None, thread_id: uuid.UUID | None = None, by_administrator: bool = False
+    user_id: int,
+    run_id: uuid.UUID | None = None,
+    thread_id: uuid.UUID | None = None,
+    by_administrator: bool = False,
+    agents: frozenset[str] = frozenset(),
 ) -> list[uuid.UUID]:
     """Cancel the user's active runs: one run, those of a thread, or all. Return the ids of the cancelled runs.
 
-    `by_administrator`: the event says so. Raises not_found for a run or thread of another user. A run that has ended
-    is no error.
+    Runs of other agents than `agents` do not exist, unless that is empty. `by_administrator`: the event says so.
+    Raises not_found for a run or thread of another user. A run that has ended is no error.
     """
     runs = Run.objects.for_user(user_id)
+    if agents:
+        runs = runs.filter(agent__in=agents)
     if run_id is not None:
         runs = runs.filter(id=run_id)
         if not runs.exists():

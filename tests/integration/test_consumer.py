@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import uuid
 
 import pytest
 from django.db import OperationalError
 
 from chat import runs
 from chat.accounts import sessions
+from chat.accounts.authentication import Identity, KeyGrant
 from chat.db.access import in_database
+from chat.models import Run
 from chat.realtime import consumers
 from chat.realtime.connections import ConnectionRegistry
 from chat.realtime.consumers import ChatConsumer
@@ -55,6 +58,33 @@ def opened(user, monkeypatch, publish):
 
     asyncio.run(open_socket())
     return [check(json.loads(frame["text"]))["type"] if "text" in frame else frame["code"] for frame in sent]
+
+
+def test_a_key_stops_no_run_of_an_agent_that_it_does_not_name(alice):
+    """Not by its thread and not among all; by its id it does not exist."""
+    sent = []
+    accepted = runs.start(alice.id, message())
+    other = Run.objects.get().agent
+
+    async def send(frame):
+        sent.append(json.loads(frame["text"]))
+
+    async def play(agents, *stops):
+        consumer = new_consumer(send)
+        key = KeyGrant(uuid.uuid4(), True, frozenset(agents))
+        consumer.identity = Identity(alice.id, alice.email, None, None, key)
+        for fields in stops:
+            await consumer.websocket_receive(
+                {"type": "websocket.receive", "text": json.dumps({"type": "stop_agent", **fields})}
+            )
+        consumer.cleanup()
+
+    ids = {"thread_id": str(accepted.thread_id)}, {}, {"run_id": str(accepted.run_id)}
+    asyncio.run(play({f"not-{other}"}, *ids))
+    assert [frame.get("run_ids", frame.get("error_code")) for frame in sent] == [[], [], "not_found"]
+    assert Run.objects.get().status == Run.QUEUED
+    asyncio.run(play({other}, *ids[:1]))
+    assert sent[-1]["run_ids"] == [str(accepted.run_id)]
 
 
 def test_open_event_right_after_heads_is_sent(alice, monkeypatch):

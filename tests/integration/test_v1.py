@@ -152,6 +152,22 @@ def test_runs_of_agents_that_a_key_does_not_name_do_not_exist_for_it(alice):
     assert named.get(f"/v1/responses/resp_{run.pk.hex}").status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_key_stops_and_follows_no_run_of_an_agent_that_it_does_not_name_in_its_thread(alice):
+    run = ask(client(alice), "hello")
+    caller, thread = with_key(keyed(alice, agents=["advisor"])[1]), str(run.thread_id)
+    stops = [
+        caller.post(f"/api/chat/{thread}/stop"),
+        caller.post("/agui/advisor/stop", {"threadId": thread}, format="json"),
+    ]
+    assert [(answer.status_code, answer.json()) for answer in stops] == [(202, {"run_ids": []})] * 2
+    events = caller.get(f"/api/threads/{thread}/events?until={run.pk}", HTTP_ACCEPT="text/event-stream")
+    assert (events.status_code, events.json()["field"]) == (404, "until")
+    assert Run.objects.get().status == Run.QUEUED
+    named = with_key(keyed(alice, agents=["echo"])[1])
+    assert named.post(f"/api/chat/{thread}/stop").json() == {"run_ids": [str(run.pk)]}
+
+
 def ai_sdk(caller, **fields):
     """Ask the user's chat as an AI SDK client."""
     messages = [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}]
