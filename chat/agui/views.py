@@ -28,6 +28,7 @@ class Agent(StreamView):
     """The path of an agent."""
 
     mode = "ag-ui"
+    reading_methods = ("POST",)  # by which a client comes back to a run, too: `open_run` forbids what writes
 
     @described("ag_ui_run", _STREAM, RunAgentInput, headers=("Idempotency-Key", "Netra-Disconnect"))
     def post(self, request: Request, agent: str) -> HttpResponseBase:

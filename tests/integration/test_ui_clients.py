@@ -11,9 +11,10 @@ from typing import Annotated
 import pytest
 from channels.exceptions import StopConsumer
 from pydantic import Discriminator, TypeAdapter
+from rest_framework.test import APIClient
 
 from chat import runs
-from chat.accounts import sessions
+from chat.accounts import api_keys, sessions
 from chat.accounts.authentication import Identity
 from chat.aisdk.consumer import AiSdkConsumer
 from chat.aisdk.frames import AnyAnswer
@@ -101,6 +102,25 @@ def test_run_is_known_by_the_id_under_which_it_was_joined(alice, bob, joins):
     stop = {"threadId": Run.objects.get().thread_id, "runId": "r2"}
     assert client(bob).post("/agui/echo/stop", stop, format="json").status_code == 404
     assert caller.post("/agui/echo/stop", stop, format="json").json() == {"run_ids": [first]}
+
+
+def test_key_that_may_only_read_comes_back_to_a_run_and_no_more(alice):
+    first = run_agent(client(alice), "r1")["Netra-Run"]
+    _, key = api_keys.make(alice, "k", ["read"], [], None, None)
+    reader = APIClient()
+    reader.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    attach = {"forwardedProps": {"netra": {"attach": True}}}
+    for run_id, fields in (("r1", {}), ("r2", attach), ("r2", {})):
+        answer = run_agent(reader, run_id, fields=fields)
+        assert (answer.status_code, answer.get("Netra-Run")) == (200, first)
+    asked = waiting(claim_one())
+    for run_id, fields in (("r3", {}), ("r3", answers_of("ag-ui", first, [(asked, "blue")]))):
+        answer = run_agent(reader, run_id, "more", fields)
+        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+    stop = reader.post("/agui/echo/stop", {"threadId": "t"}, format="json")
+    assert (stop.status_code, stop.json()["error"]) == (403, "forbidden")
+    assert (Run.objects.get().status, InputRequest.objects.get().status) == ("waiting", "open")
+    assert Message.objects.count() == 1
 
 
 def answers_of(kind, run_id, values):
