@@ -82,10 +82,11 @@ def ask_again(
     client_msg_id: str | None = None,
     agents: frozenset[str] = frozenset(),
     digest: str = "",
+    interactive: bool = True,
 ) -> StartedRun:
     """Start a new run for a message of the user, whether it has an answer or not. Raises what `start` raises.
 
-    `digest`: see Origin.
+    `digest`: see Origin; `interactive`: see UserMessage.
     """
 
     def begin() -> StartedRun:
@@ -100,7 +101,7 @@ def ask_again(
         thread = lock_thread(user_id, message.thread_id)
         ahead = _admit(_count_active({user_id}), user_id)
         chosen = choose_agent(user_id, agent, thread.agent, agents)
-        return _start_rerun(thread, message.id, chosen, asked, client_msg_id, ahead)
+        return _start_rerun(thread, message.id, chosen, asked, client_msg_id, ahead, interactive)
 
     return _retry_on_conflict(begin, retries=2)
 
@@ -380,18 +381,22 @@ def rerun(run_id: uuid.UUID) -> StartedRun:
     if run.status in Run.ACTIVE:
         raise ProtocolError("conflict", "This run has not ended.", field="run_id")
     ahead = _count_active({run.user_id})[run.user_id]
-    return _start_rerun(
-        thread, run.message_id, choose_agent(run.user_id, run.agent, None), _hash_request("again", run_id), None, ahead
-    )
+    agent, asked = choose_agent(run.user_id, run.agent, None), _hash_request("again", run_id)
+    return _start_rerun(thread, run.message_id, agent, asked, None, ahead, run.interactive)
 
 
 def _start_rerun(
-    thread: Thread, message_id: uuid.UUID, agent: ChosenAgent, asked: str, client_msg_id: str | None, ahead: int
+    thread: Thread,
+    message_id: uuid.UUID,
+    agent: ChosenAgent,
+    asked: str,
+    client_msg_id: str | None,
+    ahead: int,
+    interactive: bool = True,
 ) -> StartedRun:
     """Insert a further run for a message of this locked thread."""
-    run = _NewRun(
-        uuid.uuid4(), thread.user_id, thread.id, message_id, client_msg_id, asked, agent, thread.last_seq, ahead
-    )
+    user_id, seq = thread.user_id, thread.last_seq
+    run = _NewRun(uuid.uuid4(), user_id, thread.id, message_id, client_msg_id, asked, agent, seq, ahead, interactive)
     _insert_runs([run])
     return StartedRun(thread.id, message_id, run.id, thread.last_seq, client_msg_id)
 

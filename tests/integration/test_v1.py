@@ -609,6 +609,22 @@ def test_completion_has_nobody_to_ask_unless_it_says_so(alice):
     assert ask(client(alice), "hello", netra_input="wait").interactive
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_completion_that_is_asked_again_has_somebody_to_ask_only_if_it_says_so(alice, waits):
+    headers = {"netra_input": "wait"} if waits else {}
+    first = ask(client(alice), "hello", netra_thread="t")
+    second = ask(client(alice), "hello", netra_thread="t", **headers)
+    assert (second.pk != first.pk, second.message) == (True, first.message)
+    assert second.interactive == waits
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_run_that_staff_start_again_has_somebody_to_ask_if_it_had(alice, waits):
+    ask(client(alice), "hello", **({"netra_input": "wait"} if waits else {}))
+    again = runs.rerun(answered().pk)
+    assert Run.objects.get(pk=again.run_id).interactive == waits
+
+
 @pytest.mark.parametrize("approve", [True, False])
 def test_approval_is_answered_by_the_next_response(alice, approve):
     caller = client(alice)

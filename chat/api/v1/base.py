@@ -132,7 +132,7 @@ class V1View(StreamView):
         found, context = _found(user_id, place, sent)
         files = [_sent_file(file) for file in sent.files]
         if place.by_history and found.thread_id and (same := _asked_before(user_id, found, context, text, files)):
-            return _run(user_id, runs.ask_again(user_id, same.pk, agent, key, agents, digest))
+            return _run(user_id, runs.ask_again(user_id, same.pk, agent, key, agents, digest, interactive))
         fields = {"content": text, "agent": agent, "interactive": interactive, "client_msg_id": key}
         fields["thread_id"] = found.thread_id and str(found.thread_id)
         if found.has_parent:
