@@ -180,6 +180,64 @@ def ag_ui(caller, agent, **fields):
     return caller.post(f"/agui/{agent}", {**body, **fields}, format="json")
 
 
+def of_other_dialects(thread):
+    """Requests (method, path, body, headers) of AI SDK, AG-UI and for events, with what a read-only key gets."""
+    sent = [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}]
+    chat = {"id": thread, "messages": sent, "agent": "echo"}
+    run = {"threadId": thread, "runId": "r1", "messages": [{"id": "m1", "role": "user", "content": "hello"}]}
+    attach = {**run, "runId": "joins", "forwardedProps": {"netra": {"attach": True}}}
+    resume = {**run, "resume": [{"interruptId": str(uuid.uuid4()), "status": "cancelled"}]}
+    events = f"/api/threads/{thread}/events"
+    return [
+        ("post", "/api/chat", chat, {}, 403),
+        ("post", f"/api/chat/{thread}/stop", {}, {}, 403),
+        ("get", f"/api/chat/{thread}/stream", None, {}, 200),
+        ("get", f"/api/chat/{thread}/messages", None, {}, 200),
+        ("post", "/agui/echo", run, {}, 403),
+        ("post", "/agui/echo", resume, {}, 403),
+        ("post", "/agui/echo", attach, {}, 200),
+        ("post", "/agui/echo/stop", {"threadId": thread}, {}, 403),
+        ("get", events, None, {}, 200),
+        ("get", events, None, {"HTTP_ACCEPT": "text/event-stream"}, 200),
+    ]
+
+
+def answer_to(caller, method, path, body, headers):
+    return getattr(caller, method)(path, body, format="json", **headers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_dialects_refuse_a_bad_credential_and_write_nothing(alice):
+    started = runs.start(alice.id, message())
+    row, expired = keyed(alice, lifetime=timedelta(seconds=60))
+    row.expires_at = timezone.now() - timedelta(seconds=1)
+    row.save()
+    for method, path, body, headers, _ in of_other_dialects(str(started.thread_id)):
+        for credential in (None, "netra_wrong", expired, "no.jwt.atall"):
+            caller = client_without_credentials() if credential is None else with_key(credential)
+            answer = answer_to(caller, method, path, body, headers)
+            assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized"), (path, credential)
+            assert answer["WWW-Authenticate"] == "Bearer", (path, credential)
+    assert [run.status for run in Run.objects.all()] == [Run.QUEUED]
+    assert (Message.objects.count(), Thread.objects.count()) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_read_only_key_reads_in_other_dialects_and_writes_nothing(alice):
+    started = runs.start(alice.id, message())
+    reader = with_key(keyed(alice, scopes=["read"])[1])
+    for thread in (str(started.thread_id), "new"):
+        for method, path, body, headers, status in of_other_dialects(thread):
+            if status == 403:
+                answer = answer_to(reader, method, path, body, headers)
+                assert (answer.status_code, answer.json()["error"]) == (403, "forbidden"), path
+    for method, path, body, headers, status in of_other_dialects(str(started.thread_id)):
+        if status == 200:
+            assert answer_to(reader, method, path, body, headers).status_code == 200, path
+    assert [run.status for run in Run.objects.all()] == [Run.QUEUED]
+    assert (Message.objects.count(), Thread.objects.count()) == (1, 1)
+
+
 def rest(caller, **fields):
     return caller.post("/api/messages", {"content": "hello", "client_msg_id": "rest", **fields}, format="json")
 
