@@ -146,7 +146,7 @@ class Durability(BaseDurabilityCapability[Any]):
                 raise AgentError(str(error), code=_FAILED) from error
             usage = self._turn.usage
             usage["tool_calls"] = usage.get("tool_calls", 0) + 1
-            return (_RETURN if isinstance(result, ToolReturn) else _CONTENT).dump_python(result, mode="json")
+            return _recorded(result)
 
         made.__name__ = call.tool_name
         approved = self._approvals.pop(call.tool_call_id, None) if ctx.tool_call_approved else None
@@ -256,6 +256,16 @@ def _retry_text(error: ToolRetryError | ModelRetry) -> str:
         return error.message
     content = error.tool_retry.content
     return content if isinstance(content, str) else json.dumps(to_jsonable_python(content, serialize_unknown=True))
+
+
+def _recorded(result: Any) -> Any:
+    """Return the tool's result as JSON. One that looks like a signal of the engine is marked as a result."""
+    if not isinstance(result, ToolReturn):
+        plain = _CONTENT.dump_python(result, mode="json")
+        if not isinstance(plain, dict) or not (_DEFERRED in plain or plain.get("kind") == "tool-return"):
+            return plain
+        result = ToolReturn(plain)
+    return _RETURN.dump_python(result, mode="json")
 
 
 def _result(payload: Any) -> Any:
