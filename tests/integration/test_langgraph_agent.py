@@ -21,7 +21,7 @@ from agents.worker import registry
 from chat import runs
 from chat.db.access import from_database
 from chat.models import Run, RunState
-from chat.protocol import MAX_INPUT_MESSAGE
+from chat.protocol import MAX_INPUT_MESSAGE, ProtocolError
 from tests.factories import accept, decline, frames, message, types
 from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
 
@@ -346,6 +346,9 @@ def per_call(tools: list[Any]) -> Any:
     return chain(model=lambda state: {"messages": [ASKING]}, tools=ToolNode(tools, awrap_tool_call=reviewed))
 
 
+SCHEMA = {batched: None, per_call: {**DECISIONS["$defs"]["mail"], "$defs": DECISIONS["$defs"]}}
+
+
 @pytest.mark.parametrize("reviewing", [batched, per_call])
 def test_an_approval_is_bound_to_its_call(thread, alice, reviewing):
     """The call is shown under the id of its request, with the parameters that were accepted."""
@@ -373,11 +376,31 @@ def test_an_approved_tool_whose_worker_was_lost_is_approved_again(thread, alice,
     assert DONE == ["mail a"]
     [again] = open_requests()
     assert (again.tool_name, again.parameters, again.reason) == ("mail", {"to": "a"}, "interrupted")
+    assert not again.remember
     accept(alice, again.id)
     assert (execute(agent).status, DONE) == (Run.COMPLETED, ["mail a", "mail a"])
     assert [event["tool_call_id"] for event in of(thread, "tool_executing") if event["tool_name"] == "mail"] == [
         again.tool_call_id
     ]
+
+
+@pytest.mark.parametrize("reviewing", [batched, per_call])
+def test_a_grant_for_a_tool_of_this_name_covers_no_tool_of_a_graph(thread, alice, reviewing):
+    """A graph does not tell the definition of its tool."""
+
+    async def other(turn):
+        await turn.approve("Mail?", parameters={"to": "a"}, schema=SCHEMA[reviewing], tool="mail")
+        await turn.say("Mailed.")
+
+    assert execute(other).status == Run.WAITING
+    accept(alice, open_requests()[0].id, remember=True)
+    assert execute(other).status == Run.COMPLETED
+    runs.start(alice.id, message("Mail again.", thread_id=thread))
+    assert execute(reviewing(acting())).status == Run.WAITING
+    [asked] = open_requests()
+    with pytest.raises(ProtocolError, match="not possible"):
+        accept(alice, asked.id, remember=True)
+    assert DONE == []
 
 
 def test_an_approved_tool_whose_worker_was_lost_does_not_start_once_it_is_declined(thread, alice):

@@ -129,6 +129,7 @@ class Decisions:
                 editable="edit" in action.allowed,
                 key=key,
                 reason=_INTERRUPTED if starts else "",
+                remember=False,  # the graph does not tell which definition a grant would be for
             )
         except Declined as error:
             if "reject" not in action.allowed:
@@ -163,6 +164,7 @@ class Decisions:
                 editable=False,
                 key=f"{found.key} start {found.starts}",
                 reason=_INTERRUPTED,
+                remember=False,
             )
             found.id = approval.tool_call_id
         found.call, found.execution, found.starts = call, self._execution, found.starts + 1
