@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -152,9 +153,10 @@ class AssistantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if data is not None:
             marked = [form for form in made if data.get(form.add_prefix("save"))]
             if not [form for form in marked if not form.is_valid()]:  # each, so that each shows its errors
-                for form in marked:
-                    save_policy(assistant, form.row, form.cleaned_data)
-                versions.save_version(assistant, request.user.pk, address_of(request))
+                with transaction.atomic():
+                    for form in marked:
+                        save_policy(assistant, form.row, form.cleaned_data)
+                    versions.save_version(assistant, request.user.pk, address_of(request))
                 self.message_user(request, f"Policies saved: {len(marked)}.", messages.SUCCESS)
                 return HttpResponseRedirect(request.path)
         return self._page(request, "tools", assistant, {"title": "Tools", "forms": made})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 from django.test import Client
 from django.urls import reverse
 
@@ -303,6 +304,22 @@ def test_hints_fill_the_form_in_and_grant_nothing_until_it_is_saved(staff: Clien
     assert Definition.of(content).policies == {
         "tickets_find": Policy("never", "owner", False, True, saved.definition_hash)
     }
+
+
+def test_policies_are_saved_with_their_version_or_not_at_all(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy without a version would come into force with the next one, without an audit record of its own."""
+    support, tool = make(), known("tickets_find", "Find.")
+    store("tickets", [tool])
+    given = {"save": "on", "policy": "never", "decided_by": "owner", "definition_hash": tool.definition_hash}
+    page = reverse("admin:chat_assistant_tools", args=[support.pk])
+
+    def broken(*_: Any) -> None:
+        raise DatabaseError("locked")
+
+    monkeypatch.setattr("chat.assistants.versions.save_version", broken)
+    with pytest.raises(DatabaseError, match="locked"):
+        staff.post(page, {f"tickets_find-{name}": value for name, value in given.items()})
+    assert not support.tools.exists()
 
 
 def test_a_changed_definition_is_shown_and_is_asked_for_again(staff: Client) -> None:
