@@ -104,7 +104,8 @@ def _cleaned_picture(file: IO[bytes], media_type: str) -> bytes:
 
     made = BytesIO()
     with Image.open(file, formats=[FORMATS[media_type]]) as picture:
-        frames = getattr(picture, "n_frames", 1)
+        # Behind a JPEG, cameras store smaller pictures of the same scene: only the first one is taken.
+        frames = 1 if media_type == "image/jpeg" else getattr(picture, "n_frames", 1)
         if picture.width * picture.height * frames > MAX_PIXELS:
             raise ProtocolError("too_large", f"A picture may have at most {MAX_PIXELS} pixels.", field="file")
         picture.load()
@@ -113,7 +114,7 @@ def _cleaned_picture(file: IO[bytes], media_type: str) -> bytes:
         shown.info = {name: value for name, value in shown.info.items() if name in _SHOWN}
         given: dict[str, Any] = {}
         if media_type == "image/jpeg":
-            given = {"quality": 95} if is_turned else {"quality": "keep"}
+            given = {"quality": "keep" if picture.format == "JPEG" and not is_turned else 95}
         elif media_type == "image/webp":
             given = {"quality": 90, "exif": b"", "xmp": b""}
         if frames > 1:
@@ -130,9 +131,13 @@ def _cleaned_pdf(file: IO[bytes]) -> bytes:
         raise ProtocolError("unsupported_data", "This PDF is encrypted.", field="file")
     if len(reader.pages) > MAX_PAGES:
         raise ProtocolError("too_large", f"A PDF may have at most {MAX_PAGES} pages.", field="file")
+    # What nothing refers to is not cloned: the streams of the metadata are left out with their names.
+    for place in (reader.root_object, *(page.indirect_reference or page for page in reader.pages)):
+        told: Any = place.get_object()
+        for name in ("/Metadata", "/PieceInfo"):
+            told.pop(name, None)
     writer = PdfWriter(clone_from=reader)
     writer.metadata = None
-    writer.root_object.pop("/Metadata", None)
     made = BytesIO()
     writer.write(made)
     return made.getvalue()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, StreamObject
 
 from chat import media
 from chat.models import Attachment
@@ -105,6 +106,24 @@ def test_a_picture_that_was_turned_is_stored_upright(alice):
         assert image.size == (2, 4)
 
 
+@pytest.mark.parametrize(("orientation", "size"), [(1, (4, 2)), (6, (2, 4))])
+def test_the_first_of_the_pictures_of_a_jpeg_is_taken(alice, orientation, size):
+    """Many cameras put a second picture behind the first one, whose pixels do not count."""
+    sent = picture("MPO", save_all=True, append_images=[Image.new("RGB", (2, 1))], exif=exif(orientation))
+    assert SECRET.encode() in sent
+    answer = upload(client(alice), "a.jpg", sent)
+    assert (answer.status_code, answer.json()["media_type"]) == (201, "image/jpeg")
+    assert SECRET.encode() not in stored()
+    with Image.open(BytesIO(stored())) as image:
+        assert (image.format, image.size, dict(image.getexif())) == ("JPEG", size, {})
+
+
+def test_the_pixels_of_a_jpeg_are_those_of_its_first_picture(alice):
+    large = Image.new("RGB", (6000, 4000))
+    sent = picture("MPO", (6000, 4000), save_all=True, append_images=[large])
+    assert upload(client(alice), "a.jpg", sent).status_code == 201
+
+
 def test_the_frames_of_an_animation_stay(alice):
     frames = [Image.new("RGB", (3, 3), (shade, 0, 0)) for shade in (0, 120, 240)]
     made = BytesIO()
@@ -122,6 +141,25 @@ def test_a_pdf_loses_its_metadata(alice):
     assert len(reader.pages) == 3
     assert SECRET not in str(reader.metadata)
     assert SECRET.encode() not in stored()
+
+
+@pytest.mark.parametrize("holder", ["document", "page"])
+@pytest.mark.parametrize("name", ["/Metadata", "/PieceInfo"])
+def test_a_pdf_loses_the_metadata_of_programs(alice, holder, name):
+    """XMP and what an editor keeps for itself are objects of their own, to which the document and its pages refer."""
+    writer = PdfWriter(clone_from=BytesIO(pdf_of("The total is 42 francs.")))
+    stream = StreamObject()
+    stream.set_data(SECRET.encode())
+    private = writer._add_object(DictionaryObject({NameObject("/Private"): writer._add_object(stream)}))
+    kept = private.get_object()["/Private"].indirect_reference if name == "/Metadata" else private
+    where = writer.root_object if holder == "document" else writer.pages[0]
+    where[NameObject(name)] = kept
+    made = BytesIO()
+    writer.write(made)
+    assert SECRET.encode() in made.getvalue()
+    assert upload(client(alice), "a.pdf", made.getvalue()).status_code == 201
+    assert SECRET.encode() not in stored()
+    assert "42 francs" in PdfReader(BytesIO(stored())).pages[0].extract_text()
 
 
 @pytest.mark.parametrize(
