@@ -69,11 +69,13 @@ class LangGraphAgent:
         return returned
 
     async def _input(self, turn: Turn, is_known: bool) -> Any:
-        """Return the graph's input. One that knows the thread gets the new message only."""
+        """Return the graph's input. One that knows the thread gets what was said after its newest answer only."""
         if self._to_state is not None:
             made = self._to_state(turn)
             return await made if inspect.isawaitable(made) else made
-        earlier: Sequence[Message] = () if is_known else turn.history[:-1]
+        earlier: Sequence[Message] = turn.history[:-1]
+        if is_known:
+            earlier = earlier[max((at for at, each in enumerate(earlier, 1) if each.role == "assistant"), default=0) :]
         messages = [(message.role, message.content) for message in earlier if message.content]
         return {"messages": [*messages, ("user", turn.text)]}
 

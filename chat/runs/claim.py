@@ -49,9 +49,9 @@ _ROW = """
         r.thread_id, r.message_id, r.user_id, r.agent, m.content, m.parent_id IS NULL AND NOT EXISTS (
             SELECT 1 FROM chat_message_attachments a WHERE a.message_id = m.id), r.usage, {waited},
         r.continues, r.interactive, EXISTS (
-            SELECT 1 FROM chat_message b JOIN chat_runstate s ON s.run_id = b.run_id
-            WHERE b.id = m.parent_id AND b.role = 'assistant'), r.assistant_version_id, m.path, m.context, r.claimed_at,
-        {suspended}
+            SELECT 1 FROM chat_message b WHERE b.id = m.parent_id AND (b.role = 'user' OR EXISTS (
+                SELECT 1 FROM chat_runstate s WHERE s.run_id = b.run_id))), r.assistant_version_id, m.path, m.context,
+        r.claimed_at, {suspended}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
         {ids}) ORDER BY r.status = 'queued', r.scheduled_for, r.created_at"""
 _IS_DUE = """t.deleted_at IS NULL AND (r.available_at IS NULL OR r.available_at <= {now}) AND NOT EXISTS (

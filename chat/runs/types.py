@@ -68,7 +68,7 @@ class ClaimedRun:
     since: float = field(default_factory=time.monotonic)  # time.monotonic() at which the claim began
     continues: bool = False  # the attempt goes on after it waited for a person
     interactive: bool = True  # a person is there to answer
-    has_previous: bool = False  # the run of the answer before it has saved a state
+    has_previous: bool = False  # the run of the answer before it has saved a state, or may have done so
     assistant_version: int | None = None  # of an assistant
     path: str = ""  # of its message
     context: tuple[tuple[str, str], ...] = ()  # what the client claims beside the message

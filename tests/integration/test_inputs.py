@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from chat import runs
-from chat.models import AuditRecord, Grant, InputRequest, InputStep, Run, Thread, User
+from chat.models import AuditRecord, Grant, InputRequest, InputStep, Message, Run, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import RunBatch, RunOutcome, retention
 from chat.runs.retention import prune
@@ -777,6 +777,20 @@ def test_the_next_turn_of_the_branch_finds_what_the_answer_s_run_saved(alice, ru
     runs.start(alice.id, message("elsewhere"))
     claimed = claim_one()
     assert (claimed.has_previous, runs.read_previous_state(claimed)) == (False, None)
+
+
+def test_a_message_that_was_sent_meanwhile_finds_what_the_answer_s_run_saved(alice, run):
+    thread = uuid.UUID(run.thread_id)
+    runs.start(alice.id, message("two", thread_id=thread, parent_id=uuid.UUID(run.message_id)))
+    runs.save_state(run, json.dumps({"n": 1}), 2)
+    runs.record([completed(run)])
+    second = claim_one()
+    assert Message.objects.get(pk=second.message_id).parent.role == "user"
+    assert (second.has_previous, runs.read_previous_state(second)) == (True, {"n": 1})
+    runs.start(alice.id, message("three", thread_id=thread, parent_id=uuid.UUID(second.message_id)))
+    runs.record([RunBatch(second, [], RunOutcome(Run.FAILED, error_code="agent_failed"))])
+    third = claim_one()
+    assert (third.has_previous, runs.read_previous_state(third)) == (True, {"n": 1})
 
 
 def test_a_run_behind_an_answer_without_a_state_looks_for_none(alice, run):

@@ -20,7 +20,7 @@ from agents.sdk import Turn, current_turn
 from agents.worker import registry
 from chat import runs
 from chat.db.access import from_database
-from chat.models import Run, RunState
+from chat.models import Message, Run, RunState
 from chat.protocol import MAX_INPUT_MESSAGE, ProtocolError
 from tests.factories import accept, decline, frames, message, types
 from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
@@ -611,3 +611,28 @@ def test_the_next_turn_starts_from_the_state_of_the_one_before(thread, alice):
     runs.start(alice.id, message("And now?", thread_id=thread))
     execute(agent)
     assert seen == [["begin"], ["begin", "Answer 1.", "And now?"]]
+
+
+def test_the_next_turn_gets_each_message_after_the_newest_answer_once(thread, alice):
+    """One was sent while the first was being answered, and nobody answered the one before the last."""
+    seen = []
+
+    def answer(state):
+        seen.append([message.text for message in state["messages"]])
+        if "Fail." in seen[-1][-1]:
+            raise ValueError("no answer")
+        return {"messages": [AIMessage("Hm."), AIMessage(f"Answer {len(seen)}.")]}  # its texts would be one message
+
+    agent = chain(answer=answer)
+    parent = Message.objects.get()
+    runs.start(alice.id, message("And now?", thread_id=thread, parent_id=parent.pk))
+    execute(agent)
+    execute(agent)
+    runs.start(alice.id, message("Fail.", thread_id=thread))
+    assert execute(agent).status == Run.FAILED
+    failed = Message.objects.get(content="Fail.")
+    runs.start(alice.id, message("Again.", thread_id=thread, parent_id=failed.pk))
+    execute(agent)
+    second = ["begin", "Hm.", "Answer 1.", "And now?"]
+    third = [*second, "Hm.", "Answer 2.", "Fail."]
+    assert seen == [["begin"], second, third, [*third, "Again."]]

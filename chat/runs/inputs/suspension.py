@@ -21,6 +21,7 @@ from chat.realtime import channel_layer
 from chat.runs import event_log
 from chat.runs.inputs.requests import resolved_fields
 from chat.runs.inputs.types import RecordedInput
+from chat.runs.queries import branch
 from chat.runs.record import after_commit, lock_runs, log_fields
 from chat.runs.types import ClaimedRun
 
@@ -174,12 +175,19 @@ def read_state(run: ClaimedRun) -> tuple[Any, int] | None:
 
 
 def read_previous_state(run: ClaimedRun) -> Any:
-    """Return what the run of the preceding answer on this branch has saved, if its agent is the same; else None."""
-    answers = Message.objects.filter(pk=run.message_id, parent__role="assistant")
-    before = answers.values_list("parent__run", flat=True).first()
-    if before is None:
+    """Return what the run of the preceding answer on this branch has saved, if its agent is the same; else None.
+
+    A message that was sent while another was being answered hangs on that one, and follows its answer all the same.
+    """
+    answer_id, role = Message.objects.values_list("parent_id", "parent__role").get(pk=run.message_id)
+    if role == "user":
+        said = branch(run.thread_id, uuid.UUID(run.message_id))
+        answer_id = next((id for id, role, _ in reversed(said) if role == "assistant"), None)
+    if answer_id is None:
         return None
-    row = RunState.objects.filter(run_id=before, run__agent=run.agent).values_list("state", flat=True).first()
+    answers = Message.objects.filter(pk=answer_id)
+    states = RunState.objects.filter(run__in=answers.values("run"), run__agent=run.agent)
+    row = states.values_list("state", flat=True).first()
     return None if row is None else json.loads(row)
 
 
