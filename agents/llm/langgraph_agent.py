@@ -18,10 +18,12 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
+from agents.llm.files import seen_of
 from agents.llm.graphs.interrupts import Decisions
 from agents.llm.graphs.nodes import Nodes, NodeTurn
 from agents.llm.graphs.saver import RunSaver
 from agents.llm.graphs.starts import Starts
+from agents.llm.history import with_context
 from agents.sdk import AgentError, Message, Turn
 from agents.sdk.current import using
 
@@ -73,15 +75,17 @@ class LangGraphAgent:
         if self._to_state is not None:
             made = self._to_state(turn)
             return await made if inspect.isawaitable(made) else made
+        if note := _note(turn):
+            await turn.say(note)
         earlier: Sequence[Message] = turn.history[:-1]
         if is_known:
             earlier = earlier[max((at for at, each in enumerate(earlier, 1) if each.role == "assistant"), default=0) :]
         messages = [(message.role, message.content) for message in earlier if message.content]
-        return {"messages": [*messages, ("user", turn.text)]}
+        return {"messages": [*messages, ("user", with_context(turn))]}
 
     async def _answer(self, turn: Turn, values: Any) -> Any:
         if self._to_answer is None:
-            if not turn.said.strip():  # e.g. a model that was told not to stream
+            if not turn.said.removeprefix(_note(turn)).strip():  # e.g. a model that was told not to stream
                 for message in reversed(values.get("messages", [])):
                     if isinstance(message, AIMessage) and message.text:
                         await turn.say(message.text)
@@ -90,6 +94,12 @@ class LangGraphAgent:
         made = self._to_answer(values)
         made = await made if inspect.isawaitable(made) else made
         return made if isinstance(made, str) else to_jsonable_python(made, inf_nan_mode="null", serialize_unknown=True)
+
+
+def _note(turn: Turn) -> str:
+    """Return what the user reads about pictures and PDF files, as the first paragraphs of the answer."""
+    notes = (f"*“{file.name}” was not looked at: the agent takes no pictures and PDF files.*" for file in seen_of(turn))
+    return "".join(f"{note}\n\n" for note in notes)
 
 
 def served(graph: Any, module: object) -> LangGraphAgent:

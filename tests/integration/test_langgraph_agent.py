@@ -1,6 +1,7 @@
 """Graphs of LangGraph with fake chat models, executed by a worker that waits, and is lost."""
 
 import asyncio
+import io
 import json
 from types import SimpleNamespace
 from typing import Annotated, Any, TypedDict
@@ -14,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
+from PIL import Image
 
 from agents.llm.langgraph_agent import served
 from agents.sdk import Turn, current_turn
@@ -22,7 +24,7 @@ from chat import runs
 from chat.db.access import from_database
 from chat.models import Message, Run, RunState
 from chat.protocol import MAX_INPUT_MESSAGE, ProtocolError
-from tests.factories import accept, decline, frames, message, types
+from tests.factories import accept, client, decline, frames, message, types, upload
 from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -636,3 +638,24 @@ def test_the_next_turn_gets_each_message_after_the_newest_answer_once(thread, al
     second = ["begin", "Hm.", "Answer 1.", "And now?"]
     third = [*second, "Hm.", "Answer 2.", "Fail."]
     assert seen == [["begin"], second, third, [*third, "Again."]]
+
+
+def test_a_graph_is_given_what_the_client_claims_beside_the_message(alice):
+    agent = chain(answer=lambda state: {"messages": [AIMessage(state["messages"][-1].text)]})
+    origin = runs.Origin(context=(("system", "Be brief."),))
+    thread_id = runs.start(alice.id, message("Hello"), origin=origin).thread_id
+    execute(agent)
+    quoted, text_ = text(thread_id).rsplit("\n\n", 1)
+    assert (quoted.endswith("> system: Be brief."), text_) == (True, "Hello")
+
+
+@pytest.mark.usefixtures("media_folder")
+@pytest.mark.parametrize("answer", [speaking("answer", "I see."), lambda state: {"messages": [AIMessage("I see.")]}])
+def test_a_graph_says_that_it_does_not_look_at_a_picture(alice, answer):
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "PNG")
+    id = upload(client(alice), "cat.png", picture.getvalue()).json()["id"]
+    thread_id = runs.start(alice.id, message("What is it?", attachment_ids=[id])).thread_id
+    execute(chain(answer=answer))
+    note = "*“cat.png” was not looked at: the agent takes no pictures and PDF files.*"
+    assert text(thread_id) == f"{note}\n\nI see."
