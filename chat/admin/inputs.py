@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote_plus
 from uuid import UUID
 
 from django import forms
@@ -41,11 +42,18 @@ class AnswerForm(forms.Form):
             del self.fields["values"]
             return
         proposed = asked.default if asked.kind == InputRequest.FORM else asked.parameters
-        self.fields["values"].initial = json.dumps(proposed or {}, ensure_ascii=False, indent=2)
-        self.fields["values"].label = "Values" if asked.kind == InputRequest.FORM else "Parameters"
+        shown = self.fields["values"]
+        shown.initial = json.dumps(proposed or {}, ensure_ascii=False, indent=2)
+        shown.label = "Values" if asked.kind == InputRequest.FORM else "Parameters"
+        if asked.kind == InputRequest.APPROVAL:
+            shown.required, shown.help_text = False, "Empty: the parameters as proposed."
+            if len(quote_plus(shown.initial)) > protocol.MAX_FRAME // 2:  # a larger body is refused
+                shown.initial = ""
 
     def clean_values(self) -> Any:
-        """Return the decoded JSON."""
+        """Return the decoded JSON; None for the parameters as proposed."""
+        if not self.cleaned_data["values"]:
+            return None
         try:
             return protocol.loads(self.cleaned_data["values"].encode())
         except ProtocolError as error:

@@ -6,6 +6,7 @@ import re
 import threading
 import uuid
 import zipfile
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin as django_admin
@@ -526,6 +527,21 @@ def test_staff_accept_in_place_of_the_user_and_are_named(desk, admin, alice, wai
     assert frames(run.thread_id)[-1]["resolved_by"]["user_id"] == str(admin.id)
     assert "already" in accept_page(desk, request_id, values="{}", reason="again").content.decode()
     assert AuditRecord.objects.get(kind="input_resolved").by_id == admin.id
+
+
+def test_staff_accept_parameters_that_are_too_large_to_be_sent_back(desk, alice):
+    """A form is sent URL-encoded, and a body above 64 KiB is refused."""
+    runs.start(alice.id, message())
+    request_id = ask(claim_one(), "approval", parameters={"text": "ü" * 20_000})
+    page = accept_page(desk, request_id)
+    field = page.context["form"]["values"]
+    body = urlencode({"values": field.value(), "reason": "agreed"})
+    path = f"/admin/chat/inputrequest/{request_id}/accept/"
+    answer = desk.post(path, body, content_type="application/x-www-form-urlencoded", follow=True)
+    assert "Accepted." in answer.content.decode()
+    row = InputRequest.objects.get()
+    assert (row.status, row.edited_parameters) == ("accepted", None)
+    assert "Empty: the parameters as proposed." in page.content.decode()
 
 
 def test_staff_fill_in_a_form_by_its_rules(desk, alice):
