@@ -13,6 +13,7 @@ from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from tests import interop
 from tests.site import WAIT_TIMEOUT, wait_until
 
 HELLO = [{"role": "user", "content": "hello there"}]
@@ -379,3 +380,7 @@ def test_paths_are_named_where_clients_look_for_them(site):
     paths = httpx.get(f"{site.url}/api/schema", timeout=WAIT_TIMEOUT).json()["paths"]
     assert {"/v1/models", "/v1/chat/completions", "/v1/responses", "/v1/conversations"} <= paths.keys()
     assert "text/event-stream" in paths["/v1/responses"]["post"]["responses"]["200"]["content"]
+
+
+def test_clients_for_node_ask_stream_resume_and_are_refused(site):
+    interop.run(site, "openai.test.mjs")
