@@ -179,7 +179,8 @@ def read_previous_state(run: ClaimedRun) -> Any:
 
     A message that was sent while another was being answered hangs on that one, and follows its answer all the same.
     """
-    answer_id, role = Message.objects.values_list("parent_id", "parent__role").get(pk=run.message_id)
+    parent_id, role = Message.objects.values_list("parent_id", "parent__role").get(pk=run.message_id)
+    answer_id: uuid.UUID | None = parent_id
     if role == "user":
         said = branch(run.thread_id, uuid.UUID(run.message_id))
         answer_id = next((id for id, role, _ in reversed(said) if role == "assistant"), None)
