@@ -59,6 +59,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the database's writing thread open a connection of its own for a test with transactions.
+
+    A write of a test before may have been refused half way, see below. Django then takes its connection for one without
+    autocommit and begins by a savepoint: such a transaction takes no lock then, and fails where it meets another.
+    """
+    marker = item.get_closest_marker("django_db")
+    if marker is not None and marker.kwargs.get("transaction"):
+        async_to_sync(access.in_database)(connections.close_all)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Let the database's writing thread end its work while the test has its database.
 
