@@ -275,9 +275,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             except Exception:
                 log.exception("a frame could not be answered")
                 metrics.ERRORS.labels("unavailable").inc()
-                await self.sender.send(
-                    ProtocolError("unavailable", "The frame could not be processed.", ref=ref).frame()
-                )
+                failed = ProtocolError("unavailable", "The frame could not be processed.", ref=ref)
+                await self.sender.send(failed.frame())
             await self.stream.send_outstanding()
 
     async def _authenticate_first(self, text: str | None) -> None:
@@ -331,9 +330,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             case Regenerate():
                 await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, self.owner.agents))
             case StopAgent():
-                ids, agents = (frame.run_id, frame.thread_id), self.owner.agents
-                ended = await in_database(runs.cancel, self.user_id, *ids, agents=agents)
-                await self.sender.send(protocol.control("stop_accepted", run_ids=[str(run_id) for run_id in ended]))
+                one, agents = (frame.run_id, frame.thread_id), self.owner.agents
+                ids = [str(run_id) for run_id in await in_database(runs.cancel, self.user_id, *one, agents=agents)]
+                await self.sender.send(protocol.control("stop_accepted", run_ids=ids))
             case AnswerInput():
                 await self._send_answered(await in_database(runs.answer, runs.answer_of(frame), self.decider("socket")))
             case Resume():

@@ -5,10 +5,12 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from chat import metrics
@@ -41,6 +43,68 @@ def insert_messages(
         texts.append((*ids[:2], fold(content)))
     insert("chat_message", _MESSAGE_COLUMNS, rows)
     insert("chat_messagetext", "message_id uuid, thread_id uuid, folded text", texts)
+
+
+_RUN_COLUMNS = """id uuid, user_id bigint, thread_id uuid, message_id uuid, client_msg_id text, request_hash text,
+    agent text, assistant_version_id bigint, thread_seq bigint, scheduled_for float, interactive boolean"""
+_RUN_VALUES = {
+    "scheduled_for": "{later}",
+    "status": "'queued'",
+    "attempt": "0",
+    "fencing_token": "0",
+    "error_code": "''",
+    "usage": "'{{}}'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to insert. `ahead` is the number of active runs of its user."""
+
+    id: uuid.UUID
+    user_id: int
+    thread_id: uuid.UUID
+    message_id: uuid.UUID
+    client_msg_id: str | None
+    request_hash: str
+    agent: str
+    assistant_version: int | None
+    thread_seq: int
+    ahead: int
+    interactive: bool = True
+
+
+def insert_runs(runs: Iterable[NewRun]) -> None:
+    """Insert these runs and wake the workers.
+
+    Fair queueing: each active run of a user delays that user's next run by NETRA_RUN_TIMEOUT.
+    """
+    queued = sorted(runs, key=lambda run: (run.user_id, run.client_msg_id or ""))
+    rows = [
+        (
+            id_parameter(run.id),
+            run.user_id,
+            id_parameter(run.thread_id),
+            id_parameter(run.message_id),
+            run.client_msg_id,
+            run.request_hash,
+            run.agent,
+            run.assistant_version,
+            run.thread_seq,
+            run.ahead * settings.NETRA_RUN_TIMEOUT,
+            run.interactive,
+        )
+        for run in queued
+    ]
+    insert("chat_run", _RUN_COLUMNS, rows, **_RUN_VALUES)
+    transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, {"type": "run"}))
+    after_commit(_count_queued, queued)
+
+
+def _count_queued(runs: Sequence[NewRun]) -> None:
+    for run in runs:
+        metrics.count_start(run.agent)
+        log.info("run queued", extra=log_fields(run.user_id, run.thread_id, run.id, run.agent))
 
 
 def after_commit(count: Callable[..., None], *of: Any) -> None:

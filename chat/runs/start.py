@@ -5,7 +5,7 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,15 +14,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count
 
-from chat import metrics, protocol
+from chat import protocol
 from chat.db.sql import any_of, array_parameter, execute, format_id, id_parameter, insert
 from chat.dialects.paths import extend, root
 from chat.models import Attachment, Message, Run, Thread
 from chat.protocol import ProtocolError, Regenerate, UserMessage
-from chat.realtime import channel_layer
 from chat.runs import event_log
 from chat.runs.queries import attachment_fields
-from chat.runs.record import after_commit, insert_messages, log_fields
+from chat.runs.record import NewRun, insert_messages, insert_runs
 from chat.runs.threads import ChosenAgent, choose_agent, lock_thread
 from chat.runs.titles import title_of
 from chat.runs.types import NO_ORIGIN, Origin, StartedRun, StartRequest
@@ -332,15 +331,15 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
         for one in starts
         for attachment in one.attachments
     )
-    _insert_runs(
-        _NewRun(
+    insert_runs(
+        NewRun(
             one.run_id,
             one.asked.user_id,
             one.thread.id,
             one.message_id,
             one.asked.message.client_msg_id,
             _accepted_hashes(one.asked.message, one.asked.origin.digest)[0],
-            one.agent,
+            *one.agent,
             seq,
             one.ahead,
             one.asked.message.interactive,
@@ -396,67 +395,6 @@ def _start_rerun(
 ) -> StartedRun:
     """Insert a further run for a message of this locked thread."""
     user_id, seq = thread.user_id, thread.last_seq
-    run = _NewRun(uuid.uuid4(), user_id, thread.id, message_id, client_msg_id, asked, agent, seq, ahead, interactive)
-    _insert_runs([run])
+    run = NewRun(uuid.uuid4(), user_id, thread.id, message_id, client_msg_id, asked, *agent, seq, ahead, interactive)
+    insert_runs([run])
     return StartedRun(thread.id, message_id, run.id, thread.last_seq, client_msg_id)
-
-
-_RUN_COLUMNS = """id uuid, user_id bigint, thread_id uuid, message_id uuid, client_msg_id text, request_hash text,
-    agent text, assistant_version_id bigint, thread_seq bigint, scheduled_for float, interactive boolean"""
-_RUN_VALUES = {
-    "scheduled_for": "{later}",
-    "status": "'queued'",
-    "attempt": "0",
-    "fencing_token": "0",
-    "error_code": "''",
-    "usage": "'{{}}'",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _NewRun:
-    """A run to insert. `ahead` is the number of active runs of its user."""
-
-    id: uuid.UUID
-    user_id: int
-    thread_id: uuid.UUID
-    message_id: uuid.UUID
-    client_msg_id: str | None
-    request_hash: str
-    agent: ChosenAgent
-    thread_seq: int
-    ahead: int
-    interactive: bool = True
-
-
-def _insert_runs(runs: Iterable[_NewRun]) -> None:
-    """Insert these runs and wake the workers.
-
-    Fair queueing: each active run of a user delays that user's next run by NETRA_RUN_TIMEOUT.
-    """
-    queued = sorted(runs, key=lambda run: (run.user_id, run.client_msg_id or ""))
-    rows = [
-        (
-            id_parameter(run.id),
-            run.user_id,
-            id_parameter(run.thread_id),
-            id_parameter(run.message_id),
-            run.client_msg_id,
-            run.request_hash,
-            run.agent.name,
-            run.agent.version_id,
-            run.thread_seq,
-            run.ahead * settings.NETRA_RUN_TIMEOUT,
-            run.interactive,
-        )
-        for run in queued
-    ]
-    insert("chat_run", _RUN_COLUMNS, rows, **_RUN_VALUES)
-    transaction.on_commit(partial(channel_layer.publish, channel_layer.WORKERS, {"type": "run"}))
-    after_commit(_count_queued, queued)
-
-
-def _count_queued(runs: Sequence[_NewRun]) -> None:
-    for run in runs:
-        metrics.count_start(run.agent.name)
-        log.info("run queued", extra=log_fields(run.user_id, run.thread_id, run.id, run.agent.name))
