@@ -13,7 +13,17 @@ from django.db import Error
 from chat import limits, metrics, protocol, runs
 from chat.accounts import authentication
 from chat.accounts.authentication import Identity, Unauthorized
-from chat.aisdk.frames import AbortFrame, AnyFrame, Envelope, ResumeFrame, SendFrame, client_frame, envelope, frame_text
+from chat.aisdk.frames import (
+    SESSION_ENDED,
+    AbortFrame,
+    AnyFrame,
+    Envelope,
+    ResumeFrame,
+    SendFrame,
+    client_frame,
+    envelope,
+    frame_text,
+)
 from chat.aisdk.requests import Opened, open_chat, resumable
 from chat.api.bodies import MAX_HISTORY
 from chat.api.messages import client_msg_id_of
@@ -240,7 +250,7 @@ class AiSdkConsumer(ChatConsumer):
             await self._send(request_id, "end")
         else:  # a session may also end whose token was renewed by that of another one
             deleted = follower.ended == "deleted"
-            text = "This chat was deleted." if deleted else "The session of this request has ended."
+            text = "This chat was deleted." if deleted else SESSION_ENDED
             await self._send(request_id, "error", errorText=text)
 
     async def _send(self, request_id: str, kind: str, **fields: Any) -> None:

@@ -10,6 +10,8 @@ from chat.protocol.errors import ProtocolError
 from chat.protocol.fields import Count, Fields, Text, validate
 from chat.streams.declarations import ClientDeclaration
 
+SESSION_ENDED = "The session of this request has ended."
+
 RequestId: TypeAlias = Annotated[Text, Field(max_length=MAX_MESSAGE_ID)]
 
 

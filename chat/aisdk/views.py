@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from chat import runs
 from chat.aisdk.bodies import ChatBody, chat_body
+from chat.aisdk.frames import SESSION_ENDED
 from chat.aisdk.history import ui_messages
 from chat.aisdk.requests import Opened, open_chat, resumable
 from chat.api.base import identity_of, owner
@@ -25,6 +26,8 @@ from chat.streams.serializers import StoppedSerializer
 from chat.streams.views import StreamView, stopped
 
 VERSION = {"x-vercel-ai-ui-message-stream": "v1"}
+# A stream that only ended would be taken for the whole answer.
+_CUT = sse({"type": "error", "errorText": SESSION_ENDED})
 _STREAM: dict[int | tuple[int, str], Any] = {(200, "text/event-stream"): str}
 
 
@@ -57,6 +60,7 @@ class ChatView(StreamView):
             after=opened.after,
             cancels=self.cancels(request, default=False),
             headers=VERSION,
+            cut=_CUT,
         )
 
 

@@ -118,17 +118,26 @@ class StreamView(View):
         after: int = -1,
         cancels: bool = False,
         headers: Mapping[str, str] | None = None,
+        cut: str = "",
     ) -> HttpResponseBase:
         """Return the frames of the run as server-sent events: those numbered above `after`, from 0 without a gap.
 
         `encode` is called with each frame and its number; "" is not sent. `cancels`: a client that leaves stops the
-        run. `admit` was called.
+        run. `cut` is the text that ends a stream whose credential ends before the run. `admit` was called.
         """
         identity, connection = identity_of(request), connection_of(request._request)
         follower = Follower(identity, run.thread_id, run.thread_seq - 1, self.mode)
         reader = Reader(identity, run.pk, connection, cancels)
         frames = frames_of(follower, run, projection, reader)
-        response = streamed(_encoded(frames, encode, after), {**headers_of(facts), **(headers or {})})
+
+        async def text() -> AsyncIterator[str]:
+            async with aclosing(_encoded(frames, encode, after)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            if cut and not projection.ended:
+                yield cut
+
+        response = streamed(text(), {**headers_of(facts), **(headers or {})})
         response.reader = reader  # type: ignore[attr-defined]
         return response
 
@@ -225,7 +234,7 @@ def _deleted_end(run: Run) -> str | None:
     return None
 
 
-async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, after: int) -> AsyncIterator[str]:
+async def _encoded(frames: AsyncGenerator[list[Frame] | None], encode: Encode, after: int) -> AsyncGenerator[str]:
     number = 0
     async with aclosing(frames):
         yield COMMENT

@@ -220,6 +220,26 @@ test("WebSocket: stop cancels the run", async () => {
   await until(async () => (await look()).status === "cancelled", "the end of the run");
 });
 
+test("HTTP: an answer whose credential ends is not taken for the whole one, and goes on with another", async () => {
+  const account = { headers: { ...as(NETRA_ALICE), "Content-Type": "application/json" } };
+  const made = await fetch(`${NETRA_URL}/auth/keys`, { ...account, method: "POST", body: '{"name": "short"}' });
+  const { id, key } = await made.json();
+  const gate = join(folder, randomUUID());
+  let token = key;
+  const headers = () => as(token);
+  const found = chat(new DefaultChatTransport({ api, headers, body: { agent: "gated" } }));
+  found.sendMessage({ text: gate });
+  await until(() => last(found)?.role === "assistant" && textOf(last(found)) === "before ", "the first words");
+  await fetch(`${NETRA_URL}/auth/keys/${id}`, { ...account, method: "DELETE" });
+  await until(() => found.status !== "streaming", "the end of the stream");
+  assert.equal(found.error?.message, "The session of this request has ended.");
+  token = NETRA_ALICE;
+  writeFileSync(gate, "");
+  await found.resumeStream();
+  assert.match(textOf(last(found)), /^before after/);
+  assert.deepEqual(await stored(found), plain(found.messages));
+});
+
 test("WebSocket: a token in the subprotocol, and a bad one", async () => {
   const found = chat(socket("", { agent: "echo" }, ["jwt-auth", `jwt.${NETRA_ALICE}`]));
   await found.sendMessage({ text: "hello" });
