@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from django.conf import settings
@@ -46,6 +46,15 @@ PAUSE_BYTES = MAX_UNREAD // 2  # unread, above which nothing is sent until the c
 UNREAD_SECONDS = 60.0  # after which such a client is closed
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A request whose chunks are sent by a task. `stops`: its `abort` stops the run."""
+
+    opened: Opened
+    stops: bool
+    task: asyncio.Task[None]
+
+
 class AiSdkConsumer(ChatConsumer):
     """The connection of one AI SDK client.
 
@@ -56,7 +65,7 @@ class AiSdkConsumer(ChatConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._credential: str | None = None  # that the client's frames bear
-        self._runs: dict[str, Opened] = {}  # by request
+        self._under_way: dict[str, UnderWay] = {}  # by request
         self._unread = self._unpinged = 0  # bytes since the client last read all; since the last ping
         self._has_read = asyncio.Event()
         self._connection = Connection()
@@ -183,38 +192,53 @@ class AiSdkConsumer(ChatConsumer):
         match frame:
             case SendFrame():
                 self._check_new(frame.request_id)
-                cancels = leaving_cancels(frame.header("Netra-Disconnect"), self.owner, default=False)
+                leaving = self._leaving(frame)
                 client_msg_id = client_msg_id_of(frame.header("Idempotency-Key"))
                 await limits.rate_limiter().acquire_async(MESSAGES, self.user_id)
                 decider = self.decider("aisdk")
                 opened = await in_database(open_chat, self.owner, frame, None, client_msg_id, decider)
-                self._follow(frame.request_id, opened, opened.after + 1, cancels)
+                self._follow(frame.request_id, opened, opened.after + 1, leaving)
             case ResumeFrame():
                 self._check_new(frame.request_id)
-                cancels = leaving_cancels(frame.header("Netra-Disconnect"), self.owner, default=False)
+                leaving = self._leaving(frame)
                 found = await from_database(resumable, self.owner, frame.id)
                 if found is None:
                     await self._send(frame.request_id, "no-active")
                     return
                 await self._send(frame.request_id, "start")
-                self._follow(frame.request_id, Opened(found.run, frame.last_sequence, found.known), 0, cancels)
+                self._follow(frame.request_id, Opened(found.run, frame.last_sequence, found.known), 0, leaving)
             case AbortFrame():
-                if (aborted := self._runs.get(frame.request_id)) is not None:
-                    await in_database(runs.cancel, self.user_id, aborted.run.pk)
+                if (aborted := self._under_way.get(frame.request_id)) is not None:
+                    if aborted.stops:
+                        await in_database(runs.cancel, self.user_id, aborted.opened.run.pk)
+                    else:
+                        await self._leave(frame.request_id, aborted.task)
             case _:
                 assert_never(frame)
 
     def _check_new(self, request_id: str) -> None:
-        if request_id in self._runs:
+        if request_id in self._under_way:
             raise ProtocolError("conflict", "This requestId is under way.", field="requestId")
-        if len(self._runs) >= MAX_REQUESTS:
+        if len(self._under_way) >= MAX_REQUESTS:
             raise ProtocolError("rate_limited", "Too many requests are under way on this socket.")
 
     # ---- to the client ----
 
-    def _follow(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
-        self._runs[request_id] = opened
-        self._spawn(self._answer(request_id, opened, first, cancels))
+    def _leaving(self, frame: Envelope) -> tuple[bool, bool]:
+        """Return whether a lost socket stops the run of a request, and if its `abort` does. Raises ProtocolError."""
+        given = frame.header("Netra-Disconnect")
+        return leaving_cancels(given, self.owner, default=False), leaving_cancels(given, self.owner, default=True)
+
+    def _follow(self, request_id: str, opened: Opened, first: int, leaving: tuple[bool, bool]) -> None:
+        cancels, stops = leaving
+        task = self._spawn(self._answer(request_id, opened, first, cancels))
+        self._under_way[request_id] = UnderWay(opened, stops, task)
+
+    async def _leave(self, request_id: str, task: asyncio.Task[None]) -> None:
+        """Send no more chunks of a request."""
+        task.cancel()
+        await asyncio.wait([task])
+        self._under_way.pop(request_id, None)  # of a task that had not begun
 
     async def _answer(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
         """Send the frames of a request, whatever happens to its stream."""
@@ -225,7 +249,7 @@ class AiSdkConsumer(ChatConsumer):
             metrics.ERRORS.labels("unavailable").inc()
             await self._send(request_id, "error", errorText="The service is unavailable. Resume the chat.")
         finally:
-            del self._runs[request_id]
+            del self._under_way[request_id]
 
     async def _stream(self, request_id: str, opened: Opened, first: int, cancels: bool) -> None:
         """Send the chunks of a run above the number `opened.after`, and `end`; the sequence of chunk `first` is 0.

@@ -23,7 +23,7 @@ class Envelope(ClientDeclaration):
         {},
         repr=False,
         description="Those of a request: `Authorization` authenticates, or renews the token; `Idempotency-Key`; "
-        "`Netra-Disconnect: cancel` stops the run if the socket is lost",
+        "`Netra-Disconnect: cancel` stops the run if the socket is lost, `continue` keeps it after an `abort`",
     )
 
     def header(self, name: str) -> str | None:
@@ -48,7 +48,7 @@ class ResumeFrame(Envelope):
 
 
 class AbortFrame(Envelope):
-    """Stop the run of a request."""
+    """Stop the run of a request; with its header `Netra-Disconnect: continue`, only its chunks."""
 
     type: Literal["abort"]
 

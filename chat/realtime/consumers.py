@@ -211,10 +211,10 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         self.timers.append(loop.call_later(seconds, lambda: self._spawn(function(*args))))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self.tasks.add(task := asyncio.get_running_loop().create_task(work))
         task.add_done_callback(self.tasks.discard)
+        return task
 
     async def websocket_disconnect(self) -> None:
         """End the consumer: the client has left."""

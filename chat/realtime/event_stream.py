@@ -29,7 +29,7 @@ class EventStream:
     sending. `spawn` runs a coroutine in the background for as long as the socket is open.
     """
 
-    def __init__(self, sender: FrameSender, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, sender: FrameSender, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self.lock = asyncio.Lock()
         self._sender, self._window, self._spawn = sender, sender.window, spawn
         self._user_id, self._is_legacy = 0, False

@@ -289,6 +289,27 @@ def test_run_of_a_socket_that_is_lost_goes_on_unless_its_header_says_stop(alice,
     assert [run.status for run in Run.objects.all()] == [status] * bool(status)
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, "cancelled"), ({"Netra-Disconnect": "cancel"}, "cancelled"), ({"netra-disconnect": "continue"}, "running")],
+)
+def test_run_of_an_aborted_request_stops_unless_its_header_says_continue(alice, layer, headers, status):
+    async def play():
+        socket = PlayedSocket(alice)
+        fields = {"id": "c", "messages": [said("m1")], "body": {"agent": "echo"}, "headers": headers}
+        await socket.receive(type="send", requestId="r1", **fields)
+        await socket.until("chunk")
+        await in_database(claim_one)
+        await socket.receive(type="abort", requestId="r1")
+        if status == "running":
+            await socket.receive(type="resume", requestId="r1", id="none")  # the request is over
+            await socket.until("no-active")
+        await socket.leave()
+
+    asyncio.run(play())
+    assert [run.status for run in Run.objects.all()] == [status]
+
+
 def test_idempotency_key_of_a_socket_s_request_is_that_of_the_run(alice, layer):
     async def play():
         socket = PlayedSocket(alice)

@@ -24,9 +24,9 @@ function http(token, body = { agent: "echo" }) {
   return new DefaultChatTransport({ api, headers: as(token), body });
 }
 
-function socket(token, body = { agent: "echo" }, protocols = undefined) {
+function socket(token, body = { agent: "echo" }, protocols = undefined, headers = as(token)) {
   const url = `${NETRA_URL.replace("http", "ws")}/ws/ai-sdk`;
-  const transport = new WebSocketChatTransport({ url, protocols, headers: protocols ? {} : as(token), body });
+  const transport = new WebSocketChatTransport({ url, protocols, headers: protocols ? {} : headers, body });
   sockets.push(transport);
   return transport;
 }
@@ -218,6 +218,24 @@ test("WebSocket: stop cancels the run", async () => {
   await found.stop();
   const look = async () => (await fetch(`${NETRA_URL}/api/runs/${run}`, { headers: as(NETRA_ALICE) })).json();
   await until(async () => (await look()).status === "cancelled", "the end of the run");
+});
+
+test("WebSocket: with Netra-Disconnect: continue, stop leaves the run alone", async () => {
+  const gate = join(folder, randomUUID());
+  const headers = { ...as(NETRA_ALICE), "Netra-Disconnect": "continue" };
+  const found = chat(socket(NETRA_ALICE, { agent: "gated" }, undefined, headers));
+  found.sendMessage({ text: gate });
+  await until(() => last(found)?.role === "assistant" && textOf(last(found)) === "before ", "the first words");
+  await found.stop();
+  const resumed = found.resumeStream(); // on the same socket
+  await until(() => found.status === "streaming", "the words again");
+  await found.stop();
+  await resumed;
+  const again = found.resumeStream();
+  writeFileSync(gate, "");
+  await again;
+  assert.match(textOf(last(found)), /^before after/);
+  assert.deepEqual(await stored(found), plain(found.messages));
 });
 
 test("HTTP: an answer whose credential ends is not taken for the whole one, and goes on with another", async () => {
