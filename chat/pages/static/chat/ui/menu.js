@@ -47,7 +47,10 @@ export function menus(label) {
     place(list, button.getBoundingClientRect());
     const items = entries(list);
     (items.find((one) => one.getAttribute("aria-checked") === "true") ?? items[0])?.focus();
-    void read?.().then(() => renew(list, choices()));
+    void read?.().then(() => {
+      renew(list, choices());
+      place(list, button.getBoundingClientRect()); // a longer list would end below the window
+    });
   });
   list.addEventListener("keydown", (event) => {
     const items = entries(list);
