@@ -82,6 +82,16 @@ class Identity:
         return self.key.agents if self.key else frozenset()
 
     @property
+    def may_write(self) -> bool:
+        """False for an API key without the scope write."""
+        return self.key is None or self.key.may_write
+
+    def check_write(self) -> None:
+        """Raise ProtocolError forbidden for an API key that may only read."""
+        if not self.may_write:
+            raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+
+    @property
     def credential_id(self) -> UUID | None:
         """The id of the session or of the API key."""
         return self.key.id if self.key else self.session_id
@@ -96,8 +106,8 @@ class Identity:
         if self.key is not None:
             if isinstance(frame, Authenticate):
                 raise ProtocolError("forbidden", "A socket of an API key takes no token.")
-            if not (self.key.may_write or isinstance(frame, READING)):
-                raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+            if not isinstance(frame, READING):
+                self.check_write()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     check_agent(identity, agent)
     user_id, thread_id = identity.user_id, thread_id_of(identity.user_id, body.thread_id)
     if body.resume:
-        _check_write(identity)
+        identity.check_write()
         opened = _resume(identity, thread_id, body.resume, decider)
         if not opened.unanswered:
             _name(opened.run, body.run_id)
@@ -82,7 +82,7 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
         if key is not None and body.messages and body.messages[-1].role == "user":
             runs.repeated(user_id, key, _digest(body), identity.agents)  # raises conflict for another message
         return _attached(known)
-    _check_write(identity)
+    identity.check_write()
     waiting = _waiting(identity, thread_id)
     if waiting is not None:
         return waiting
@@ -90,11 +90,6 @@ def open_run(identity: Identity, agent: str, body: RunAgentInput, key: str | Non
     run = Run.objects.get(pk=started.run_id)
     branch = branch_messages(run.thread_id, run.message_id)
     return Opened(run, branch, snapshot=_ids(branch) != _ids([one.model_dump() for one in body.messages]))
-
-
-def _check_write(identity: Identity) -> None:
-    if identity.key is not None and not identity.key.may_write:
-        raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
 
 
 def key_of(thread_id: UUID, run_id: str) -> str:

@@ -186,9 +186,8 @@ class AiSdkConsumer(ChatConsumer):
                 await self._send(request_id, "error", errorText="The frame could not be processed.")
 
     async def _handle_frame(self, frame: AnyFrame) -> None:
-        key = self.owner.key
-        if key is not None and not key.may_write and not isinstance(frame, ResumeFrame):
-            raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+        if not isinstance(frame, ResumeFrame):
+            self.owner.check_write()
         match frame:
             case SendFrame():
                 self._check_new(frame.request_id)

@@ -22,12 +22,12 @@ class WithinKey(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Return True for a token and for a key that may do this. Raises ProtocolError forbidden."""
-        key = cast(Identity, request.auth).key
-        if key is not None:
+        identity = cast(Identity, request.auth)
+        if identity.key is not None:
             if not view.takes_keys:
                 raise ProtocolError("forbidden", NO_ACCOUNT)
-            if not key.may_write and request.method not in (*SAFE_METHODS, *view.reading_methods):
-                raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+            if request.method not in (*SAFE_METHODS, *view.reading_methods):
+                identity.check_write()
         return True
 
 

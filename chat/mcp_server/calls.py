@@ -27,7 +27,6 @@ from chat.streams.requests import Connection, Reader
 
 Result = CallToolResult | InputRequiredResult
 
-READ_ONLY = "This API key may only read: it has no scope write."
 DECISIVE = TERMINAL | {"run_waiting"}  # events after which a call may have a result
 
 
@@ -51,16 +50,6 @@ class Caller:
     def user_id(self) -> int:
         """The authenticated user."""
         return self.identity.user_id
-
-    @property
-    def may_write(self) -> bool:
-        """False for an API key without the scope write."""
-        return self.identity.key is None or self.identity.key.may_write
-
-    def check_write(self) -> None:
-        """Raise ProtocolError forbidden for an API key that may only read."""
-        if not self.may_write:
-            raise ProtocolError("forbidden", READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +107,12 @@ class Call:
         self._is_modern = session.protocol_version in MODERN_PROTOCOL_VERSIONS
         self._dismissed = False
         stops = "cancel" if self._is_modern else "continue"
-        self._cancels = caller.may_write and (caller.on_leaving or stops) == "cancel"
+        self._cancels = caller.identity.may_write and (caller.on_leaving or stops) == "cancel"
 
     async def start(self, agent: str, arguments: AgentArguments) -> Result:
         """Start a run of the agent and return its result. Raises what `runs.start` raises, and forbidden."""
         caller = self._caller
-        caller.check_write()
+        caller.identity.check_write()
         fields: dict[str, Any] = {
             "content": arguments.message,
             "agent": agent,
@@ -156,7 +145,7 @@ class Call:
 
         Raises forbidden, not_found and invalid_message. A request that was resolved elsewhere meanwhile is no error.
         """
-        self._caller.check_write()
+        self._caller.identity.check_write()
         await self._look(run_id)
         kinds = await from_database(_kinds_of, run_id)
         decider = runs.Decider(self._caller.user_id, "mcp", self._caller.identity.session_id, self._caller.address)

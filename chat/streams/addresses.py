@@ -122,7 +122,6 @@ def leaving_cancels(header: str | None, identity: Identity, default: bool) -> bo
     asked = (header or "").strip().lower()
     if asked not in ("", "cancel", "continue"):
         raise ProtocolError("invalid_message", "Netra-Disconnect must be cancel or continue.", field="Netra-Disconnect")
-    key = identity.key
-    if asked == "cancel" and key is not None and not key.may_write:
-        raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+    if asked == "cancel":
+        identity.check_write()
     return default if not asked else asked == "cancel"
