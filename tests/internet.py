@@ -3,14 +3,33 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
 
 import anyio
+from hypothesis import strategies as st
 
 PUBLIC = "93.184.216.34"
+CLOSED = (  # networks without a public address
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
+    "240.0.0.0/4", "168.63.129.16/32", "::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+    "2001:db8::/32", "fd00:ec2::254/128",
+)  # fmt: skip
+
+
+@st.composite
+def closed_addresses(draw: Any, networks: Sequence[str] = CLOSED, forms: Sequence[str] = ()) -> str:
+    """Return an address of one of these networks, often inside an IPv6 address; `forms` are further ones around {}."""
+    network = ipaddress.ip_network(draw(st.sampled_from(networks)))
+    address = network[draw(st.integers(0, network.num_addresses - 1))]
+    if address.version == 6:
+        return str(address)
+    six_to_four = ipaddress.IPv6Address((0x2002 << 112) | (int(address) << 80))
+    wrapping = ("{}", "{}", "::ffff:{}", "::{}", "64:ff9b::{}", "2001:470::5efe:{}", *forms)
+    return draw(st.sampled_from([*(form.format(address) for form in wrapping), str(six_to_four)]))
 
 
 class Internet:

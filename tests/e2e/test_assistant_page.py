@@ -1,7 +1,6 @@
 """An assistant from its first line in the admin to an approved call, in a real Chromium."""
 
 import asyncio
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,26 +9,17 @@ from typing import Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import BRISK
 from tests.model_provider import Exchange, Provider, calls, elsewhere, says
+from tests.page import needs_chromium
 from tests.site import WAIT_TIMEOUT, Site, User, wait_until
 from tests.tickets import serving
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="this test needs a Chromium on the PATH")
+pytestmark = needs_chromium
 
 CLOSED: list[int] = []  # tickets
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT_TIMEOUT * 1000)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @asynccontextmanager

@@ -1,23 +1,19 @@
 """The account of a user at an MCP server in Chromium: a card that waits for it, Settings, the way there and back."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
 import requests
 from cryptography.fernet import Fernet
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.mcp_oauth import Guarded, guarded
 from tests.model_provider import Provider, calls, provided, says
+from tests.page import needs_chromium
 from tests.site import WAIT_TIMEOUT, Site, running
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM and os.environ.get("CI") != "true", reason="the page's tests need a Chromium on the PATH"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +35,6 @@ def site(server: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         }
         with running(tmp_path_factory.mktemp("mcp"), **options) as found:
             yield found, provider
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT_TIMEOUT * 1000)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 PASSWORD = "correct horse battery"

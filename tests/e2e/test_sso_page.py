@@ -1,24 +1,20 @@
 """Sign-in by a provider in Chromium: the buttons, the way there and back, Settings, and the ends of a session."""
 
-import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.axe import serious
 from tests.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
+from tests.page import needs_chromium
 from tests.site import WAIT_TIMEOUT, Site, running
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM and os.environ.get("CI") != "true", reason="the page's tests need a Chromium on the PATH"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +31,6 @@ def site(provider: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory) -> 
         settings |= {f"NETRA_SSO_{id}_{key}": value for key, value in {**given, "NAME": name}.items()}
     with running(tmp_path_factory.mktemp("sso"), **settings) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=WAIT_TIMEOUT * 1000)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 PHONE = {"width": 360, "height": 640}

@@ -4,15 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
 
 from chat import runs
 from chat.models import User
 from chat.oidc import discovery
 from tests import turns
-from tests.factories import message
+from tests.factories import client, message
 from tests.openid_provider import CLIENT, SECRET, OpenIdProvider, openid_provider
 from tests.redis_layers import Server
 from tests.sign_ins import Browser
+
+
+@pytest.fixture
+def ann(alice: User) -> APIClient:
+    """Return Alice's client of the REST API."""
+    return client(alice)
+
+
+@pytest.fixture
+def ben(bob: User) -> APIClient:
+    """Return Bob's client of the REST API."""
+    return client(bob)
 
 
 @pytest.fixture

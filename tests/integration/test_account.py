@@ -15,11 +15,6 @@ from tests.factories import claim_one, client, completed, message, upload
 
 
 @pytest.fixture
-def ann(alice):
-    return client(alice)
-
-
-@pytest.fixture
 def api_client():
     return APIClient()
 

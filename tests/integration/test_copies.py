@@ -2,16 +2,9 @@
 
 import uuid
 
-import pytest
-
 from chat import runs
 from chat.models import Attachment, Message, Run, Thread
-from tests.factories import claim_one, client, completed, message, types, upload
-
-
-@pytest.fixture
-def ann(alice):
-    return client(alice)
+from tests.factories import claim_one, completed, message, types, upload
 
 
 def answered(user, content, answer, **fields):

@@ -21,16 +21,6 @@ WORDS = 'Zażółć «gęślą» jaźń 👍🏽\nand 30 % "off"'
 
 
 @pytest.fixture
-def ann(alice):
-    return client(alice)
-
-
-@pytest.fixture
-def ben(bob):
-    return client(bob)
-
-
-@pytest.fixture
 def answered(alice):
     """Return the function that has a question of a user answered; the answer's message."""
 

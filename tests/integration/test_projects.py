@@ -16,16 +16,6 @@ from tests.factories import client
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-000000000000")
 
 
-@pytest.fixture
-def ann(alice):
-    return client(alice)
-
-
-@pytest.fixture
-def ben(bob):
-    return client(bob)
-
-
 def made(caller, name="Bills", **fields):
     done = caller.post("/api/projects", {"name": name, **fields}, format="json")
     assert done.status_code == 201, done.content

@@ -16,19 +16,9 @@ from chat.accounts import sessions
 from chat.models import AuditRecord, Message, Share, User
 from chat.runs import retention
 from netra.logging import formatter
-from tests.factories import claim_one, client, completed, message, new_worker
+from tests.factories import claim_one, completed, message, new_worker
 
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-000000000000")
-
-
-@pytest.fixture
-def ann(alice):
-    return client(alice)
-
-
-@pytest.fixture
-def ben(bob):
-    return client(bob)
 
 
 @pytest.fixture

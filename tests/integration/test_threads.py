@@ -11,11 +11,6 @@ from chat.runs import retention
 from tests.factories import claim_one, client, completed, message
 
 
-@pytest.fixture
-def ann(alice):
-    return client(alice)
-
-
 def started(user, content="hello", **fields):
     accepted = runs.start(user.id, message(content, **fields))
     runs.record([completed(claim_one())])

@@ -1,7 +1,6 @@
 """The general tools, each by itself."""
 
 import asyncio
-import ipaddress
 import math
 import socket
 import uuid
@@ -21,7 +20,7 @@ from agents.toolbox.threads import thread_search_for
 from agents.toolbox.web import web_fetch_for, written_addresses
 from chat import runs
 from chat.models import Thread, User
-from tests.internet import PUBLIC, Internet, page
+from tests.internet import PUBLIC, Internet, closed_addresses, page
 from tests.site import WAIT_TIMEOUT
 
 # Calculator
@@ -255,30 +254,6 @@ def test_a_redirect_is_followed_to_a_public_place(internet: Internet) -> None:
     internet.pages["other.example/new"] = page("moved", "text/plain")
     assert fetch(internet, "http://example.com/old")["content"] == "moved"
     assert internet.reached == [PUBLIC, "93.184.216.35"]
-
-
-CLOSED = [
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
-    "240.0.0.0/4", "168.63.129.16/32", "::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
-    "2001:db8::/32", "fd00:ec2::254/128",
-]  # fmt: skip
-
-
-@st.composite
-def closed_addresses(draw: Any) -> str:
-    network = ipaddress.ip_network(draw(st.sampled_from(CLOSED)))
-    address = network[draw(st.integers(0, network.num_addresses - 1))]
-    if address.version == 4:
-        wrapped = {
-            "mapped": f"::ffff:{address}",
-            "compatible": f"::{address}",
-            "6to4": str(ipaddress.IPv6Address((0x2002 << 112) | (int(address) << 80))),
-            "NAT64": f"64:ff9b::{address}",
-            "ISATAP": f"2001:470::5efe:{address}",
-        }
-        return draw(st.sampled_from([str(address), str(address), *wrapped.values()]))
-    return str(address)
 
 
 few = settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
