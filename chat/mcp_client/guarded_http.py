@@ -18,8 +18,8 @@ from chat.mcp_client.config import NotPossible
 
 TIMEOUT = 10.0  # seconds for each of connecting, sending and a pause in the answer
 MAX_BYTES = 256 * 1024  # of an answer: a metadata document has a few KiB
-# Beside those that Python knows not to be global: protocol assignments, the services of Azure's platform, local NAT64.
-_CLOSED = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "168.63.129.16/32", "64:ff9b:1::/48")]
+# Beside those that Python knows not to be global, or to be reserved: protocol assignments, Azure's platform.
+_CLOSED = [ipaddress.ip_network(network) for network in ("192.0.0.0/24", "168.63.129.16/32")]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REFUSAL = "The server names an address that cannot be used."
 _NO_ANSWER = "The server does not answer. Try again later."
