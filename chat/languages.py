@@ -1,6 +1,6 @@
-"""The language of pages and mails: the one that a user chose, else the first of the browser's that Netra speaks.
+"""The language of pages, mails and runs: the one that a user chose, else the first of the browser's that Netra speaks.
 
-What programs get is English: only the views with `translated` are in another language.
+What programs get is English: only the views with `translated` are in another language, and agents that have its texts.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.cookie import parse_cookie
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
 from chat.models import User
+from chat.protocol import Headers
 
 MAX_AGE = 365 * 86_400  # seconds
 
@@ -39,6 +41,15 @@ def translated(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
 def language_of(user: User) -> str:
     """Return the language of the user's mail: the chosen one, else English."""
     return user.language or settings.LANGUAGE_CODE
+
+
+def language_of_headers(headers: Headers) -> str:
+    """Return the language of the cookie, else of Accept-Language, else English: that of the page which asks."""
+    given = {name.lower(): value.decode("latin-1") for name, value in headers}
+    request = HttpRequest()
+    request.COOKIES = parse_cookie(given.get(b"cookie", ""))
+    request.META["HTTP_ACCEPT_LANGUAGE"] = given.get(b"accept-language", "")
+    return translation.get_language_from_request(request)
 
 
 def remember(response: HttpResponseBase, request: HttpRequest, user: User) -> None:

@@ -29,7 +29,8 @@ class Turn:
     """One message to answer. All ids are strings. `history` ends with the message itself.
 
     `context` are (role, text) of what the client claims beside the message: instructions, and turns that Netra has not
-    stored. Nothing of it is verified, and nothing of it is permitted by it.
+    stored. Nothing of it is verified, and nothing of it is permitted by it. `language` is the user's, as "de": that of
+    the account, else of the page or of Accept-Language, else "en".
     `calls` are the tool calls of the run's earlier executions by `tool_call_id`. `usage` is the usage of these
     executions; the agent adds its own. In a test, `answers` are given to its requests in their order.
     """
@@ -44,6 +45,7 @@ class Turn:
         "attempt",
         "context",
         "history",
+        "language",
         "run_id",
         "summary",
         "text",
@@ -68,6 +70,7 @@ class Turn:
         journal: Journal | None = None,
         answers: Sequence[Answer] = (),
         context: Sequence[tuple[str, str]] = (),
+        language: str = "",
     ) -> None:
         self.text = text
         self.run_id = run_id
@@ -78,6 +81,7 @@ class Turn:
         self.history: tuple[Message, ...] = (Message("user", text),) if history is None else tuple(history)
         self.attachments: tuple[Attachment, ...] = tuple(attachments)
         self.context: tuple[tuple[str, str], ...] = tuple(context)
+        self.language = language or "en"
         self.summary = ""
         self._path: tuple[str, ...] = (self.agent_name,)
         self._part: str | None = None

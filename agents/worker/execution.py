@@ -115,6 +115,7 @@ class Executor:
             usage=usage,
             journal=journal,
             context=run.context,
+            language=run.language,
         )
         async with titling or nullcontext():
             returned = await agent(turn)

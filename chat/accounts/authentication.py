@@ -5,7 +5,7 @@ The reason of a refusal goes to the log only: the client gets the same answer fo
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -24,6 +24,7 @@ from chat.accounts import api_keys
 from chat.api import client_ip
 from chat.db.access import from_database
 from chat.db.sql import execute, format_id, id_parameter, sql
+from chat.languages import language_of_headers
 from chat.limits.rates import BAD_KEYS
 from chat.models import ApiKey, User
 from chat.protocol import (
@@ -68,6 +69,7 @@ class Identity:
     """The owner of a token or of an API key.
 
     `expires_at` is in seconds since the epoch, None for never. `session_id` is None for a key, `key` for a token.
+    `language` is the account's choice, else that of the request or handshake; empty where neither is known.
     """
 
     user_id: int
@@ -75,6 +77,7 @@ class Identity:
     session_id: UUID | None
     expires_at: int | None
     key: KeyGrant | None = None
+    language: str = ""
 
     @property
     def agents(self) -> frozenset[str]:
@@ -90,6 +93,10 @@ class Identity:
         """Raise ProtocolError forbidden for an API key that may only read."""
         if not self.may_write:
             raise ProtocolError("forbidden", "This API key may only read: it has no scope write.")
+
+    def speaking(self, headers: Headers) -> "Identity":
+        """Return the identity with the language of a request or handshake, if its account has none."""
+        return self if self.language else replace(self, language=language_of_headers(headers))
 
     @property
     def credential_id(self) -> UUID | None:
@@ -176,7 +183,7 @@ def _live_key(raw: str) -> ApiKey:
 def _identity_of_key(row: ApiKey) -> Identity:
     expires_at = None if row.expires_at is None else int(row.expires_at.timestamp())
     grant = KeyGrant(row.pk, ApiKey.WRITE in row.scopes, frozenset(row.agents))
-    return Identity(row.user_id, row.user.email, None, expires_at, grant)
+    return Identity(row.user_id, row.user.email, None, expires_at, grant, row.user.language)
 
 
 def admit(claims: Claims | KeyClaims) -> tuple[Identity, dict[str, int], int | None]:
@@ -195,11 +202,11 @@ def admit(claims: Claims | KeyClaims) -> tuple[Identity, dict[str, int], int | N
         rows = execute(_LIVE_THREADS, [claims.user_id, id_parameter(session_id), claims.user_id])
         if not rows:
             raise Unauthorized(_ENDED)
-        email, is_active, password = rows[0][:3]
+        email, is_active, password, language = rows[0][:4]
         _check(claims.token, is_active, password)
-        identity = Identity(claims.user_id, email, session_id, int(claims.token["exp"]))
+        identity = Identity(claims.user_id, email, session_id, int(claims.token["exp"]), language=language)
     heads = {format_id(thread): head for *_, thread, head in rows if thread is not None}
-    return identity, heads, rows[0][3] if rows else None
+    return identity, heads, rows[0][4] if rows else None
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -213,7 +220,9 @@ class TokenAuthentication(BaseAuthentication):
         token = token_of(request)
         if token is None:
             return None
-        return _identify_key(token, client_ip.address_of(request)) if is_key(token) else _identify(token)
+        user, identity = _identify_key(token, client_ip.address_of(request)) if is_key(token) else _identify(token)
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in request.headers.items()]
+        return user, identity.speaking(headers)
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme that a 401 names."""
@@ -246,12 +255,12 @@ def _identify_key(raw: str, address: str) -> tuple[User, Identity]:
 
 def _identify(raw: str) -> tuple[User, Identity]:
     token, user, session_id, _ = find_owner(AccessToken, raw)
-    return user, Identity(user.pk, user.email, session_id, int(token["exp"]))
+    return user, Identity(user.pk, user.email, session_id, int(token["exp"]), language=user.language)
 
 
 # The count does not depend on the row, so it is made once.
 _THREADS = f"""
-    SELECT u.email, u.is_active, u.password,
+    SELECT u.email, u.is_active, u.password, u.language,
         (SELECT count(r.id) FROM {DECIDABLE} WHERE m.user_id = %s HAVING count(*) > 0),
         t.id, t.last_seq FROM chat_user u {{credential}}
     LEFT JOIN chat_thread t ON t.user_id = u.id AND t.deleted_at IS NULL

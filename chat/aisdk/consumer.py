@@ -142,7 +142,7 @@ class AiSdkConsumer(ChatConsumer):
         identity, *_ = await from_database(authentication.admit, claims)
         if identity.user_id != self.user_id:
             raise Unauthorized("a token of another user")
-        self.identity = identity
+        self.identity = identity.speaking(self.scope["headers"])
         self._watch_expiry(identity)
 
     async def _refuse(self, frame: Envelope, error: Refused | Unauthorized) -> bool:

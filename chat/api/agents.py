@@ -130,7 +130,8 @@ class Execute(View):
         message = protocol.user_message_fields(given)
         if message.agent is None:
             raise ProtocolError("invalid_message", "agent is required", field="agent")
-        done = runs.start(speaker(request), message, identity_of(request).agents)
+        identity = identity_of(request)
+        done = runs.start(speaker(request), message, identity.agents, language=identity.language)
         wishes = re.split(r"[,;\s]+", request.headers.get("Prefer", "").lower())
         patience = 0.0 if "respond-async" in wishes else settings.NETRA_RUN_TIMEOUT
         end = self.end_of(done, patience)

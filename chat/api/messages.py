@@ -95,7 +95,8 @@ class ThreadMessages(MessageListView):
         if message.thread_id not in (None, thread_id):
             raise ProtocolError("invalid_message", "thread_id differs from the one in the path.", field="thread_id")
         named = message.model_copy(update={"thread_id": thread_id})
-        return accepted(runs.start(speaker(request), named, identity_of(request).agents))
+        identity = identity_of(request)
+        return accepted(runs.start(speaker(request), named, identity.agents, language=identity.language))
 
 
 class Messages(MessageListView):
@@ -106,7 +107,8 @@ class Messages(MessageListView):
     @described("send", {202: AcceptedSerializer}, MessageBody, headers=("Idempotency-Key",))
     def post(self, request: Request) -> Response:
         message = protocol.user_message_fields(idempotent(request, body(request)))
-        return accepted(runs.start(speaker(request), message, identity_of(request).agents))
+        identity = identity_of(request)
+        return accepted(runs.start(speaker(request), message, identity.agents, language=identity.language))
 
 
 class ChatMessages(MessageListView):
@@ -120,4 +122,5 @@ class RegenerateMessage(View):
     def post(self, request: Request, message_id: UUID) -> Response:
         given = {**idempotent(request, body(request, needed=False)), "message_id": str(message_id)}
         frame = protocol.regenerate_fields(given)
-        return accepted(runs.regenerate(speaker(request), frame, identity_of(request).agents))
+        identity = identity_of(request)
+        return accepted(runs.regenerate(speaker(request), frame, identity.agents, language=identity.language))

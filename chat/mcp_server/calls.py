@@ -122,7 +122,9 @@ class Call:
         }
         message = protocol.user_message_fields(fields)
         await limits.rate_limiter().acquire_async(MESSAGES, caller.user_id)
-        starting = asyncio.ensure_future(in_database(runs.start, caller.user_id, message, caller.identity.agents))
+        starting = asyncio.ensure_future(
+            in_database(runs.start, caller.user_id, message, caller.identity.agents, language=caller.identity.language)
+        )
         try:
             started = await asyncio.shield(starting)
         except asyncio.CancelledError:

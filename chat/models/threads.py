@@ -178,6 +178,9 @@ class Run(models.Model):
     )
     finished_at = models.DateTimeField(null=True, blank=True)
     interactive = models.BooleanField(db_default=True, help_text="Whether a person is there to answer its requests.")
+    language = models.CharField(
+        max_length=8, blank=True, db_default="", help_text="Of the user, for the agent's texts. Empty: not known."
+    )
     continues = models.BooleanField(
         db_default=False, help_text="Whether the next claim continues the attempt instead of starting another."
     )

@@ -165,7 +165,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def open(self, identity: Identity, heads: dict[str, int], approvals: int | None, agents: list[str]) -> None:
         """Serve this user, whose threads end at `heads`, from now on. The caller holds the stream's lock."""
-        self.identity = identity
+        self.identity = identity.speaking(self.scope["headers"])
         bind_contextvars(user_id=identity.user_id)
         log.info("socket opened", extra={"mode": self.mode})
         self.counted = metrics.SOCKETS.labels(self.mode)
@@ -325,10 +325,11 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         match frame:
             case UserMessage():
                 fresh = self.fresh_thread if self.mode == "factory" else None
-                request = runs.StartRequest(self.user_id, frame, fresh, self.owner.agents)
-                await self._send_accepted(await self.batcher.start(request))
+                asked = runs.StartRequest(self.user_id, frame, fresh, self.owner.agents, language=self.owner.language)
+                await self._send_accepted(await self.batcher.start(asked))
             case Regenerate():
-                await self._send_accepted(await in_database(runs.regenerate, self.user_id, frame, self.owner.agents))
+                wanted = self.user_id, frame, self.owner.agents, self.owner.language
+                await self._send_accepted(await in_database(runs.regenerate, *wanted))
             case StopAgent():
                 one, agents = (frame.run_id, frame.thread_id), self.owner.agents
                 ids = [str(run_id) for run_id in await in_database(runs.cancel, self.user_id, *one, agents=agents)]
@@ -338,10 +339,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             case Resume():
                 await self.stream.resume(frame)
             case Ping():
-                echo = {"id": frame.id, "timestamp": frame.timestamp}
-                await self.sender.send(
-                    protocol.control(frame.reply_type, **{k: v for k, v in echo.items() if v is not None})
-                )
+                given = {"id": frame.id, "timestamp": frame.timestamp}
+                echo = {name: value for name, value in given.items() if value is not None}
+                await self.sender.send(protocol.control(frame.reply_type, **echo))
             case Ack():
                 await self.stream.acknowledge(frame.received)
             case AgentStatus():

@@ -51,7 +51,7 @@ _ROW = """
         r.continues, r.interactive, EXISTS (
             SELECT 1 FROM chat_message b WHERE b.id = m.parent_id AND (b.role = 'user' OR EXISTS (
                 SELECT 1 FROM chat_runstate s WHERE s.run_id = b.run_id))), r.assistant_version_id, m.path, m.context,
-        r.claimed_at, {suspended}
+        r.language, r.claimed_at, {suspended}
     FROM chat_run r JOIN chat_message m ON m.id = r.message_id WHERE r.id IN (
         {ids}) ORDER BY r.status = 'queued', r.scheduled_for, r.created_at"""
 _IS_DUE = """t.deleted_at IS NULL AND (r.available_at IS NULL OR r.available_at <= {now}) AND NOT EXISTS (
@@ -255,6 +255,7 @@ def _make_claimed_run(
         assistant_version=row[16],
         path=row[17],
         context=_context(row[18]),
+        language=row[19],
     )
     if continues:
         return run, "continued"

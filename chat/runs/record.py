@@ -46,7 +46,8 @@ def insert_messages(
 
 
 _RUN_COLUMNS = """id uuid, user_id bigint, thread_id uuid, message_id uuid, client_msg_id text, request_hash text,
-    agent text, assistant_version_id bigint, thread_seq bigint, scheduled_for float, interactive boolean"""
+    agent text, assistant_version_id bigint, thread_seq bigint, scheduled_for float, interactive boolean,
+    language text"""
 _RUN_VALUES = {
     "scheduled_for": "{later}",
     "status": "'queued'",
@@ -72,6 +73,7 @@ class NewRun:
     thread_seq: int
     ahead: int
     interactive: bool = True
+    language: str = ""
 
 
 def insert_runs(runs: Iterable[NewRun]) -> None:
@@ -93,6 +95,7 @@ def insert_runs(runs: Iterable[NewRun]) -> None:
             run.thread_seq,
             run.ahead * settings.NETRA_RUN_TIMEOUT,
             run.interactive,
+            run.language,
         )
         for run in queued
     ]

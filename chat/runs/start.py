@@ -32,13 +32,17 @@ _encode = json.JSONEncoder(default=str).encode
 
 
 def start(
-    user_id: int, message: UserMessage, agents: frozenset[str] = frozenset(), origin: Origin = NO_ORIGIN
+    user_id: int,
+    message: UserMessage,
+    agents: frozenset[str] = frozenset(),
+    origin: Origin = NO_ORIGIN,
+    language: str = "",
 ) -> StartedRun:
     """Write Message, Run and `message_created`. Raises not_found, unknown_agent, conflict, rate_limited.
 
-    Other agents than `agents` do not exist, unless that is empty.
+    Other agents than `agents` do not exist, unless that is empty. `language` is the user's, for the agent.
     """
-    (done,) = start_all([StartRequest(user_id, message, agents=agents, origin=origin)])
+    (done,) = start_all([StartRequest(user_id, message, agents=agents, origin=origin, language=language)])
     if isinstance(done, ProtocolError):
         raise done
     return done
@@ -57,9 +61,9 @@ def start_all(asked: Sequence[StartRequest]) -> list[StartedRun | ProtocolError]
         return [done for one in asked for done in start_all([one])]
 
 
-def regenerate(user_id: int, frame: Regenerate, agents: frozenset[str] = frozenset()) -> StartedRun:
+def regenerate(user_id: int, frame: Regenerate, agents: frozenset[str] = frozenset(), language: str = "") -> StartedRun:
     """Start a new run for the message that the answer `frame.message_id` belongs to. Raises what `start` raises."""
-    return _retry_on_conflict(partial(_regenerate, user_id, frame, agents), retries=2)
+    return _retry_on_conflict(partial(_regenerate, user_id, frame, agents, language), retries=2)
 
 
 def _retry_on_conflict(begin: Callable[[], R], retries: int) -> R:
@@ -82,6 +86,7 @@ def ask_again(
     agents: frozenset[str] = frozenset(),
     digest: str = "",
     interactive: bool = True,
+    language: str = "",
 ) -> StartedRun:
     """Start a new run for a message of the user, whether it has an answer or not. Raises what `start` raises.
 
@@ -100,7 +105,7 @@ def ask_again(
         thread = lock_thread(user_id, message.thread_id)
         ahead = _admit(_count_active({user_id}), user_id)
         chosen = choose_agent(user_id, agent, thread.agent, agents)
-        return _start_rerun(thread, message.id, chosen, asked, client_msg_id, ahead, interactive)
+        return _start_rerun(thread, message.id, chosen, asked, client_msg_id, ahead, interactive, language)
 
     return _retry_on_conflict(begin, retries=2)
 
@@ -343,6 +348,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
             seq,
             one.ahead,
             one.asked.message.interactive,
+            one.asked.language,
         )
         for one, (seq, _) in zip(starts, numbered, strict=True)
     )
@@ -357,7 +363,7 @@ def _write(starts: Sequence[_PreparedStart]) -> list[StartedRun]:
 _THREAD_COLUMNS = "id uuid, user_id bigint, title text, agent text, hidden boolean"
 
 
-def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> StartedRun:
+def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str], language: str) -> StartedRun:
     asked = _hash_request("regenerate", frame.message_id, frame.agent)
     known = _find_repeats([(user_id, frame.client_msg_id)])
     if known:
@@ -369,7 +375,7 @@ def _regenerate(user_id: int, frame: Regenerate, agents: frozenset[str]) -> Star
     thread = lock_thread(user_id, answer.thread_id)
     ahead = _admit(_count_active({user_id}), user_id)
     agent = choose_agent(user_id, frame.agent, thread.agent, agents)
-    return _start_rerun(thread, answer.parent.id, agent, asked, frame.client_msg_id, ahead)
+    return _start_rerun(thread, answer.parent.id, agent, asked, frame.client_msg_id, ahead, language=language)
 
 
 @transaction.atomic
@@ -381,7 +387,7 @@ def rerun(run_id: uuid.UUID) -> StartedRun:
         raise ProtocolError("conflict", "This run has not ended.", field="run_id")
     ahead = _count_active({run.user_id})[run.user_id]
     agent, asked = choose_agent(run.user_id, run.agent, None), _hash_request("again", run_id)
-    return _start_rerun(thread, run.message_id, agent, asked, None, ahead, run.interactive)
+    return _start_rerun(thread, run.message_id, agent, asked, None, ahead, run.interactive, run.language)
 
 
 def _start_rerun(
@@ -392,9 +398,11 @@ def _start_rerun(
     client_msg_id: str | None,
     ahead: int,
     interactive: bool = True,
+    language: str = "",
 ) -> StartedRun:
     """Insert a further run for a message of this locked thread."""
     user_id, seq = thread.user_id, thread.last_seq
-    run = NewRun(uuid.uuid4(), user_id, thread.id, message_id, client_msg_id, asked, *agent, seq, ahead, interactive)
+    ids = uuid.uuid4(), user_id, thread.id, message_id
+    run = NewRun(*ids, client_msg_id, asked, *agent, seq, ahead, interactive, language)
     insert_runs([run])
     return StartedRun(thread.id, message_id, run.id, thread.last_seq, client_msg_id)

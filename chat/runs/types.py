@@ -72,6 +72,7 @@ class ClaimedRun:
     assistant_version: int | None = None  # of an assistant
     path: str = ""  # of its message
     context: tuple[tuple[str, str], ...] = ()  # what the client claims beside the message
+    language: str = ""  # of the user; empty: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class StartRequest:
     fresh_thread: uuid.UUID | None = None
     agents: frozenset[str] = frozenset()  # the only ones that exist for the request; empty: all
     origin: Origin = NO_ORIGIN
+    language: str = ""  # of the page that asks
 
 
 AnyId = uuid.UUID | str

@@ -57,12 +57,12 @@ def send(
     The thread may know the message's id. With the same content it gets another answer; with other content the message
     is an edit: a new one beside it. What `digest` is for: see `runs.Origin`.
     """
-    user_id, agents = identity.user_id, identity.agents
+    user_id, agents, language = identity.user_id, identity.agents, identity.language
     if (done := runs.repeated(user_id, client_msg_id, digest, agents)) is not None:
         return done
     known = message_of_client(user_id, thread_id, message.id)
     if known is not None and known.content == message.text and has_files(known, message.files):
-        return runs.ask_again(user_id, known.pk, agent, client_msg_id, agents, digest)
+        return runs.ask_again(user_id, known.pk, agent, client_msg_id, agents, digest, language=language)
     if len(message.text.encode()) > MAX_TEXT:
         raise ProtocolError("too_large", f"A message's text has at most {MAX_TEXT} bytes.", field=FIELD)
     if Thread.objects.filter(pk=thread_id).exclude(user=user_id, deleted_at=None).exists():
@@ -73,7 +73,7 @@ def send(
     checked = protocol.user_message_fields({**fields, "content": message.text})
     files = store_all(user_id, message.files, FIELD)  # not before the message is checked
     origin = runs.Origin(client_id=message.id, context=_context(thread_id, message), digest=digest)
-    return runs.start(user_id, checked.model_copy(update={"attachment_ids": files}), agents, origin)
+    return runs.start(user_id, checked.model_copy(update={"attachment_ids": files}), agents, origin, language)
 
 
 def _context(thread_id: UUID, message: SentMessage) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def new_consumer(send):
     """Return a consumer of the main path that sends to `send`."""
     consumer = ChatConsumer(ConnectionRegistry(), StartBatcher())
-    consumer.mode, consumer.base_send = "main", send
+    consumer.mode, consumer.base_send, consumer.scope = "main", send, {"headers": []}
     return consumer
 
 

@@ -7,9 +7,11 @@ import pytest
 from django.core import mail
 from rest_framework.test import APIClient
 
-from chat.accounts import notifications
-from chat.models import InputRequest, User
+from chat import runs
+from chat.accounts import authentication, notifications, sessions
+from chat.models import InputRequest, Run, User
 from tests.conftest import PASSWORD
+from tests.factories import claim_one, message
 from tests.factories import client as client_of
 from tests.site import wait_until
 
@@ -179,3 +181,32 @@ def test_unknown_address_is_json_for_what_is_no_visit(client, db, sent):
     answer = client.get("/nope", **sent)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
     assert client.post("/nope", **VISIT).json()["error"] == "not_found"
+
+
+@pytest.mark.parametrize(("chosen", "cookie", "asked", "expected"), [
+    ("", "", "de-AT,en;q=0.5", "de"), ("", "", "fr", "en"), ("", "", "", "en"), ("", "de", "en", "de"),
+    ("", "xx", "de", "de"), ("de", "en", "en", "de"), ("en", "", "de", "en"),
+])  # fmt: skip
+def test_run_knows_the_language_of_the_account_else_that_of_the_page(alice, bob, chosen, cookie, asked, expected):
+    User.objects.filter(pk=alice.pk).update(language=chosen)
+    User.objects.filter(pk=bob.pk).update(language="de" if expected == "en" else "en")
+    headers: list[tuple[bytes, bytes]] = [(b"accept-language", asked.encode())]
+    caller = client_of(alice)
+    if cookie:
+        caller.cookies[COOKIE] = cookie
+        headers.append((b"Cookie", f"{COOKIE}={cookie}".encode()))
+    sent = caller.post("/api/messages", {"content": "hello"}, format="json", HTTP_ACCEPT_LANGUAGE=asked)
+    assert sent.status_code == 202
+    run = claim_one()
+    assert (run.run_id, run.language) == (sent.json()["run_id"], expected)
+    of_socket = authentication.identify(sessions.sign_in(alice, "").access)
+    assert of_socket.speaking(headers).language == expected
+
+
+def test_another_answer_keeps_the_language_of_the_one_who_asks(alice):
+    first = runs.start(alice.id, message(), language="de")
+    again = runs.ask_again(alice.id, first.message_id, language="en")
+    runs.cancel(alice.id)
+    third = runs.rerun(first.run_id)
+    languages = dict(Run.objects.values_list("id", "language"))
+    assert [languages[one.run_id] for one in (first, again, third)] == ["de", "en", "de"]

@@ -118,7 +118,7 @@ class V1View(StreamView):
 
         Raises ProtocolError.
         """
-        user_id, agents = owner(request).pk, identity_of(request).agents
+        user_id, agents, language = owner(request).pk, identity_of(request).agents, identity_of(request).language
         key = idempotent(request, {}).get("client_msg_id")
         digest = hashlib.sha256(
             repr((agent, sent, place.thread_id, place.named)).encode("utf-8", "replace")
@@ -132,7 +132,7 @@ class V1View(StreamView):
         found, context = _found(user_id, place, sent)
         files = [_sent_file(file) for file in sent.files]
         if place.by_history and found.thread_id and (same := _asked_before(user_id, found, context, text, files)):
-            return _run(user_id, runs.ask_again(user_id, same.pk, agent, key, agents, digest, interactive))
+            return _run(user_id, runs.ask_again(user_id, same.pk, agent, key, agents, digest, interactive, language))
         fields = {"content": text, "agent": agent, "interactive": interactive, "client_msg_id": key}
         fields["thread_id"] = found.thread_id and str(found.thread_id)
         if found.has_parent:
@@ -145,7 +145,7 @@ class V1View(StreamView):
             raise
         stored = store_all(user_id, files, self.content_field)  # not before the message is checked
         message = message.model_copy(update={"attachment_ids": stored})
-        return _run(user_id, runs.start(user_id, message, agents, origin))
+        return _run(user_id, runs.start(user_id, message, agents, origin, language))
 
 
 def _found(user_id: int, place: Place, sent: Sent) -> tuple[Place, tuple[Turn, ...]]:
