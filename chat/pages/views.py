@@ -88,8 +88,8 @@ LAYERS = {
         "answer", "appearance", "attachments", "browser", "card", "charts", "chips", "commands", "composer",
         "difference", "drawer", "duration", "editor", "element", "exchange", "fields", "figures", "inputs", "menu",
         "messages", "notices", "notify", "panel", "pending", "pictures", "preview", "projects", "rating", "removals",
-        "request", "requests", "resolved", "search", "share", "shortcuts", "sidebar", "steps", "switch", "text",
-        "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view", "viewport",
+        "request", "requests", "resolved", "search", "share", "shortcuts", "sidebar", "spent", "steps", "switch",
+        "text", "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view", "viewport",
         "welcome",
     ),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
+from tests.axe import serious
 from tests.page import answers, listed, needs_chromium, runs, say
 from tests.usage_files import csv_of, rows
 
@@ -83,6 +84,58 @@ def test_panel_is_a_drawer_on_a_phone_and_leaves_nothing_behind_it_to_reach(site
     page.get_by_role("button", name="Close the steps").tap()
     expect(panel).to_be_hidden()
     expect(page.locator(".run-line")).to_be_focused()
+
+
+# ---- What models have used up ----
+
+
+def spends(user, path):
+    user.http("POST", f"/api/threads/{path.removeprefix('/c/')}/messages", {"content": "says how much"})
+
+
+def test_bar_has_the_tokens_and_the_cost_of_the_whole_conversation(site, meet):
+    ann = meet(site)
+    path, bare = ann.thread("costly"), ann.thread("echo")
+    spends(ann.user, path)
+    page = ann.open(path)
+    expect(runs(page, "completed")).to_have_count(1)
+    total = page.get_by_role("button", name="Used by models in this conversation")
+    expect(total).to_contain_text("1,010 tokens · $0.2500")
+    say(page, "says how much")
+    expect(runs(page, "completed")).to_have_count(2)
+    expect(total).to_contain_text("2,020 tokens · $0.5000")
+    models = page.get_by_role("list", name="Used by models in this conversation")
+    expect(models).to_have_count(0)
+    total.press("Enter")
+    line = "made:up: 0 requests, 2,000 tokens in, 20 out, $0.5000"
+    expect(models.get_by_role("listitem")).to_have_text([line])
+    serious(page)
+    box, view = models.bounding_box(), page.viewport_size
+    assert box["x"] >= 0 and box["x"] + box["width"] <= view["width"]
+    page.keyboard.press("Escape")
+    expect(models).to_have_count(0)
+    expect(total).to_be_focused()
+    page.reload()
+    expect(total).to_contain_text("2,020 tokens · $0.5000")
+    page.goto(site.url + bare)
+    expect(page.locator("#title")).to_be_visible()
+    expect(page.locator("#thread-spent")).to_be_hidden()
+
+
+def test_bar_has_the_total_of_a_conversation_in_german_and_on_a_phone(site, meet):
+    ann = meet(site, locale="de-DE", **PHONE)
+    path = ann.thread("costly")
+    spends(ann.user, path)
+    page = ann.open(path)
+    expect(runs(page, "completed")).to_have_count(1)
+    total = page.get_by_role("button", name="Verbrauch der Modelle in dieser Unterhaltung")
+    expect(total.get_by_text("1.010 Tokens")).to_be_hidden()
+    expect(total).to_have_text(re.compile("0,2500\\s\\$$"))
+    total.tap()
+    expect(page.locator("#thread-spent-models li")).to_have_text(
+        re.compile("^made:up: 0 Anfragen, 1.000 Tokens gelesen, 10 geschrieben, 0,2500\\s\\$$")
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 # ---- The verdict ----

@@ -62,18 +62,25 @@ export class Loader {
   }
 
   /** @param {string} thread_id */
-  async readTitle(thread_id) {
+  async readThread(thread_id) {
     this.#store.dispatch({ type: "threads_listed", threads: [await this.#api.thread(thread_id)] });
   }
 
   /**
-   * Read how the answers of a thread were rated. They are shown without that where it fails.
+   * Read what a thread's log does not have: how its answers were rated, and its usage. It is shown without where it fails.
    * @param {string} thread_id
    */
-  readFeedback(thread_id) {
+  readBesides(thread_id) {
+    this.readUsage(thread_id);
     const read = async () => {
       this.#store.dispatch({ type: "feedback_listed", feedback: await this.#api.feedback(thread_id) });
     };
+    void this.#owner.attempt(read, () => {});
+  }
+
+  /** @param {string} thread_id */
+  readUsage(thread_id) {
+    const read = () => this.readThread(thread_id);
     void this.#owner.attempt(read, () => {});
   }
 

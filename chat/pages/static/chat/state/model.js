@@ -139,6 +139,7 @@
  * @property {boolean} archived only a search finds it
  * @property {boolean} temporary it is in no list, and deleted when it is left
  * @property {string | null} project_id
+ * @property {unknown} usage of all its runs; null: not read yet
  * @property {boolean} opened
  * @property {boolean} loaded its log has been read up to the head once
  * @property {boolean} missing the server does not know it
@@ -180,7 +181,7 @@
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
  * @typedef {{id: string, title: string, agent: string, updated_at: string, pinned: boolean, archived: boolean,
- *   temporary: boolean, project_id: string | null}} ListedThread
+ *   temporary: boolean, project_id: string | null, usage?: unknown}} ListedThread  `usage`: only where one is asked for
  *
  * @typedef {"completed" | "failed"} Outcome
  * @typedef {{id: string, name: string, instructions: string}} Project
@@ -244,6 +245,7 @@ export const newThread = (id) => ({
   archived: false,
   temporary: false,
   project_id: null,
+  usage: null,
   opened: false,
   loaded: false,
   missing: false,

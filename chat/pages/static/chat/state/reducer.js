@@ -270,6 +270,7 @@ function mergeListed(state, entry) {
     archived: entry.archived,
     temporary: entry.temporary,
     project_id: entry.project_id,
+    usage: entry.usage ?? thread.usage,
   }));
 }
 

@@ -14,6 +14,7 @@ import { forgetUnread, keptUnread } from "../net/unread.js";
 import { isId, uuid } from "../net/uuid.js";
 import { choices } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
+import { TERMINAL } from "../state/model.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
 import { t, told } from "../text/strings.js";
@@ -58,7 +59,7 @@ const store = new Store((state, before) => {
   const known = open ? before.threads.get(open) : undefined;
   if (thread?.loaded && known?.loaded && thread.chosen !== known.chosen) keepChoices(thread.id, choices(thread));
   if (thread?.loaded && !known?.loaded && thread.messages.some(({ role }) => role === "assistant")) {
-    loader.readFeedback(thread.id);
+    loader.readBesides(thread.id);
   }
   unreadChanged(before);
   render();
@@ -182,13 +183,14 @@ function take(frame) {
   const known = store.thread(id);
   if (hidden.has(frame, known !== undefined || id === open)) return;
   store.dispatch(frame);
+  if (TERMINAL.has(frame.type) && known?.loaded && id === open) loader.readUsage(known.id);
   if (INPUT_FRAMES.has(frame.type) || (frame.type === "error" && frame.error_code === "conflict")) inputs.reload();
   switch (frame.type) {
     case "connection_established":
       view.clock(frame.data.server_time);
       return;
     case "message_created":
-      if (!known?.title) void attempt(() => loader.readTitle(frame.thread_id));
+      if (!known?.title) void attempt(() => loader.readThread(frame.thread_id));
       break;
     case "resync":
       void loader.readMessages(frame.thread_id, frame.first);
@@ -299,7 +301,7 @@ const socket = new Socket(session, {
     inputs.reload();
     void attempt(async () => {
       await loader.list(1);
-      if (open && store.last(open) > 0 && !store.thread(open)?.title) await loader.readTitle(open);
+      if (open && store.last(open) > 0 && !store.thread(open)?.title) await loader.readThread(open);
     });
     void readAgents();
     if (!account) {

@@ -8,9 +8,10 @@ import { unfinished } from "../state/model.js";
 import { asks } from "../state/requests.js";
 import { spent } from "../state/spent.js";
 import { waited } from "../state/thread.js";
-import { LOCALE, t } from "../text/strings.js";
+import { t } from "../text/strings.js";
 import { duration, remaining } from "./duration.js";
 import { arrange, element, icon, setAttribute, setText } from "./element.js";
+import { used, usedBy } from "./spent.js";
 import { made, refresh, rowId } from "./steps.js";
 
 /**
@@ -64,29 +65,6 @@ function headline(run) {
 function worker(run) {
   if (run.status === "queued" || run.stopping) return "";
   return run.parts.findLast((part) => !part.done)?.agent_name ?? run.agent;
-}
-
-/** @param {number | null} cost in dollars; null: nobody knows it */
-function price(cost) {
-  if (cost === null) return t("spent.unknown");
-  const digits = cost > 0 && cost < 1 ? 4 : 2;
-  const exact = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return new Intl.NumberFormat(LOCALE, { style: "currency", currency: "USD", ...exact }).format(cost);
-}
-
-/**
- * @param {unknown} usage
- * @returns {string[]} how many tokens the models have used up, and what they cost
- */
-function used(usage) {
-  const all = spent(usage);
-  return all ? [t("spent.tokens", { count: all.tokens }), price(all.cost)] : [];
-}
-
-/** @param {import("../state/spent.js").ModelSpent} spent */
-function usedBy({ model, requests, input, cached, output, cost }) {
-  const values = { model, requests: t("spent.requests", { count: requests }), input, output, cost: price(cost) };
-  return cached ? t("spent.model.cached", { ...values, cached }) : t("spent.model", values);
 }
 
 /** @param {Run} run */

@@ -18,6 +18,7 @@ import { ProjectDialogs } from "./projects.js";
 import { Search } from "./search.js";
 import { listenToKeys } from "./shortcuts.js";
 import { Sidebar, titleOf } from "./sidebar.js";
+import { ThreadSpent } from "./spent.js";
 import { ThreadMenu } from "./thread-menu.js";
 import { Transcript } from "./transcript.js";
 import { Viewport } from "./viewport.js";
@@ -81,6 +82,7 @@ export class View {
   #title = found("#title", HTMLElement);
   #temporary = found("#temporary", HTMLButtonElement);
   #threadMenu = found("#thread-actions", HTMLElement);
+  #spent = new ThreadSpent();
   #welcome;
   #missing = found("#missing", HTMLElement);
   #loading = found("#loading", HTMLElement);
@@ -395,6 +397,7 @@ export class View {
     const title = known ? titleOf(thread) : other;
     setText(this.#title, title);
     this.#threadMenu.hidden = !known;
+    this.#spent.update(known ? thread.usage : null);
     const waiting = this.#model ? waitingInputs(this.#model.state) : [];
     const count = waiting.length > 0 ? `(${waiting.length}) ` : "";
     // What turns the direction around would turn the rest too.
