@@ -369,7 +369,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             )
         )
         if accepted.created is not None:
-            await self.stream.deliver(thread, accepted.created[0], run, False, accepted.created[1])
+            await self.stream.deliver(thread, accepted.created[0], run, "message_created", accepted.created[1])
 
     def decider(self, via: str) -> runs.Decider:
         """Return the user as the person who answers what a run has asked."""

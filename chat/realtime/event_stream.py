@@ -69,6 +69,7 @@ class EventStream:
         """Send text that is not logged yet, each as [thread, number of the event before it, run, frame].
 
         It is dropped unless the client has all events of the thread and room for the frame: the log has the same text.
+        Text of an attempt that has ended may come late, out of a Redis that stood still: it is dropped, too.
         """
         if self._subscriptions is None or self._is_legacy or self.lock.locked():
             return
@@ -84,16 +85,16 @@ class EventStream:
             subscriptions.lagging |= threads
             self._buffered.clear()
 
-    async def deliver(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
+    async def deliver(self, thread: str, seq: int, run: str, kind: str, text: str) -> None:
         """Send one event now if it is the next of its thread and fits; otherwise leave it to the event log."""
         if self.subscriptions.accept(thread, seq, run):
             if self._window.fits(text):
-                await self._send_event(thread, seq, run, ends, text)
+                await self._send_event(thread, seq, run, kind, text)
             else:
                 self.subscriptions.lagging.add(thread)
 
-    async def _send_event(self, thread: str, seq: int, run: str, ends: bool, text: str) -> None:
-        self.subscriptions.record_sent(thread, seq, run, ends)
+    async def _send_event(self, thread: str, seq: int, run: str, kind: str, text: str) -> None:
+        self.subscriptions.record_sent(thread, seq, run, kind)
         await self._sender.send(protocol.with_older_names(text) if self._is_legacy else text)
 
     # ---- from the event log ----
@@ -122,7 +123,7 @@ class EventStream:
                 if not self._window.fits(text):  # until the next ack
                     subscriptions.lagging.add(thread)
                     return
-                await self._send_event(thread, seq, run, kind in protocol.TERMINAL, text)
+                await self._send_event(thread, seq, run, kind, text)
             if len(rows) == PAGE_ROWS:
                 subscriptions.lagging.add(thread)
 
@@ -160,7 +161,7 @@ class EventStream:
                 if bytes_sent > MAX_RESUME_BYTES or not self._window.fits(text):
                     left = 0
                     break
-                await self._send_event(thread, seq, run, kind in protocol.TERMINAL, text)
+                await self._send_event(thread, seq, run, kind, text)
                 bytes_sent += len(text)
                 left -= 1
             if left <= 0 or len(rows) < requested:

@@ -4,6 +4,8 @@ A socket keeps no queue. A thread with an event that cannot be sent is marked as
 later, so that the memory of a socket does not grow with the unread part.
 """
 
+from chat.protocol import TERMINAL
+
 
 class Subscriptions:
     """The threads that one socket follows.
@@ -18,7 +20,8 @@ class Subscriptions:
         self._own: dict[str, set[str]] = {}  # the runs that it started, by thread
         self.awaiting_resume: set[str] = set()  # threads that the client resumes page by page
         self.lagging: set[str] = set()  # threads to be read from the event log
-        self.active_runs: dict[str, set[str]] = {}  # the runs whose end was not sent yet, by thread
+        # The runs whose end was not sent yet, by thread, each with the seq at which its attempt began.
+        self.active_runs: dict[str, dict[str, int]] = {}
 
     # ---- which events are for this socket ----
 
@@ -35,7 +38,7 @@ class Subscriptions:
         if repeated:
             self.lagging |= {thread} - self.awaiting_resume
         else:
-            self.active_runs.setdefault(thread, set()).add(run)
+            self.active_runs.setdefault(thread, {}).setdefault(run, 0)
 
     def add_thread(self, thread: str) -> None:
         """Follow a thread that the client named."""
@@ -75,19 +78,23 @@ class Subscriptions:
         return True
 
     def is_in_step(self, thread: str, seq: int, run: str) -> bool:
-        """Tell if text of this run that follows the event `seq` can be sent: nothing of the thread is missing."""
-        is_behind = thread in self.lagging or thread in self.awaiting_resume or self.cursor(thread) < seq
-        return not is_behind and self.includes(thread, run)
+        """Tell if text of this run that follows the event `seq` can be sent.
 
-    def record_sent(self, thread: str, seq: int, run: str, ends: bool) -> None:
-        """Record that an event was sent; `run` is empty for an event that belongs to no run."""
+        Nothing of the thread is missing, and the text is not that of an attempt before the one that was sent.
+        """
+        is_behind = thread in self.lagging or thread in self.awaiting_resume or self.cursor(thread) < seq
+        is_late = seq < self.active_runs.get(thread, {}).get(run, 0)
+        return not is_behind and not is_late and self.includes(thread, run)
+
+    def record_sent(self, thread: str, seq: int, run: str, kind: str) -> None:
+        """Record that an event of this type was sent; `run` is empty for an event that belongs to no run."""
         self._cursors[thread] = seq
         if run:
-            runs = self.active_runs.setdefault(thread, set())
-            if ends:
-                runs.discard(run)
+            runs = self.active_runs.setdefault(thread, {})
+            if kind in TERMINAL:
+                runs.pop(run, None)
             else:
-                runs.add(run)
+                runs[run] = seq if kind == "run_restarted" else runs.get(run, 0)
             if not runs:
                 del self.active_runs[thread]
 

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from chat import metrics, protocol
 from chat.db.sql import VENDOR, execute, format_id, id_parameter, insert, sql
 from chat.models import Run, Thread
-from chat.protocol import TERMINAL, ProtocolError
+from chat.protocol import ProtocolError
 from chat.realtime import channel_layer
 from chat.runs.inputs.types import NewInput
 
@@ -230,7 +230,7 @@ def _number(users: Mapping[str, int], bodies: Sequence[Body], last: Mapping[str,
         frame = f"{b.head}{seq}{b.tail}"
         numbered.append((seq, frame))
         # A receiver does not decode the frame.
-        published.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type in TERMINAL, frame])
+        published.setdefault(users[thread], []).append([thread, seq, b.run_id or "", b.type, frame])
     transaction.on_commit(partial(_publish_committed, [b.type for b in bodies], published))
     return numbered
 

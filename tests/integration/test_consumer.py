@@ -91,7 +91,7 @@ def test_open_event_right_after_heads_is_sent(alice, monkeypatch):
     def publish():
         accepted = runs.start(alice.id, message())
         seq, frame = accepted.created
-        event = [str(accepted.thread_id), seq, str(accepted.run_id), False, frame]
+        event = [str(accepted.thread_id), seq, str(accepted.run_id), "message_created", frame]
         return {"type": "events", "events": [event]}
 
     assert opened(alice, monkeypatch, publish) == ["connection_established", "message_created"]

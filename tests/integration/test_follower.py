@@ -73,7 +73,7 @@ def said(thread, count):
     run = claim_one()
     runs.record([RunBatch(run, [delta(run) for _ in range(count)])])
     log = event_log.read(thread, 0, 1000)
-    return [[str(thread), seq, run_id, False, text] for seq, run_id, _, text in log]
+    return [[str(thread), seq, run_id, kind, text] for seq, run_id, kind, text in log]
 
 
 def test_events_that_nothing_published_are_read_from_the_log(alice, layer):
@@ -112,7 +112,7 @@ def test_events_come_once_and_in_order_however_they_are_published(alice, layer, 
 
     def say():
         runs.record([RunBatch(run, [delta(run) for _ in range(chance.randint(1, 3))])])
-        return [[str(thread), seq, id, False, text] for seq, id, _, text in event_log.read(thread, 0, 1000)]
+        return [[str(thread), seq, id, kind, text] for seq, id, kind, text in event_log.read(thread, 0, 1000)]
 
     async def follow():
         async with Follower(identity_of(alice), thread, 0, "sse") as follower:
@@ -142,7 +142,7 @@ def test_events_of_other_threads_are_not_followed(alice, layer):
     async def follow():
         async with Follower(identity_of(alice), thread, 0, "sse") as follower:
             await collect(follower, 1)
-            await layer.callback({"type": "events", "events": [[str(other), 2, "", False, "{}"]]})
+            await layer.callback({"type": "events", "events": [[str(other), 2, "", "thread_updated", "{}"]]})
             await layer.callback({"type": "control", "thread": str(other), "frame": "{}"})
             await layer.callback({"type": "key_ended", "key": None})
             async with aclosing(follower.batches(SOON)) as batches:
@@ -221,7 +221,7 @@ def test_stream_without_frames_of_its_own_is_kept_open_by_comments(alice, layer)
         await anext(parts)  # its own message, which has no frame
         found = []
         for seq in (3, 4, 5):  # of the run that it waits behind
-            event = [str(first.thread_id), seq, str(first.run_id), False, "{}"]
+            event = [str(first.thread_id), seq, str(first.run_id), "agent_delta", "{}"]
             await layer.callback({"type": "events", "events": [event]})
             found.append(await anext(parts))
         await parts.aclose()

@@ -238,7 +238,7 @@ def test_stream_of_a_socket_goes_on_after_its_token_was_renewed(alice, layer):
         await socket.until("no-active")
         await in_database(runs.record, [completed(run, "word ", usage={})])
         log = await from_database(event_log.read, thread, 0, 1000)
-        events = [[str(thread), seq, run_id, False, text] for seq, run_id, _, text in log]
+        events = [[str(thread), seq, run_id, kind, text] for seq, run_id, kind, text in log]
         await layer.deliver({"type": "events", "events": events})
         await socket.until("end")
         await socket.leave()

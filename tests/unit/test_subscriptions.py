@@ -16,7 +16,7 @@ def offered(subscriptions, *seqs, run=RUN):
     sent = []
     for seq in seqs:
         if subscriptions.accept(THREAD, seq, run):
-            subscriptions.record_sent(THREAD, seq, run, ends=False)
+            subscriptions.record_sent(THREAD, seq, run, "agent_delta")
             sent.append(seq)
     return sent
 
@@ -48,7 +48,7 @@ def test_after_a_gap_the_log_is_read():
     assert subscriptions.cursor(THREAD) == 1
     subscriptions.lagging.discard(THREAD)
     for seq in (2, 3, 4):
-        subscriptions.record_sent(THREAD, seq, RUN, ends=False)
+        subscriptions.record_sent(THREAD, seq, RUN, "agent_delta")
     assert offered(subscriptions, 4, 5) == [5]
 
 
@@ -79,7 +79,7 @@ def test_accept_any_arrivals_send_numbers_without_gap_or_duplicate(arriving, hea
         if subscriptions.lagging:
             subscriptions.lagging.clear()
             for missed in range(subscriptions.cursor(THREAD) + 1, seq + 1):
-                subscriptions.record_sent(THREAD, missed, RUN, ends=False)
+                subscriptions.record_sent(THREAD, missed, RUN, "agent_delta")
                 sent.append(missed)
     assert sent == list(range(head + 1, max(log, head) + 1))
 
@@ -103,13 +103,13 @@ def test_a_thread_never_seen_is_owed_from_its_first_event():
 def test_a_run_is_compared_until_its_end_was_sent():
     subscriptions = Subscriptions("main", {})
     subscriptions.add_run(THREAD, RUN, 0, repeated=False)
-    subscriptions.record_sent(THREAD, 1, RUN, ends=False)
-    subscriptions.record_sent(THREAD, 2, FOREIGN, ends=False)
-    assert subscriptions.active_runs == {THREAD: {RUN, FOREIGN}}
-    subscriptions.record_sent(THREAD, 3, RUN, ends=True)
-    assert subscriptions.active_runs == {THREAD: {FOREIGN}}
-    subscriptions.record_sent(THREAD, 4, FOREIGN, ends=True)
-    subscriptions.record_sent(THREAD, 5, "", ends=False)
+    subscriptions.record_sent(THREAD, 1, RUN, "agent_delta")
+    subscriptions.record_sent(THREAD, 2, FOREIGN, "agent_delta")
+    assert subscriptions.active_runs == {THREAD: {RUN: 0, FOREIGN: 0}}
+    subscriptions.record_sent(THREAD, 3, RUN, "agent_completed")
+    assert subscriptions.active_runs == {THREAD: {FOREIGN: 0}}
+    subscriptions.record_sent(THREAD, 4, FOREIGN, "agent_completed")
+    subscriptions.record_sent(THREAD, 5, "", "thread_updated")
     assert subscriptions.active_runs == {}
 
 
@@ -308,6 +308,17 @@ def test_live_text_is_not_for_a_socket_that_misses_events(missing):
     getattr(subscriptions, missing).add(THREAD)
     assert not in_step(subscriptions, 2)
     assert subscriptions.is_in_step(OTHER, 0, RUN)
+
+
+def test_live_text_of_an_attempt_before_the_last_restart_is_dropped():
+    subscriptions = Subscriptions("main", {THREAD: 1})
+    for seq, kind in ((2, "agent_started"), (3, "run_restarted"), (4, "agent_started")):
+        subscriptions.record_sent(THREAD, seq, RUN, kind)
+    assert not in_step(subscriptions, 2)  # a Redis that stood still delivers it now
+    assert in_step(subscriptions, 4)
+    subscriptions.record_sent(THREAD, 5, RUN, "agent_delta")
+    assert not in_step(subscriptions, 2)
+    assert in_step(subscriptions, 4)  # said before the delta was logged
 
 
 def test_live_text_is_for_the_sockets_that_its_events_are_for():
