@@ -19,7 +19,8 @@ _MOST_TOKENS = 1_000_000_000
 def catalogue() -> dict[str, dict[str, Any]]:
     """Return name -> {model, key, url, options} in the order of the setting. Raises ImproperlyConfigured.
 
-    The key is that of NETRA_MODEL_<NAME>_KEY, else the provider's usual variable, else "".
+    The key is that of NETRA_MODEL_<NAME>_KEY, else the provider's usual variable, else "". An entry with a URL of its
+    own has only a key of its own: the usual key is not for another host.
     """
     one = text("NETRA_MODEL", "")
     entries = [f"{DEFAULT}={one}"] if one else []
@@ -46,10 +47,11 @@ def catalogue() -> dict[str, dict[str, Any]]:
         # NETRA_MODEL needs no name in its variables.
         prefixes = [variable, "NETRA_MODEL"] if one else [variable]
         provider = model.partition(":")[0].upper()
+        url, key = (_first([f"{prefix}_{kind}" for prefix in prefixes]) for kind in ("URL", "KEY"))
         found[name] = {
             "model": model,
-            "key": _first([*(f"{prefix}_KEY" for prefix in prefixes), f"{provider}_API_KEY"]),
-            "url": _first([*(f"{prefix}_URL" for prefix in prefixes), f"{provider}_BASE_URL"]),
+            "key": key or ("" if url else text(f"{provider}_API_KEY", "")),
+            "url": url or text(f"{provider}_BASE_URL", ""),
             "options": _options(prefixes),
         }
     return found

@@ -16,6 +16,7 @@ from agents.llm.streams.wire import client
 
 RETRIES = 3  # by the provider's client, with back-off and Retry-After: for 408, 409, 429, 5xx and no connection
 
+_NO_KEY = "none"  # without one, the providers' clients take that of the environment, which may be for another host
 _OLLAMA = "http://127.0.0.1:11434/v1"
 _MILLION = 1e6
 
@@ -94,12 +95,12 @@ def _profile(options: Mapping[str, Any]) -> ModelProfile:
 
 
 def _named(entry: Entry, http: httpx2.AsyncClient) -> Model:
-    name, url, key, profile = entry.own_name, entry.url or None, entry.key or None, _profile(entry.options)
+    name, url, key, profile = entry.own_name, entry.url or None, entry.key or _NO_KEY, _profile(entry.options)
     if entry.provider == "anthropic":
         from pydantic_ai.models.anthropic import AnthropicModel
         from pydantic_ai.providers.anthropic import AnthropicProvider
 
-        anthropic = AnthropicProvider(api_key=key or "none", base_url=url, http_client=http)
+        anthropic = AnthropicProvider(api_key=key, base_url=url, http_client=http)
         return AnthropicModel(name, provider=anthropic, profile=profile)
     if entry.provider == "ollama":
         from pydantic_ai.models.ollama import OllamaModel

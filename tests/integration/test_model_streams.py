@@ -16,7 +16,7 @@ from agents.llm.streams.thoughts import Thoughts
 from agents.llm.streams.wire import client
 from agents.sdk import AgentError, Message, RecordingSink, Turn
 from chat.assistants import Definition
-from tests.model_provider import KEY, Exchange, Provider, Reply, of
+from tests.model_provider import KEY, Exchange, Provider, Reply, of, refuses
 from tests.model_streams import BROKE, LENGTH, ROWS, SUM, UNENDED, Row, two
 from tests.model_wire import DONE, anthropic, called, chat, lines, sends
 from tests.site import WAIT_TIMEOUT
@@ -263,3 +263,14 @@ def test_client_after_the_first_loads_no_certificates(monkeypatch: Any) -> None:
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **given: loaded.append(given))
     asyncio.run(client().aclose())
     assert loaded == []
+
+
+@pytest.mark.parametrize("wire", ["chat", "anthropic", "ollama"])
+def test_a_url_of_its_own_without_a_key_is_sent_no_key_of_the_environment(
+    seen: Any, model_settings: Any, monkeypatch: Any, wire: str
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OLLAMA_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    model_settings.NETRA_MODELS["default"]["key"] = ""
+    (asked,) = seen(refuses(401), wire=wire).provider.asked
+    assert KEY not in asked.headers

@@ -45,6 +45,18 @@ def test_models_have_the_key_of_their_name_or_of_their_provider(read: Any) -> No
     assert (entry("local").provider, entry("local").own_name, entry("local").url) == ("ollama", "qwen3:8b", "http://h")
 
 
+@pytest.mark.parametrize("prefix", ["NETRA_MODEL", "NETRA_MODEL_DEFAULT"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+def test_the_usual_key_goes_to_the_usual_url_only(read: Any, provider: str, prefix: str) -> None:
+    usual = {f"{provider.upper()}_API_KEY": SECRET, f"{provider.upper()}_BASE_URL": "http://usual/v1"}
+    read(NETRA_MODEL=f"{provider}:x", **usual)
+    assert (entry().key, entry().url) == (SECRET, "http://usual/v1")
+    read(NETRA_MODEL=f"{provider}:x", **usual, **{f"{prefix}_URL": "http://h/v1"})
+    assert (entry().key, entry().url, unavailable()) == ("", "http://h/v1", None)
+    read(NETRA_MODEL=f"{provider}:x", **usual, **{f"{prefix}_URL": "http://h/v1", f"{prefix}_KEY": "sk-own"})
+    assert (entry().key, entry().url) == ("sk-own", "http://h/v1")
+
+
 def test_a_model_without_a_key_is_unavailable_with_the_reason(read: Any) -> None:
     read(NETRA_MODELS=THREE, OPENAI_API_KEY=SECRET)
     assert (unavailable("fast"), unavailable("local")) == (None, None)
