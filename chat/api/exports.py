@@ -20,6 +20,7 @@ from chat.api.threads import thread_of, threads_of
 from chat.models import (
     ApiKey,
     Attachment,
+    CheckedStep,
     Grant,
     InputRequest,
     McpConnection,
@@ -81,6 +82,8 @@ def everything(user: User, file: IO[bytes]) -> None:
         profile["shares"] = list(shares.values("title", "thread_id", "created_at", "expires_at", "revoked_at"))
         projects = Project.objects.for_user(user).order_by("created_at", "pk")
         profile["projects"] = list(projects.values("id", "name", "instructions", "created_at"))
+        steps = CheckedStep.objects.for_user(user).order_by("checked_at", "pk")
+        profile["checklist"] = list(steps.values("message_id", "name", "checked_at"))
         found.writestr("profile.json", JSONRenderer().render(profile))
         found.writestr("inputs.json", JSONRenderer().render(inputs_for(user)))
         for thread in threads_of(user).order_by("created_at", "id").iterator():

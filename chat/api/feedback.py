@@ -32,6 +32,15 @@ class FeedbackPageSerializer(PageSerializer):
     feedback = FeedbackSerializer(many=True)
 
 
+def answer_of(request: Request, message_id: UUID) -> Message:
+    """Return the answer of the user with this id. Raises not_found, for messages of the user, too."""
+    answers = Message.objects.for_user(owner(request)).filter(role="assistant", run__isnull=False)
+    found = answers.select_related("run").filter(pk=message_id).first()
+    if found is None:
+        raise ProtocolError("not_found", "There is no such answer.")
+    return found
+
+
 class MessageFeedback(View):
     """The user's rating of one of their answers."""
 
@@ -39,7 +48,7 @@ class MessageFeedback(View):
     def put(self, request: Request, message_id: UUID) -> Response:
         """Rate the answer, in place of an earlier rating and its comment."""
         given = fields(RatingSerializer, request)
-        answer = self.answer(request, message_id)
+        answer = answer_of(request, message_id)
         assert answer.run is not None
         model = answer.run.usage.get("model")
         now = {
@@ -61,16 +70,8 @@ class MessageFeedback(View):
     @described("withdraw_feedback", {204: None})
     def delete(self, request: Request, message_id: UUID) -> Response:
         """Take the rating back, if there is one."""
-        Feedback.objects.filter(message=self.answer(request, message_id)).delete()
+        Feedback.objects.filter(message=answer_of(request, message_id)).delete()
         return Response(status=204)
-
-    def answer(self, request: Request, message_id: UUID) -> Message:
-        """Return the answer of the user with this id. Raises not_found, for messages of the user, too."""
-        answers = Message.objects.for_user(owner(request)).filter(role="assistant", run__isnull=False)
-        found = answers.select_related("run").filter(pk=message_id).first()
-        if found is None:
-            raise ProtocolError("not_found", "There is no such answer.")
-        return found
 
 
 class ThreadFeedback(ListView):

@@ -2,6 +2,7 @@
 
 from chat.models.accounts import ApiKey, AuditRecord, GroupPolicy, OwnedQuerySet, Session, User, UserManager
 from chat.models.assistants import Assistant, AssistantTool, AssistantVersion, ToolDefinition
+from chat.models.checklists import CheckedStep
 from chat.models.connections import McpAuthorization, McpClient, McpConnection
 from chat.models.feedback import Feedback
 from chat.models.inputs import Grant, InputRequest, InputStep, RunState
@@ -16,6 +17,7 @@ __all__ = [
     "AssistantVersion",
     "Attachment",
     "AuditRecord",
+    "CheckedStep",
     "Event",
     "Feedback",
     "Grant",

@@ -144,7 +144,7 @@ COST = "What do 1,000 requests a day with 1,000 input and 100 output tokens each
 
 
 def test_answer_begins_with_its_figure_and_what_it_is_compared_with(site, meet):
-    ann = meet(site)
+    ann = meet(site, viewport={"width": 1280, "height": 860})
     page = ann.open(ann.thread("advisor"))
     say(page, "I pay $5,000 a month for GPT-4 calls, cut it by 30%")
     expect(page.locator(".stepper i")).to_have_count(0)
@@ -161,6 +161,45 @@ def test_answer_begins_with_its_figure_and_what_it_is_compared_with(site, meet):
     assert (answers(page).text_content() or "").count("has to go to get") == 1
     size = "(node) => parseFloat(getComputedStyle(node).fontSize)"
     assert verdict.locator(".asked dd").evaluate(size) >= 32
+
+
+def test_steps_that_are_done_stay_checked_after_a_reload_and_on_another_device(site, meet):
+    ann = meet(site)
+    page = ann.open(ann.thread("advisor"))
+    say(page, "I pay $5,000 a month for GPT-4 calls, cut it by 30%")
+    verdict = page.get_by_role("region", name="Result")
+    steps = verdict.get_by_role("group", name="Next steps").get_by_role("checkbox")
+    expect(steps).to_have_count(2)
+    batch = verdict.get_by_role("checkbox", name="Send what can wait through the batch API")
+    with page.expect_response("**/checklist/batch") as kept:
+        batch.check()
+    assert kept.value.status == 200
+    expect(verdict.locator(".confidence")).to_contain_text("Medium confidence: from your figures alone")
+    expect(batch).to_have_accessible_name(re.compile("could be sent as batch: about \\$250 a month"))
+    expect(answers(page).locator("li:visible", has_text="could be sent as batch")).to_have_count(0)  # not below it, too
+    page.reload()
+    expect(steps.nth(0)).to_be_checked()
+    other = ann.open(urlsplit(page.url).path)
+    elsewhere = other.get_by_role("checkbox", name="Send what can wait")
+    expect(elsewhere).to_be_checked()
+    with other.expect_response("**/checklist/batch") as withdrawn:
+        elsewhere.uncheck()
+    assert withdrawn.value.status == 204
+    page.reload()
+    expect(steps).to_have_count(2)
+    expect(steps.nth(0)).to_be_enabled()
+    expect(steps.nth(0)).not_to_be_checked()
+
+
+def test_step_that_cannot_be_kept_is_not_shown_as_done(site, meet):
+    ann = meet(site, provokes=r"status of 503")
+    page = ann.open(ann.thread("advisor"))
+    page.route("**/checklist/*", lambda route: route.fulfill(status=503, json={"error": "busy", "message": "Busy."}))
+    say(page, "I pay $5,000 a month for GPT-4 calls, cut it by 30%")
+    box = page.get_by_role("checkbox", name="Send what can wait")
+    box.click()
+    expect(page.locator("#notices")).to_contain_text("Busy.")
+    expect(box).not_to_be_checked()
 
 
 def test_verdict_is_the_same_after_a_reload_and_has_the_chart_of_its_files(site, meet):

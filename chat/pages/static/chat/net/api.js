@@ -50,17 +50,17 @@ export class Api {
 
   /** @returns {Promise<ListedThread[]>} */
   pinned() {
-    return this.#all("threads", "/api/threads", { pinned: "true" });
+    return this.#session.all("threads", "/api/threads", { pinned: "true" });
   }
 
   /** @returns {Promise<ListedThread[]>} the threads that are in projects */
   inProjects() {
-    return this.#all("threads", "/api/threads", { project: "any" });
+    return this.#session.all("threads", "/api/threads", { project: "any" });
   }
 
   /** @returns {Promise<Project[]>} by name */
   projects() {
-    return this.#all("projects", "/api/projects");
+    return this.#session.all("projects", "/api/projects");
   }
 
   /**
@@ -134,24 +134,7 @@ export class Api {
    * @returns {Promise<import("../state/model.js").Message[]>} all of the thread's messages, oldest first
    */
   messages(id) {
-    return this.#all("messages", `/api/threads/${id}/messages`);
-  }
-
-  /**
-   * @param {string} name of the list in each page
-   * @param {string} path
-   * @param {Record<string, string>} [filters]
-   * @returns {Promise<any[]>} all pages of a list
-   */
-  async #all(name, path, filters = {}) {
-    const found = [];
-    for (let page = 1, more = true; more; page += 1) {
-      const query = new URLSearchParams({ ...filters, page: String(page), page_size: "100" });
-      const answer = await this.#session.call("GET", `${path}?${query}`);
-      found.push(...answer[name]);
-      more = answer.has_more;
-    }
-    return found;
+    return this.#session.all("messages", `/api/threads/${id}/messages`);
   }
 
   /**
@@ -159,7 +142,7 @@ export class Api {
    * @returns {Promise<import("../state/model.js").Feedback[]>} the ratings of a thread's answers
    */
   feedback(id) {
-    return this.#all("feedback", `/api/threads/${id}/feedback`);
+    return this.#session.all("feedback", `/api/threads/${id}/feedback`);
   }
 
   /**
@@ -175,6 +158,22 @@ export class Api {
   /** @param {string} answer_id */
   withdrawRating(answer_id) {
     return this.#session.call("DELETE", `/api/messages/${answer_id}/feedback`);
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<import("../state/model.js").CheckedStep[]>} the steps of a thread's answers that are done
+   */
+  checklist(id) {
+    return this.#session.all("checklist", `/api/threads/${id}/checklist`);
+  }
+
+  /**
+   * @param {import("../state/model.js").CheckedStep} step
+   * @param {boolean} isDone
+   */
+  check({ message_id, name }, isDone) {
+    return this.#session.call(isDone ? "PUT" : "DELETE", `/api/messages/${message_id}/checklist/${name}`);
   }
 
   /**
@@ -229,7 +228,7 @@ export class Api {
 
   /** @returns {Promise<Share[]>} the links that work */
   shares() {
-    return this.#all("shares", "/api/shares");
+    return this.#session.all("shares", "/api/shares");
   }
 
   /** @param {string} id */
@@ -259,7 +258,7 @@ export class Api {
    * @returns {Promise<Record<string, any>[]>} all open input requests of the user's runs, or of others to decide
    */
   inputs(role) {
-    return this.#all("inputs", "/api/inputs", { role });
+    return this.#session.all("inputs", "/api/inputs", { role });
   }
 
   /**
@@ -280,7 +279,7 @@ export class Api {
    * @returns {Promise<Grant[]>} the tools that need no approval there
    */
   grants(thread_id) {
-    return this.#all("grants", "/api/grants", thread_id ? { thread_id } : {});
+    return this.#session.all("grants", "/api/grants", thread_id ? { thread_id } : {});
   }
 
   /** @param {string} id */

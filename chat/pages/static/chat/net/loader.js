@@ -67,13 +67,16 @@ export class Loader {
   }
 
   /**
-   * Read what a thread's log does not have: how its answers were rated, and its usage. It is shown without where it fails.
+   * Read what a thread's log does not have: how its answers were rated, what is checked
+   * in them, and its usage. It is shown without where it fails.
    * @param {string} thread_id
    */
   readBesides(thread_id) {
     this.readUsage(thread_id);
     const read = async () => {
-      this.#store.dispatch({ type: "feedback_listed", feedback: await this.#api.feedback(thread_id) });
+      const [feedback, checklist] = await Promise.all([this.#api.feedback(thread_id), this.#api.checklist(thread_id)]);
+      this.#store.dispatch({ type: "feedback_listed", feedback });
+      this.#store.dispatch({ type: "checklist_listed", checklist });
     };
     void this.#owner.attempt(read, () => {});
   }

@@ -94,6 +94,23 @@ export class Session {
   }
 
   /**
+   * @param {string} name of the list in each page
+   * @param {string} path
+   * @param {Record<string, string>} [filters]
+   * @returns {Promise<any[]>} all pages of a list
+   */
+  async all(name, path, filters = {}) {
+    const found = [];
+    for (let page = 1, more = true; more; page += 1) {
+      const query = new URLSearchParams({ ...filters, page: String(page), page_size: "100" });
+      const answer = await this.call("GET", `${path}?${query}`);
+      found.push(...answer[name]);
+      more = answer.has_more;
+    }
+    return found;
+  }
+
+  /**
    * Ask with a token. One that is valid by this machine's clock may be over at the server: the clock stands still while
    * the machine sleeps.
    * @template T

@@ -97,6 +97,8 @@
  * @property {1 | -1} rating
  * @property {string} comment
  *
+ * @typedef {{message_id: string, name: string}} CheckedStep a step of an answer that is done
+ *
  * @typedef {object} GivenAnswer an answer that was given on this page
  * @property {string} request_id
  * @property {"accept" | "decline"} action
@@ -176,6 +178,7 @@
  * @property {Map<string, GivenAnswer & {refused: {field: string | null, message: string} | null}>} answers by request id:
  *   given here and not in the log yet
  * @property {Map<string, Feedback>} feedback by the id of the answer
+ * @property {CheckedStep[]} checklist
  * @property {Map<string, Outcome>} unread threads with an answer that the user has not seen: how its run ended
  * @property {Project[]} projects by name
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
@@ -200,6 +203,8 @@
  *   | {type: "inputs_shown"}
  *   | {type: "feedback_listed", feedback: Feedback[]}
  *   | {type: "feedback_withdrawn", message_id: string}
+ *   | {type: "checklist_listed", checklist: CheckedStep[]}
+ *   | {type: "step_unchecked", step: CheckedStep}
  *   | {type: "thread_seen", thread_id: string}
  *   | {type: "unread_known", unread: [string, Outcome][]}
  *   | {type: "projects_listed", projects: Project[]}
@@ -215,6 +220,7 @@ export const EMPTY = Object.freeze({
   unsent: [],
   answers: new Map(),
   feedback: new Map(),
+  checklist: [],
   unread: new Map(),
   projects: [],
   stopping: new Set(),

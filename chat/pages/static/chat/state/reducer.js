@@ -105,6 +105,15 @@ export function reduce(state, event) {
       };
     case "feedback_withdrawn":
       return { ...state, feedback: new Map([...state.feedback].filter(([id]) => id !== event.message_id)) };
+    case "checklist_listed":
+      return { ...state, checklist: [...event.checklist, ...state.checklist] };
+    case "step_unchecked": {
+      const { message_id, name } = event.step;
+      return {
+        ...state,
+        checklist: state.checklist.filter((one) => one.message_id !== message_id || one.name !== name),
+      };
+    }
     case "thread_seen":
       return withoutUnread(state, event.thread_id);
     case "unread_known":

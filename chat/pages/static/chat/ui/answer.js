@@ -3,7 +3,7 @@
 import { writer } from "../markdown/lazy.js";
 import { unfinished } from "../state/model.js";
 import { understood, withoutChips } from "../state/typed.js";
-import { sentenceOf, verdictOf } from "../state/verdict.js";
+import { sentenceOf, verdictOf, withoutSteps } from "../state/verdict.js";
 import { parts, t, told } from "../text/strings.js";
 import { copy } from "./browser.js";
 import { Card } from "./card.js";
@@ -36,7 +36,10 @@ export class Answer {
   chips = null;
   /** @type {VerdictCard | null} it has the charts and the chips */
   verdict = null;
+  /** @type {import("../state/verdict.js").Verdict | null} */
+  #verdict = null;
   #ask;
+  #check;
   /** @type {import("../markdown/markdown.js").Writing | null} */
   #writing = null;
   /** @type {Map<string, Figure>} */
@@ -55,9 +58,11 @@ export class Answer {
    * @param {Omit<import("./request.js").Decider, "owns" | "thread_id"> & {inspect: (card: Card) => void}} actions
    *   `inspect`: show the steps of a run, or leave them
    * @param {(content: string) => void} ask send a message
+   * @param {(name: string, isDone: boolean) => void} check a step
    */
-  constructor({ respond, grants, revoke, inspect }, ask) {
+  constructor({ respond, grants, revoke, inspect }, ask, check) {
     this.#ask = ask;
+    this.#check = check;
     this.card = new Card(inspect);
     this.requests = new Requests({ respond, grants, revoke, owns: true, thread_id: null });
     this.#more.addEventListener("click", () => {
@@ -94,9 +99,9 @@ export class Answer {
   #take(result) {
     const found = understood(result);
     this.chips = found && new Chips(found, this.#ask);
-    const verdict = verdictOf(result);
+    this.#verdict = verdictOf(result);
     this.verdict?.node.remove();
-    this.verdict = verdict && new VerdictCard(verdict);
+    this.verdict = this.#verdict && new VerdictCard(this.#verdict, this.#check);
     if (this.verdict) this.article.prepend(this.verdict.node);
   }
 
@@ -158,7 +163,7 @@ export class Answer {
   #write(run) {
     const final = !unfinished(run);
     this.article.toggleAttribute("data-streaming", !final);
-    const whole = withoutChips(run.text, run.result);
+    const whole = withoutSteps(withoutChips(run.text, run.result), this.#verdict);
     const Writing = whole === "" ? "loading" : writer();
     if (typeof Writing === "string") {
       if (Writing === "failed") this.#plain(whole);

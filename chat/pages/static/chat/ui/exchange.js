@@ -199,7 +199,9 @@ export class Exchange {
     this.#again.toggleAttribute("data-told-by-name", run?.status === "failed");
     let answer = run ? this.#answers.get(run.id) : undefined;
     if (run && !answer) {
-      answer = new Answer(this.#actions, (content) => this.#actions.send(content, []));
+      const check = (/** @type {string} */ name, /** @type {boolean} */ isDone) =>
+        this.#actions.check({ message_id: this.#answer_id, name }, isDone);
+      answer = new Answer(this.#actions, (content) => this.#actions.send(content, []), check);
       this.#answers.set(run.id, answer);
     }
     const late = run && answer ? answer.update(run, answers, online, now) : false;
@@ -240,10 +242,14 @@ export class Exchange {
     );
   }
 
-  /** @param {import("../state/model.js").Feedback | null} feedback on the answer */
-  rated(feedback) {
+  /**
+   * @param {import("../state/model.js").Feedback | null} feedback on the answer
+   * @param {import("../state/model.js").CheckedStep[]} checklist of all answers
+   */
+  mark(feedback, checklist) {
     this.#rating.update(this.#answer_id, feedback);
     this.#rate();
+    this.#answers.get(this.#shown?.run?.id ?? "")?.verdict?.check(this.#answer_id, checklist);
   }
 
   #rate() {

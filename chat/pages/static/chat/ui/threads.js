@@ -132,6 +132,23 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
       };
     },
     /**
+     * Check a step, or uncheck it. It is shown at once, and as it was where the server refuses.
+     * @param {import("../state/model.js").CheckedStep} step
+     * @param {boolean} isDone
+     */
+    async check(step, isDone) {
+      /** @param {boolean} done */
+      const show = (done) =>
+        store.dispatch(done ? { type: "checklist_listed", checklist: [step] } : { type: "step_unchecked", step });
+      let isKept = false;
+      show(isDone);
+      await attempt(async () => {
+        await api.check(step, isDone);
+        isKept = true;
+      });
+      if (!isKept) show(!isDone);
+    },
+    /**
      * @param {string} answer_id
      * @param {1 | -1 | null} rating null: take it back
      * @param {string} comment

@@ -24,6 +24,7 @@ import { Pending } from "./pending.js";
  * @property {(run_id: string, content: string | null) => void} requeue change what waits; null: take it out
  * @property {(answer_id: string) => void} regenerate
  * @property {(answer_id: string, rating: 1 | -1 | null, comment: string) => Promise<boolean>} rate null: take it back
+ * @property {(step: import("../state/model.js").CheckedStep, isDone: boolean) => void} check a step of an answer
  * @property {(message_id: string) => void} branch go on from there in a new conversation
  * @property {(id: string) => void} choose this message or run among its siblings
  * @property {(attachment: Attachment) => void} look
@@ -74,13 +75,12 @@ export class Transcript {
   /**
    * @param {Thread | undefined} thread
    * @param {Unsent[]} unsent of this thread
-   * @param {import("../state/model.js").State["answers"]} answers to input requests that were given here
-   * @param {import("../state/model.js").State["feedback"]} feedback
+   * @param {Pick<import("../state/model.js").State, "answers" | "feedback" | "checklist">} state
    * @param {boolean} online
    * @param {number} now the server's time in milliseconds
    * @returns {boolean} it must be called again soon: an answer's newest text is not shown yet
    */
-  render(thread, unsent, answers, feedback, online, now) {
+  render(thread, unsent, state, online, now) {
     if ((thread?.id ?? "") !== this.#thread_id) {
       this.#thread_id = thread?.id ?? "";
       for (const exchange of this.#exchanges.values()) exchange.remove();
@@ -99,8 +99,8 @@ export class Transcript {
       const waits = run !== null && run.status === "queued" && first !== undefined && first.id !== run.id;
       const answer_id = thread && run && !unfinished(run) ? answerOf(thread, run) : null;
       try {
-        late = exchange.update(shown, answer_id ?? "", waits, answers, online, now) || late;
-        exchange.rated(feedback.get(answer_id ?? "") ?? null);
+        late = exchange.update(shown, answer_id ?? "", waits, state.answers, online, now) || late;
+        exchange.mark(state.feedback.get(answer_id ?? "") ?? null, state.checklist);
       } catch (error) {
         // What is wrong with one is no reason to hide the others.
         exchange.plain(shown);

@@ -323,14 +323,7 @@ export class View {
       this.#composer.show(model.open ?? "");
     }
     const online = model.connection.phase === "online";
-    const late = this.#transcript.render(
-      thread,
-      unsent,
-      model.state.answers,
-      model.state.feedback,
-      online,
-      this.#now(),
-    );
+    const late = this.#transcript.render(thread, unsent, model.state, online, this.#now());
     this.#panel.update();
     const empty = path(thread).length === 0 && unsent.length === 0;
     const missing = removed || (thread?.missing === true && unsent.length === 0);
