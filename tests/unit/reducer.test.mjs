@@ -319,10 +319,21 @@ test("an event changes no state that was handed out before", () => {
     unsent: [],
     answers: new Map(),
     feedback: new Map(),
+    checklist: [],
     unread: new Map(),
     projects: [],
     stopping: new Set(),
   });
+});
+
+test("a step is checked until it is unchecked, however often it was listed", () => {
+  const step = { message_id: "a", name: "batch" };
+  const other = { message_id: "b", name: "batch" };
+  const checked = [step, other, step].reduce(
+    (state, one) => reduce(state, { type: "checklist_listed", checklist: [one] }),
+    EMPTY,
+  );
+  assert.deepEqual(reduce(checked, { type: "step_unchecked", step }).checklist, [other]);
 });
 
 test("feedback is kept by its answer until it is withdrawn, and a newer one replaces it", () => {
