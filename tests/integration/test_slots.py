@@ -265,7 +265,7 @@ def test_claim_asks_as_often_and_reads_as_little_however_many_wait(shared, alice
 
     queue(alice, 200)
     few = len(asked())
-    queue(alice, 10_000)
+    queue(alice, 3000)
     statements = asked()
     assert len(statements) == few
     with connection.cursor() as cursor:
