@@ -297,6 +297,18 @@ ISSUE: dict[str, Any] = {
         "closed_by": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
     },
 }
+# Each property has a keyword as no schema should have it; foreign tools have such.
+BROKEN: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "nobody": {"type": "array", "items": {"enum": []}},
+        "letters": {"type": "string", "enum": "abc"},
+        "either": {"type": "string", "oneOf": {"const": "a"}},
+        "nothing": {"type": "string", "oneOf": [None]},
+        "made": {"type": "string", "format": "constructor", "title": {"en": "Made"}},
+        "start": {"type": "array", "items": {"enum": ["a"]}, "default": {"b": 1}},
+    },
+}
 MANY_DIGITS = 2**53 + 1
 LETTER = "Dear Bob,\n\n" + "This is to confirm what we agreed on the phone. " * 8 + "\n\nYours, Ann"
 CURRENCY: dict[str, Any] = {
@@ -324,6 +336,9 @@ async def curious(turn: Turn) -> None:
             case ["issue"]:
                 proposed = {"title": "One", "labels": [], "state": "reopened", "milestone": "12", "closed_by": "bob"}
                 answer = json.dumps((await turn.approve("Update it?", parameters=proposed, schema=ISSUE)).parameters)
+            case ["broken"]:
+                proposed = {"nobody": [], "letters": "a", "either": "b", "nothing": "c", "made": "d"}
+                answer = json.dumps((await turn.approve("Use it?", parameters=proposed, schema=BROKEN)).parameters)
             case ["digits"]:
                 number = {"type": "integer", "default": MANY_DIGITS}
                 asked = await turn.ask("Which one?", {"type": "object", "properties": {"id": number, "of": number}})

@@ -2943,6 +2943,21 @@ def test_approval_edited_in_one_field_keeps_what_was_proposed_in_the_others(site
     )
 
 
+def test_approval_with_a_broken_schema_is_shown_edited_and_decided(site, meet):
+    page = ask(meet(site), "broken")
+    expect(page.get_by_role("table", name="Parameters").get_by_role("row")).to_have_count(5)
+    pressed(page, "Edit")
+    expect(requests(page).get_by_label("letters")).to_have_value('"a"')
+    requests(page).get_by_label("made").fill("e")
+    pressed(page, "Approve with these values")
+    expect(requests(page).get_by_role("alert")).to_contain_text("cannot be checked, so they cannot be edited")
+    pressed(page, "Cancel editing")
+    pressed(page, "Approve")
+    expect(answers(page)).to_have_text(
+        'Before. Result: {"nobody": [], "letters": "a", "either": "b", "nothing": "c", "made": "d"}'
+    )
+
+
 def test_short_answers_of_a_form_stand_side_by_side_where_there_is_room(site, meet):
     page = ask(meet(site), "form")
     amount, month = page.locator("[data-field=amount]"), page.locator("[data-field=month]")

@@ -49,3 +49,26 @@ test("what no field shows is JSON", () => {
     assert.equal(editable(property), null, JSON.stringify(property));
   }
 });
+
+test("choices that no form has are JSON: they are a foreign tool's", () => {
+  for (const choices of [
+    { enum: [] },
+    { enum: "abc" },
+    { enum: ["a", 5] },
+    { enum: ["a"], oneOf: [{ const: "a", title: "A" }] },
+    { oneOf: { const: "a", title: "A" } },
+    { oneOf: [null] },
+    { oneOf: [{ const: "a" }] },
+    { anyOf: [{ format: "date" }, { format: "email" }] },
+  ]) {
+    assert.equal(editable({ type: "string", ...choices }), null, JSON.stringify(choices));
+    assert.equal(editable({ type: "array", items: choices }), null, JSON.stringify(choices));
+  }
+});
+
+test("a field drops a default that it cannot hold, and titles that are no texts", () => {
+  const list = { type: "array", items: { enum: ["a"] } };
+  for (const wrong of [{ a: 1 }, "a", ["b"], null]) assert.deepEqual(editable({ ...list, default: wrong }), list);
+  assert.deepEqual(editable({ ...TEXT, default: { a: 1 }, title: { a: 1 }, description: ["b"] }), TEXT);
+  assert.deepEqual(editable({ type: "integer", default: "5", title: "Count" }), { type: "integer", title: "Count" });
+});

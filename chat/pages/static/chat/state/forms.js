@@ -105,7 +105,8 @@ function stringProblem(schema, value) {
   if (length < (schema.minLength ?? 0)) return ["", `must have at least ${schema.minLength} characters`];
   if (length > (schema.maxLength ?? Infinity)) return ["", `must have at most ${schema.maxLength} characters`];
   if (!(choices(schema)?.includes(value) ?? true)) return ["", "must be one of the choices"];
-  const format = schema.format === undefined ? undefined : FORMATS[schema.format];
+  // A foreign tool's schema may have any format.
+  const format = Object.hasOwn(FORMATS, schema.format ?? "") ? FORMATS[schema.format ?? ""] : undefined;
   return format && !format[0](value) ? ["", format[1]] : null;
 }
 

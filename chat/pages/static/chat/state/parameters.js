@@ -8,22 +8,53 @@ import { choices } from "./forms.js";
  */
 
 const TYPES = new Set(["string", "number", "integer", "boolean", "array"]);
+const CHOICES = ["enum", "oneOf", "anyOf"];
 
 /**
- * @param {any} property of an object's schema
+ * @param {any} property of an object's schema, which is a foreign tool's and may be anything
  * @returns {Editable | null} what a field is made of; null: only JSON text can hold it
  */
 export function editable(property) {
   const inner = withoutNull(property);
   if (!TYPES.has(inner?.type)) return null;
+  const isList = inner.type === "array";
+  const texts = isList ? (inner.items ?? {}) : inner;
+  if ((isList || inner.type === "string") && !isChoosable(texts)) return null;
   if (inner !== property) {
     // A box and a list cannot show null. An emptied field is null, and not the default.
-    if (inner.type === "boolean" || inner.type === "array") return null;
+    if (inner.type === "boolean" || isList) return null;
     const { default: _, ...rest } = inner;
-    return { ...rest, optional: true };
+    return sound({ ...rest, optional: true });
   }
-  if (inner.type !== "array" || choices(inner.items ?? {}) !== null) return inner;
-  return inner.items?.type === "string" ? { ...inner, lines: true } : null;
+  if (!isList || choices(texts) !== null) return sound(inner);
+  return texts.type === "string" ? sound({ ...inner, lines: true }) : null;
+}
+
+/**
+ * @param {any} schema of a text
+ * @returns {boolean} it has no choices, or such as a form has: texts, or texts with titles
+ */
+function isChoosable(schema) {
+  const [name, ...others] = CHOICES.filter((one) => schema[one] !== undefined);
+  if (name === undefined) return true;
+  const found = schema[name];
+  if (others.length > 0 || !Array.isArray(found) || found.length === 0) return false;
+  const isText = (/** @type {unknown} */ one) => typeof one === "string";
+  return found.every(name === "enum" ? isText : (one) => isText(one?.const) && isText(one.title));
+}
+
+/**
+ * @param {Editable} field
+ * @returns {Editable} without texts that are none, and without a default that the field cannot hold
+ */
+function sound(field) {
+  const isSound = (/** @type {[string, unknown]} */ [name, value]) => {
+    if (name === "title" || name === "description") return typeof value === "string";
+    return name !== "default" || fits(field, value);
+  };
+  const entries = Object.entries(field);
+  const kept = entries.filter(isSound);
+  return kept.length === entries.length ? field : /** @type {Editable} */ (Object.fromEntries(kept));
 }
 
 /**

@@ -25,8 +25,13 @@ const MAX_LINE_CHARACTERS = 200;
 const NUMBER = /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$/i;
 /** The property of a form that asks for a single value. */
 const SINGLE = "value";
-/** @type {Record<string, string>} the input for a format */
-const INPUTS = { email: "email", uri: "url", date: "date", "date-time": "datetime-local" };
+/** The input for a format. */
+const INPUTS = new Map([
+  ["email", "email"],
+  ["uri", "url"],
+  ["date", "date"],
+  ["date-time", "datetime-local"],
+]);
 
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Input */
 export const INPUT = "input, select, textarea";
@@ -323,7 +328,7 @@ function select(property, start, required) {
  */
 function text(property, start) {
   const begin = typeof start === "string" ? start : "";
-  const type = INPUTS[property.format ?? ""] ?? "text";
+  const type = INPUTS.get(property.format ?? "") ?? "text";
   const isLong = type === "text" && ((property.maxLength ?? Infinity) > MAX_LINE_CHARACTERS || begin.includes("\n"));
   const node = isLong ? element("textarea", { rows: "2" }) : element("input", { type, autocomplete: "off" });
   if (type === "text") node.dir = "auto";
