@@ -2958,6 +2958,37 @@ def test_approval_with_a_broken_schema_is_shown_edited_and_decided(site, meet):
     )
 
 
+def test_date_that_is_only_begun_is_no_answer(site, meet):
+    page = ask(meet(site), "form")
+    month = requests(page).get_by_label("Month", exact=True)
+    requests(page).get_by_label("Monthly amount").fill("12")
+    requests(page).get_by_label("us", exact=True).check()
+    month.fill("")
+    month.press("1")
+    pressed(page, "Answer")
+    expect(month).to_be_focused()
+    expect(page.locator("[data-field=month] .wrong")).to_have_text("Is not complete.")
+    month.fill("2026-10-01")
+    pressed(page, "Answer")
+    expect(resolved(page)).to_contain_text("month: 2026-10-01")
+
+
+def test_number_is_written_as_in_the_language_of_its_reader(site, meet):
+    page = ask(meet(site, locale="de-DE"), "form")
+    amount = requests(page).get_by_label("Monthly amount")
+    requests(page).get_by_label("us", exact=True).check()
+    for typed, told in {
+        "1.000": "Muss eine Zahl ohne Punkte zwischen den Tausendern sein.",
+        "1,5,0": "Muss eine Zahl sein.",
+    }.items():
+        amount.fill(typed)
+        pressed(page, "Antworten")
+        expect(page.locator("[data-field=amount] .wrong")).to_have_text(told)
+    amount.fill("1000,5")
+    pressed(page, "Antworten")
+    expect(answers(page)).to_contain_text("'amount': 1000.5")
+
+
 def test_short_answers_of_a_form_stand_side_by_side_where_there_is_room(site, meet):
     page = ask(meet(site), "form")
     amount, month = page.locator("[data-field=amount]"), page.locator("[data-field=month]")

@@ -293,11 +293,13 @@ export default {
   "field.proposed": "Vorgeschlagen: {value}",
   "field.nothing": "nichts",
   "field.required": "ist erforderlich",
+  "field.incomplete": "ist nicht vollständig",
   "field.choose": "Auswählen …",
   "field.no_choice": "Keine Auswahl",
   "field.zone": "Zeitzone: {zone}.",
   "field.digits": "hat mehr Stellen, als ein Browser senden kann",
   "field.large": "ist zu groß",
+  "field.grouped": "muss eine Zahl ohne Punkte zwischen den Tausendern sein",
   "field.hidden_default":
     "Lassen Sie das Feld für die Vorgabe leer: Sie hat mehr Stellen, als ein Browser anzeigen kann.",
   "field.lines": "Ein Eintrag pro Zeile.",

@@ -2,7 +2,7 @@
 
 import { check, choices } from "../state/forms.js";
 import { editable, fits, linesOf } from "../state/parameters.js";
-import { parts, t, told } from "../text/strings.js";
+import { number as localized, parts, t, told } from "../text/strings.js";
 import { changes } from "./difference.js";
 import { element, setAttribute, setText } from "./element.js";
 import { brief, isRounded } from "./values.js";
@@ -21,6 +21,10 @@ import { brief, isRounded } from "./values.js";
 
 /** A text that may be longer gets a field of several lines. */
 const MAX_LINE_CHARACTERS = 200;
+/** How the reader's locale writes the point of a number: some keyboards of phones have no other. */
+const POINT = localized(1.5).charAt(1);
+/** With thousands in groups by the point of other locales: 1.000 is not 1. */
+const GROUPED = /^[+-]?[0-9]{1,3}(\.[0-9]{3})+$/;
 /** Also as people type it: .5, 5. and +5. */
 const NUMBER = /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?$/i;
 /** The property of a form that asks for a single value. */
@@ -337,6 +341,8 @@ function text(property, start) {
   node.value = isTime && begin ? local(begin) : begin;
   const first = node.value;
   const read = () => {
+    // A date that is only begun has no value, and is not meant to be absent.
+    if (node.validity.badInput) throw new Unreadable(t("field.incomplete"));
     // An input changes ends of lines and the form of a time: what nobody has touched stays as it is.
     if (node.value === first && typeof start === "string") return start;
     if (isTime) return instant(node.value);
@@ -374,14 +380,16 @@ function number(property, value) {
   // The server has all digits of the default, which it takes where there is no value.
   const isHidden = value === undefined && isRounded(property.default);
   const start = value === undefined && !isHidden ? property.default : value;
-  node.value = typeof start === "number" ? String(start) : "";
+  node.value = typeof start === "number" ? String(start).replace(".", POINT) : "";
   return {
     node,
     focus: node,
     ...(isHidden && { note: t("field.hidden_default") }),
     read() {
-      const given = node.value.trim();
-      if (!NUMBER.test(given)) return given || undefined;
+      const typed = node.value.trim();
+      if (POINT !== "." && GROUPED.test(typed)) throw new Unreadable(t("field.grouped"));
+      const given = typed.replace(POINT, ".");
+      if (!NUMBER.test(given)) return typed || undefined;
       const read = Number(given);
       if (!Number.isFinite(read)) throw new Unreadable(t("field.large"));
       if (Number.isInteger(read) && !Number.isSafeInteger(read) && /^[+-]?[0-9]+\.?$/.test(given)) {
