@@ -235,12 +235,17 @@ def _command(frame: dict[str, Any], fields: dict[str, Any]) -> AnyCommand:
 
 
 def _merge(frame: dict[str, Any]) -> dict[str, Any]:
-    """Merge the fields of a frame wherever they stand: `data`, over it `payload`, over both the top level."""
+    """Merge the fields of a frame wherever they stand: `data`, over it `payload`, over both the top level.
+
+    A null hides no value below it: some clients write every field that they know.
+    """
     layers = [layer for name in ("data", "payload") if isinstance(layer := frame.get(name), dict)]
+    if not layers:
+        return frame
     merged: dict[str, Any] = {}
-    for layer in layers:
-        merged |= layer
-    return merged | frame
+    for layer in (*layers, frame):
+        merged |= {name: value for name, value in layer.items() if value is not None or name not in merged}
+    return merged
 
 
 def _without_nulls(model: type[Command], fields: Fields) -> Fields:

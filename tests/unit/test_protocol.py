@@ -574,6 +574,14 @@ def test_the_top_level_wins_then_payload_then_data() -> None:
     assert (message.content, message.agent, message.client_msg_id) == ("top", "payload", "data")
 
 
+def test_null_hides_no_field_below_it() -> None:
+    below = {"content": "x", "thread_id": A, "parent_id": B}
+    nulls = dict.fromkeys(below)
+    assert parse(frame(**nulls, payload=below)) == user_message(content="x", thread_id=UUID(A), parent_id=UUID(B))
+    assert parse(frame(payload=nulls, data=below)) == user_message(content="x", thread_id=UUID(A), parent_id=UUID(B))
+    assert parse(frame(**nulls | {"content": "y"}, data={"content": "x"})).parent_given
+
+
 def test_the_type_is_read_at_the_top_only() -> None:
     assert refusal(json.dumps({"payload": {"type": "ping"}})).field == "type"
     assert isinstance(parse(frame("user_message", payload={"type": "ping", "content": "x"})), UserMessage)
