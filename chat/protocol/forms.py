@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -97,6 +97,7 @@ def form_schema(schema: Any) -> dict[str, Any]:
 
 def _check_object(schema: Mapping[str, Any]) -> None:
     _refuse_others(schema, _TOP, "schema")
+    _check_texts(schema, ("title", "description", "$schema"), "schema")
     if schema.get("additionalProperties", False) is not False:
         raise TypeError("schema.additionalProperties: must be false")
     properties = schema.get("properties")
@@ -119,6 +120,12 @@ def _refuse_others(schema: Mapping[str, Any], known: set[str], place: str) -> No
             raise TypeError(f"{place}.{key}: is not supported in a form")
 
 
+def _check_texts(schema: Mapping[str, Any], keys: Sequence[str], place: str) -> None:
+    for key in keys:
+        if not isinstance(schema.get(key, ""), str):
+            raise TypeError(f"{place}.{key}: must be a text")
+
+
 def _check_property(schema: Any, place: str) -> None:
     if not isinstance(schema, Mapping):
         raise TypeError(f"{place}: must be an object")
@@ -126,9 +133,7 @@ def _check_property(schema: Any, place: str) -> None:
     if not isinstance(kind, str) or kind not in _KEYWORDS:
         raise TypeError(f"{place}.type: must be one of {', '.join(_KEYWORDS)}")
     _refuse_others(schema, _SHOWN | _KEYWORDS[kind], place)
-    for key in ("title", "description"):
-        if not isinstance(schema.get(key, ""), str):
-            raise TypeError(f"{place}.{key}: must be a text")
+    _check_texts(schema, ("title", "description"), place)
     for least, most in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
         _check_bounds(schema, least, most, place)
     if kind == "string":
