@@ -253,6 +253,32 @@ def test_an_overdue_request_is_expired_by_who_comes_first(alice, run):
     assert frames(run.thread_id)[-2]["via"] == "expiry"
 
 
+def test_a_wrong_answer_to_a_request_that_is_resolved_is_told_so(alice, run):
+    accepted, overdue, still = ask(run), ask(run), ask(run)
+    accept(alice, accepted)
+    InputRequest.objects.filter(pk=overdue).update(expires_at=Now() - timedelta(seconds=1))
+    assert refused("conflict", accept, alice, accepted, 5).stands == "accepted"
+    assert refused("conflict", accept, alice, overdue, 5).stands == "expired"
+    assert refused("invalid_message", accept, alice, still, 5).field == "content.value"
+    assert InputRequest.objects.get(pk=overdue).status == "expired"
+
+
+def test_another_type_of_value_is_another_answer(alice, run):
+    request_id = ask(run, "approval")
+    accept(alice, request_id, parameters={"amount": 1})
+    assert accept(alice, request_id, parameters={"amount": 1}).repeated
+    assert refused("conflict", accept, alice, request_id, parameters={"amount": True}).stands == "accepted"
+
+
+def test_an_acceptance_that_is_to_be_remembered_repeats_only_one_that_is(alice, run):
+    once, always = ask(run, "approval"), ask(run, "approval", tool_name="send")
+    accept(alice, once)
+    assert refused("conflict", accept, alice, once, remember=True).stands == "accepted"
+    accept(alice, always, remember=True)
+    assert accept(alice, always, remember=True).repeated
+    assert list(Grant.objects.values_list("tool_name", flat=True)) == ["send"]
+
+
 def test_of_answers_that_come_together_an_overdue_one_keeps_the_others_from_being_taken(alice, run):
     late, other = ask(run), ask(run)
     runs.suspend(run, [str(late), str(other)], {})
@@ -415,6 +441,9 @@ TREE = {
             "parameters.a",
         ),
         ({"properties": {"a": {"enum": [{"$id": 1}, {"pattern": "x"}]}}}, {"a": {"pattern": "x"}}, None),
+        # A function that takes whole numbers fails with a real one.
+        ({"properties": {"a": {"type": "integer"}}}, {"a": 2.0}, "parameters.a"),
+        ({"properties": {"a": {"type": "number"}}}, {"a": 2.0}, None),
         # From the JSON Schema Test Suite, draft 2020-12: ref, additionalProperties, unevaluatedProperties, uniqueItems.
         ({"properties": {"$ref": {"type": "string"}}}, {"$ref": "a"}, None),
         ({"properties": {"$ref": {"type": "string"}}}, {"$ref": 2}, "parameters.$ref"),

@@ -15,7 +15,7 @@ from chat.protocol import MAX_INPUT_REASON, AnswerInput, ProtocolError, forms
 from chat.runs import event_log
 from chat.runs.inputs.deciders import deciders, visible_to
 from chat.runs.inputs.parameters import check_parameters, is_same
-from chat.runs.inputs.requests import close, continue_runs, may_remember, person, requeue, resolve
+from chat.runs.inputs.requests import close, continue_runs, is_granted, may_remember, person, requeue, resolve
 from chat.runs.inputs.types import Answer, AnsweredInput, Decider, Resolution
 
 MAX_EXPIRED_INPUTS = 50  # requests that one transaction expires: it took 0.25 s on a busy machine, and writes wait
@@ -52,19 +52,29 @@ def answer_all(given: Sequence[Answer], decider: Decider) -> list[AnsweredInput]
 def _answer_all(given: Sequence[Answer], decider: Decider) -> list[AnsweredInput] | ProtocolError:
     """Return the error of overdue requests, so that their transaction is committed."""
     rows = _lock({one.request_id for one in given}, decider)
-    checked = [(one, rows[one.request_id], _resolution(one, decider, rows[one.request_id])) for one in given]
     runs = Run.objects.in_bulk({row.run_id for row in rows.values()})
     overdue = [row for row in rows.values() if row.status == InputRequest.OPEN and row.overdue]  # type: ignore[attr-defined]
     for row in overdue:
         resolve(runs[row.run_id], row, Resolution(InputRequest.EXPIRED, "expiry"))
     if overdue:
         return _conflict(overdue[0])
+    checked = [(one, rows[one.request_id], _checked(one, decider, rows[one.request_id])) for one in given]
     return [_resolve(runs[row.run_id], row, resolution, one, decider) for one, row, resolution in checked]
+
+
+def _checked(given: Answer, decider: Decider, row: InputRequest) -> Resolution:
+    """Return the checked answer. Raises invalid_message; conflict where the request is resolved, by another answer."""
+    try:
+        return _resolution(given, decider, row)
+    except ProtocolError:
+        if row.status == InputRequest.OPEN:
+            raise
+        raise _conflict(row) from None
 
 
 def _resolve(run: Run, row: InputRequest, resolution: Resolution, given: Answer, decider: Decider) -> AnsweredInput:
     if row.status != InputRequest.OPEN:
-        return _repeat(row, resolution, decider)
+        return _repeat(row, resolution, given, decider)
     seq = resolve(run, row, resolution)
     if given.remember and resolution.status == InputRequest.ACCEPTED:
         _grant(row, decider)
@@ -130,13 +140,15 @@ def _invalid(field: str, message: str) -> ProtocolError:
     return ProtocolError("invalid_message", f"{field} {message}", field=field)
 
 
-def _repeat(row: InputRequest, resolution: Resolution, decider: Decider) -> AnsweredInput:
+def _repeat(row: InputRequest, resolution: Resolution, given: Answer, decider: Decider) -> AnsweredInput:
     """Return the answer that stands. Raises conflict if it is another one."""
     same = (
         row.resolved_by_id == decider.user_id
         and row.action == resolution.action
-        and row.content == resolution.content
-        and row.edited_parameters == resolution.edited_parameters
+        and is_same(row.content, resolution.content)
+        and is_same(row.edited_parameters, resolution.edited_parameters)
+        # It was accepted once: to remember it now would have no effect.
+        and not (given.remember and row.status == InputRequest.ACCEPTED and not is_granted(row))
     )
     if not same:
         raise _conflict(row)

@@ -34,6 +34,14 @@ def _unique(validator: Any, demanded: Any, values: Any, schema: Any) -> Iterator
         yield ValidationError("must not repeat an entry")
 
 
+def _is_integer(checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# A tool that takes whole numbers fails with 2.0, which JSON Schema has as one.
+_STRICT = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+
+
 def _validator(schema: Any) -> Any:
     """Return a validator that takes bounded time."""
     left = iter(range(MAX_REFERENCES))
@@ -44,7 +52,8 @@ def _validator(schema: Any) -> Any:
             raise OverflowError("too many references")
         yield from follow(*given) or ()
 
-    bounded = extend(Draft202012Validator, {"$ref": reference, "uniqueItems": _unique})
+    checks = {"$ref": reference, "uniqueItems": _unique}
+    bounded = extend(Draft202012Validator, checks, type_checker=_STRICT)
     return bounded(schema, registry=Registry())  # which retrieves nothing
 
 
