@@ -17,6 +17,7 @@ from chat.api.base import View, owner
 from chat.api.schema import described
 from chat.api.serializers import ApiKeySerializer, ExportSerializer, GrantSerializer, ProfileSerializer
 from chat.api.threads import thread_of, threads_of
+from chat.api.uploads import printable
 from chat.models import (
     ApiKey,
     Attachment,
@@ -130,7 +131,7 @@ def as_markdown(thread: Thread, messages: list[Message]) -> bytes:
 
 def file_name(thread: Thread) -> str:
     """Return the title without characters that have a meaning for a file system or a shell."""
-    kept = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else " " for c in thread.title)
+    kept = "".join(" " if letter in '\\/:*?"<>|' else letter for letter in printable(thread.title, " "))
     return " ".join(kept.split())[:80].strip(". ") or "thread"
 
 

@@ -23,6 +23,8 @@ MAX_HEADERS, MAX_HEADER = (
     16 * KIB,
 )  # of a part; bytes of one: a name may be long, and each byte of it written as %XX
 READ_SIZE = 64 * KIB  # bytes
+# They join or part letters of other scripts, as in Persian words, and the signs of an emoji; in ASCII they only hide.
+_JOINER = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:\\.|[^"\\])*"?|[^;]*)')
 
 
@@ -121,9 +123,20 @@ def parameters(header: str) -> dict[str, str]:
 def clean_name(name: str) -> str:
     """Return the last part of the sent name, printable, at most 255 characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    shown = "".join(letter if letter.isprintable() else " " if category(letter) == "Zs" else "_" for letter in last)
-    shown = shown.strip()[-255:].strip()
+    shown = printable(last, "_").strip()[-255:].strip()
     return "file" if shown in ("", ".", "..") else shown
+
+
+def printable(text: str, instead: str) -> str:
+    """Return the text with `instead` for each letter that cannot be printed; joiners between letters stay."""
+    joiners = {found.start() for found in _JOINER.finditer(text)}
+
+    def shown(at: int, letter: str) -> str:
+        if letter.isprintable() or at in joiners:
+            return letter
+        return " " if category(letter) == "Zs" else instead
+
+    return "".join(shown(at, letter) for at, letter in enumerate(text))
 
 
 def _decoded(raw: bytes, charset: str = "utf-8") -> str:

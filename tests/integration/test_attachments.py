@@ -57,6 +57,9 @@ def test_a_file_is_its_owner_s_only(alice, bob):
         ("..\\..\\boot.ini", "boot.ini"),
         ("a\r\nSet-Cookie: x=1.csv", "a__Set-Cookie: x=1.csv"),
         ("\u202egpj.csv", "_gpj.csv"),
+        # Persian words have non-joiners, and emoji joiners. Between letters of ASCII they only hide.
+        ("می\u200cشود 👩\u200d💻.csv", "می\u200cشود 👩\u200d💻.csv"),
+        ("a\u200db\u200c.csv", "a_b_.csv"),
         ("n" * 300 + ".csv", "n" * 251 + ".csv"),
         ('"><img src=x>.csv', '"><img src=x>.csv'),
     ],

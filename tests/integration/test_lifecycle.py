@@ -7,6 +7,7 @@ import stat
 import uuid
 import zipfile
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 from django.apps import apps
@@ -380,6 +381,12 @@ def test_an_export_has_all_that_is_the_user_s_and_nothing_else(alice, bob, tmp_p
     for foreign in (b"bob", b"deleted words", alice.password.encode()):
         assert foreign not in everything
     assert AuditRecord.objects.filter(user=alice.id, kind="admin_acted").count() == 1
+
+
+def test_file_name_of_an_export_keeps_the_joiners_of_words(alice):
+    thread = runs.create_thread(alice.id, None, "می\u200cشود: a\u200bb", None)
+    header = client(alice).get(f"/api/threads/{thread.id}/export")["Content-Disposition"]
+    assert unquote(header) == "attachment; filename*=utf-8''می\u200cشود a b.md"
 
 
 def test_an_export_overwrites_nothing_and_needs_a_user(alice, tmp_path):
