@@ -1,6 +1,7 @@
 """A thread's first title, from its first message. PURE: standard library only."""
 
 import re
+from unicodedata import category
 
 LENGTH = 60  # characters
 
@@ -34,6 +35,8 @@ _DANGLING = re.compile(
     re.IGNORECASE,
 )
 _ENDS = " ,.;:–—-"
+_JOINER = "\u200d"
+_JOINED = frozenset({_JOINER, "\u200c", *map(chr, range(0x1F3FB, 0x1F400))})  # with the shades of skin
 
 
 def title_of(message: str) -> str:
@@ -56,8 +59,16 @@ def shortened(text: str) -> str:
         return text.rstrip(_ENDS) or text
     kept = text[:LENGTH].rpartition(" ")[0]
     if len(kept) < LENGTH // 2:  # a long address, or a language without spaces
-        kept = text[: LENGTH - 1]
+        kept = _cut(text, LENGTH - 1)
     return _DANGLING.sub("", kept.rstrip(_ENDS)).rstrip(_ENDS) + "…"
+
+
+def _cut(text: str, length: int) -> str:
+    """Return the beginning of a longer text, not cut within a letter or an emoji of several code points."""
+    end = length
+    while end > length // 2 and (text[end - 1] == _JOINER or text[end] in _JOINED or category(text[end])[0] == "M"):
+        end -= 1
+    return text[:end]
 
 
 def _plain(text: str) -> str:

@@ -34,6 +34,9 @@ from chat.runs.titles import LENGTH, title_of
             "What is the cheapest model for three million tokens a day with the quality of gpt-4o?",
             "What is the cheapest model for three million tokens a day…",
         ),
+        ("字" * 57 + "👩🏽\u200d💻字字", "字" * 57 + "…"),
+        ("ก" * 58 + "ำก\u0e48\u0e49กกก", "ก" * 58 + "ำ…"),
+        ("字" * 58 + "か\u3099字" * 3, "字" * 58 + "…"),
         ("https://example.com/" + "x" * 100, "https://example.com/" + "x" * 39 + "…"),
     ],
 )  # fmt: skip
