@@ -81,7 +81,7 @@ class Asking:
         if self.query.also:
             self._beside(self.query.also)
         notes, details = self._made.notes, self._made.details
-        if len(self._currencies) > 1 and (self.query.by or metric not in ("cost", "on_model", *UNPRICED)):
+        if len(self._currencies) > 1 and metric not in ("cost", "on_model", *UNPRICED):
             others = ", ".join(self._currencies[1:])
             notes.append(f"Parts of the cost are those in {self.currency}; {others} is not in them.")
         span = f", {self._first} to {self._last}" if self._first else ""
@@ -123,7 +123,7 @@ class Asking:
     def _figure(self, id: str, label: str, value: float, unit: str, formula: str, rows: int | None = None) -> Figure:
         return self._made.figures.add(id, label, value, unit, formula, self._counted if rows is None else rows)
 
-    def _value(self, one: Sums, metric: str) -> tuple[float | None, str]:
+    def _value(self, one: Sums, metric: str, currency: str = "") -> tuple[float | None, str]:
         """The metric of rows with its unit; None where the file does not tell."""
         cached = one.input and (one.cached or self._rows.has("cached_tokens"))
         counted = one.tokens or any(map(self._rows.has, TOKENS))
@@ -139,7 +139,7 @@ class Asking:
             "latency": (one.latency if self._rows.timed else None, "ms"),
             "unit_cost": (one.cost / one.requests if one.requests else None, self.currency),
         }
-        return known.get(metric, (one.cost, self.currency))
+        return known.get(metric, (one.cost, currency or self.currency))
 
     # Metrics
 
@@ -220,17 +220,18 @@ class Asking:
         by, order, top = self.query.by, self.query.order, self.query.top
         if not by:
             return []
-        if by not in TIMES and by not in self._rows.dimensions and not (order or top):
+        if by not in TIMES and not self._has(by) and not (order or top):
             self._made.notes.append(f"{self._name} has no column for {by.replace('_', ' ')}.")
             return []
-        found, timed = self._sums(self._label(by)), by in TIMES and not order
-        valued = ((one, *self._value(one, metric)) for one in found)
+        timed, currencies = by in TIMES and not order, self._currencies if metric == "cost" else [self.currency]
+        sums = ((one, code) for code in currencies for one in self._sums(self._label(by), code))
+        valued = ((one, *self._value(one, metric, code)) for one, code in sums)
         known = [(one, value, unit) for one, value, unit in valued if value is not None]
-        sign = 1 if order == "least" else -1
-        known.sort(key=lambda one: (0 if timed else sign * one[1], one[0].label))
+        sign, several = 1 if order == "least" else -1, len(currencies) > 1
+        known.sort(key=lambda one: (several and currencies.index(one[2]), not timed and sign * one[1], one[0].label))
         limit = top or (MAX_POINTS if timed else FEW_GROUPS)
         shown = known[-limit:] if timed else known[: min(limit, MAX_GROUPS)]
-        whole = sum(value for _, value, _ in known) if metric in ADDED else 0.0
+        whole = sum(value for _, value, _ in known) if metric in ADDED and not several else 0.0
         title = _title(metric)
         head = ["Hour (UTC)" if by == "hour" else _title(by), title]
         self._made.table = [[*head, *(["Share"] if whole > 0 else [])]]
@@ -241,10 +242,15 @@ class Asking:
         if len(known) > len(shown):
             self._made.notes.append(f"{len(known) - len(shown)} more in the file.")
         if shown:
-            labels, values = [one.label[:60] for one, _, _ in shown], {title: [value for _, value, _ in shown]}
+            drawn = [(one.label[:60], value) for one, value, unit in shown if unit == shown[0][2]]
+            labels, values = [label for label, _ in drawn], {title: [value for _, value in drawn]}
             kind: Any = "line" if timed and by in ("day", "week", "month") else "bar"
             self._made.chart = chart(kind, f"{title} by {by.replace('_', ' ')}", labels, values, shown[0][2])
         return [escaped(one.label) for one, _, _ in shown]
+
+    def _has(self, by: str) -> bool:
+        """Tell if the rows have names of this kind; a bill may have kinds of charge in place of models."""
+        return by in self._rows.dimensions or (by == "model" and "sku" in self._rows.dimensions)
 
     def _label(self, by: str) -> str:
         if by in TIMES:
@@ -253,7 +259,7 @@ class Asking:
             if by == "hour" and self._rows.ask("SELECT count(DISTINCT CAST(moment AS TIME)) FROM usage")[0][0] < 2:
                 raise AgentError(f"{self._rows.name} has days but no times of day.", code="missing_column")
             return f"coalesce({TIMES[by]}, '(no time)')"
-        if by not in self._rows.dimensions:
+        if not self._has(by):
             raise self._lacks(f"column for {by.replace('_', ' ')}")
         columns = "model, sku, charge" if by == "model" else f"CAST({DIMENSIONS[by]} AS VARCHAR)"
         return f"coalesce({columns}, '(none)')"

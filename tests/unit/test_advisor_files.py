@@ -303,7 +303,11 @@ def test_counts_are_of_all_currencies_and_no_series_mixes_them() -> None:
     currency = main.figures["change"].unit
     paid = by([row for row in rows if row.currency == currency], lambda row: row.model, lambda row: row.cost or 0)
     assert main.figures["before"].value + main.figures["after"].value == close(sum(paid.values()))
-    assert any("not in them" in note for note in by_model.notes)
+    assert any("not in them" in note for note in main.notes)
+    for code in {row.currency or "USD" for row in rows}:
+        parts = [one for one in by_model.figures.values() if one.id.startswith("cost_") and one.unit == code]
+        paid = by([row for row in rows if row.currency == code], lambda row: row.model, lambda row: row.cost or 0)
+        assert {one.label: one.value for one in parts} == {model: close(cost) for model, cost in paid.items()}
 
 
 def test_a_saving_that_is_wanted_is_worked_out_and_measures_are_of_the_chosen_rows() -> None:
