@@ -247,6 +247,7 @@ class Loaded:
             [part.path],
         )
         self._mark_parents(values)
+        self._mark_totals()
         self._compress()
 
     def _look_up(self, values: Values, cells: str, part: Part) -> None:
@@ -274,7 +275,14 @@ class Loaded:
             self._db.execute(f"INSERT INTO {table} VALUES {marks}", [cell for row in batch for cell in row])
 
     def _mark_parents(self, values: Values) -> None:
-        """Leave out records that sum up the records inside them."""
+        """Leave out records that a later one with the same id says again, or that sum up the records inside them."""
+        if "span" in values.optional:
+            self._db.execute(
+                "UPDATE typed SET fault = 'again' FROM (SELECT span, model, max(rowid) AS last FROM typed "
+                "WHERE span IS NOT NULL AND fault IS NULL GROUP BY ALL HAVING count(*) > 1) twice "
+                "WHERE typed.span = twice.span AND typed.model IS NOT DISTINCT FROM twice.model "
+                "AND fault IS NULL AND typed.rowid < twice.last"
+            )
         if {"span", "parent"} <= values.optional:
             self._db.execute(
                 "UPDATE typed SET fault = 'parent' FROM (SELECT parent AS id, sum(input + output) AS tokens, "
@@ -282,6 +290,17 @@ class Loaded:
                 "WHERE typed.span = inside.id AND fault IS NULL AND (inside.tokens > 0 OR inside.cost > 0) "
                 "AND (typed.input + typed.output >= inside.tokens * 0.99 OR typed.cost >= inside.cost * 0.99)"
             )
+
+    def _mark_totals(self) -> None:
+        """Leave out a last row that sums up all the others, by whatever name: a time or a model is missing in it."""
+        bare = "(timed AND moment IS NULL AND model IS NULL) OR (modelled AND model IS NULL AND NOT timed)"
+        [(last, nameless, *sums)] = self._db.execute(
+            f"SELECT max(rowid), arg_max({bare}, rowid), sum(cost), arg_max(coalesce(cost, 0), rowid), "
+            "sum(input + output), arg_max(input + output, rowid) FROM typed WHERE fault IS NULL"
+        ).fetchall()
+        pairs = [(float(every or 0), float(own)) for every, own in zip(sums[::2], sums[1::2], strict=True) if own]
+        if nameless and pairs and all(abs(every - 2 * own) <= 1e-3 * abs(own) for every, own in pairs):
+            self._db.execute("UPDATE typed SET fault = 'total' WHERE rowid = ?", [last])
 
     def _compress(self) -> None:
         """In memory too, and only here: a million rows then take an eighth of the room, and leave it to the queries."""

@@ -19,6 +19,7 @@ from chat.usage.columns import (
     declared,
     headed_by_values,
     is_cached_in_input,
+    is_price,
     is_signed,
     is_weak,
     name_by_content,
@@ -26,7 +27,7 @@ from chat.usage.columns import (
     unpivoted,
 )
 from chat.usage.formats import Format
-from chat.usage.names import NUMBERS, ROLES, TOKENS, Role, meaning_of, shown
+from chat.usage.names import NUMBERS, ROLES, SIGN, TOKENS, Role, meaning_of, shown
 from chat.usage.skus import MODEL
 from chat.usage.tables import Layout, Source, Table, decimal_of, is_money_like
 from chat.usage.text import HEAD, Container, container_of, encoding_of, is_binary, is_prose, refusal_of, text_of
@@ -145,7 +146,10 @@ def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = Non
         found = recognise(inner, inner_name, choices) if inner else _nothing(_CONTAINERS[container], "utf-8")
         text = found.text if found.usage and inner else f"{_CONTAINERS[container]} It is unpacked when it is read."
         return dataclasses.replace(found, usage=True, prose=False, container=container, text=text, proposal=None)
-    encoding, text = encoding_of(head), text_of(head)
+    encoding = encoding_of(head)
+    if encoding == "cp1252":
+        encoding = max(_OLD_ENCODINGS, key=lambda one: _table_of(text_of(head[:16384], one), True).score)
+    text = text_of(head, encoding)
     refusal = refusal_of(head) or ("" if text.strip() else "The file is empty.")
     refusal = refusal or ("This is no text, so it is no usage data." if is_binary(text) else "")
     if refusal:
@@ -153,14 +157,19 @@ def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = Non
     table = Table.of_json(text, cut) if text.lstrip()[0] in "{[" else None
     prose = table is None and is_prose(text)
     if table is None:
-        tables = [Table.of_csv(text, delimiter, cut) for delimiter in (",", ";", "\t", "|")]
-        table = max(tables, key=lambda table: table.score)
+        table = _table_of(text, cut)
     found = _Reading(table, encoding, choices or {}).recognised()
     if prose and not found.usage and not found.proposal:
         return dataclasses.replace(found, prose=True, text=_PROSE)
     return found
 
 
+def _table_of(text: str, cut: bool) -> Table:
+    return max((Table.of_csv(text, one, cut) for one in (",", ";", "\t", "|")), key=lambda table: table.score)
+
+
+# Where the names of columns are the same by all of them, the first counts.
+_OLD_ENCODINGS = ("cp1252", "shift_jis", "gb18030", "euc_kr", "cp1251", "cp1250")
 _CONTAINERS: dict[str, str] = {
     "gzip": "A file compressed with gzip.",
     "zip": "A ZIP archive.",
@@ -184,7 +193,12 @@ class _Reading:
         table, shape, choice = self._table, self._shape, self._choice
         self._find_columns()
         roles = {column.role for column in self._columns}
-        if not (choice or shape) and not _is_certain(self._columns, roles, bool(self._wide)):
+        costs = [column for column in self._columns if column.role == "cost"]
+        signed = is_signed(table, self._columns) or all(one.unit for one in costs)
+        signed = signed and not self._may_be_cost()
+        certain = _is_certain(self._columns, roles, bool(self._wide), signed)
+        certain = certain and ("cost" in roles or not self._may_be_cost())
+        if not (choice or shape or certain):
             return _uncertain(table, self._columns, roles, self._encoding)
         if not any(source.full for source in table.sources):
             return _nothing("The file has the columns of usage data but no row under them.", self._encoding)
@@ -261,6 +275,10 @@ class _Reading:
                 self._assumptions.append("The cost names no currency: taken as US dollars.")
         return currency or declared
 
+    def _may_be_cost(self) -> bool:
+        """Tell if a column that is not used may say what a row costs: then list prices are no answer."""
+        return any(is_money_like(one) and not _NO_AMOUNT.search(one.plain) for one in self._unused())
+
     def _unused(self) -> list[Source]:
         used = {column.place for column in self._columns}
         positions = {column.position for column in self._columns if column.position >= 0} | {*self._wide}
@@ -272,15 +290,17 @@ _TOTALS = ("total_costs_usd", "total_cost_usd", "total_costs", "total_cost", "to
 
 def _bare(title: str) -> str:
     """`Claude Sonnet 4.5 ($)` without its currency."""
-    return shown(re.sub(r"\s*\(?[$€£¥₹]\)?\s*$", "", title))
+    return shown(re.sub(rf"\s*\(?(?:{SIGN})\)?\s*$", "", title))
 
 
-def _is_certain(columns: tuple[Column, ...], roles: set[Role], wide: bool) -> bool:
-    """Tell if columns that were found by their names can be nothing but usage data."""
+def _is_certain(columns: tuple[Column, ...], roles: set[Role], wide: bool, signed: bool) -> bool:
+    """Tell if columns that were found by their names can be nothing but usage data. `signed`: the only money in the
+    table, each with its currency."""
     tokens = roles & set(TOKENS)
     costs = [column for column in columns if column.role == "cost"]
     named = "model" in roles or (wide and roles & {"team", "user", "project"})
-    paid = bool(costs) and named and not any(map(is_weak, costs))
+    doubtful = any(is_weak(one) and not (signed and "timestamp" in roles and not is_price(one)) for one in costs)
+    paid = bool(costs) and named and not doubtful
     return bool((tokens or paid) and roles & {"timestamp", "model"})
 
 
@@ -323,7 +343,8 @@ def _meant(source: Source) -> str:
     return "cost" if is_money_like(source) and not _NO_AMOUNT.search(source.plain) else ""
 
 
-_NO_AMOUNT = re.compile(r"share|percent|pct|cumul|running|budget|limit|quota")  # money, but not what a row costs
+# Money, but not what a row costs.
+_NO_AMOUNT = re.compile(r"share|percent|pct|cumul|running|budget|limit|quota|credit|saving|discount|(?:^|_)per_|rate$")
 
 
 _REQUESTS_UNKNOWN = (

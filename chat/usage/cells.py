@@ -3,12 +3,12 @@
 import re
 from datetime import date, datetime
 
-from chat.usage.names import MONTHS
+from chat.usage.names import MONTHS, SIGN
 
 
 def number(cell: str, decimal: str) -> float | None:
     """Return the number in a cell, or None. Takes grouped thousands and a currency's sign; never NaN or infinity."""
-    cell = CURRENCY_SIGNS.sub("", cell).strip()
+    cell = bare(cell)
     if _PLAIN_NUMBER.fullmatch(cell) and not (decimal == "," and "." in cell):
         return float(cell)
     pattern, group = (_GROUPED_COMMA, ".") if decimal == "," else (_GROUPED_POINT, ",")
@@ -17,12 +17,19 @@ def number(cell: str, decimal: str) -> float | None:
     return float(re.sub(rf"[\s'’{group}]", "", cell).replace(",", "."))
 
 
+def bare(cell: str) -> str:
+    """Return a number as it stands in a cell without its currency; `(1.50)` is -1.50, as in accounting."""
+    cell = cell.strip().replace("−", "-")
+    cell = f"-{cell[1:-1]}" if cell.startswith("(") and cell.endswith(")") else cell
+    return CURRENCY_SIGNS.sub(r"\1", cell).strip()
+
+
 _PLAIN_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?", re.A)
 _GROUPED_POINT = re.compile(r"-?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[\s'’]\d{3})+)(?:\.\d+)?", re.A)
 _GROUPED_COMMA = re.compile(
     r"-?(?:\d+|\d{1,3}(?:\.\d{3})+|\d{1,3}(?:[\s'’]\d{3})+)(?:,\d+)?|-?\d+(?:,\d+)?[eE][-+]?\d{1,2}", re.A
 )
-CURRENCY_SIGNS = re.compile(r"^(?:[A-Z]{3}\s?|US\$|[$€£¥₹]\s?)|\s?(?:[A-Z]{3}|[$€£¥₹])$")
+CURRENCY_SIGNS = re.compile(rf"^(-?)(?:{SIGN}|[A-Z]{{3}})\s?|\s?(?:{SIGN}|[A-Z]{{3}})$")
 ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?.*)?", re.A)
 EPOCH = re.compile(r"(?:\d{9,10}|\d{12,13}|\d{15,16}|\d{18,19})(?:\.\d+)?", re.A)
 COMPACT = re.compile(

@@ -17,7 +17,20 @@ from chat.usage.cells import (
     number,
 )  # fmt: skip
 from chat.usage.formats import Format, alternatives, named
-from chat.usage.names import CODES, REQUEST_IDS, ROLES, SIGNS, UNITS, WEAK, Role, meaning_of, plain_name, shown
+from chat.usage.names import (
+    CODES,
+    FREE_SIGN,
+    MONEY_PARTS,
+    REQUEST_IDS,
+    ROLES,
+    SIGNS,
+    UNITS,
+    WEAK,
+    Role,
+    meaning_of,
+    plain_name,
+    shown,
+)  # fmt: skip
 from chat.usage.skus import MODEL
 from chat.usage.tables import AMBIGUOUS, Source, Table
 
@@ -130,7 +143,8 @@ def chosen(table: Table, roles: Mapping[str, str], decimal: str, assumptions: li
 
 def _named(role: Role, source: Source, decimal: str, assumptions: list[str]) -> Column:
     unit = _unit(role, source, decimal, assumptions)
-    factor = {("latency_ms", "s"): 1000.0, ("cost", "cents"): 0.01}.get((role, unit), 1.0)
+    part = MONEY_PARTS.get(source.plain.rpartition("_")[2], 1.0) if role in ("cost", "gross") else 1.0
+    factor = 1000.0 if (role, unit) == ("latency_ms", "s") else part
     return Column(role, source.path, source.position, unit, factor=factor)
 
 
@@ -138,6 +152,11 @@ def is_weak(column: Column) -> bool:
     """Tell if the name of a cost may as well be that of something else."""
     plain = plain_name(column.path[-1])
     return plain in WEAK or re.sub("_(?:in_)?[a-z]{3}$", "", plain) in WEAK
+
+
+def is_price(column: Column) -> bool:
+    """Tell if the name of a cost may be that of a price."""
+    return bool(re.search("pri[cxs]|prec|prez|preis", plain_name(column.path[-1])))
 
 
 def headed_by_values(table: Table) -> dict[Role, list[Source]]:
@@ -163,7 +182,7 @@ def unpivoted(
             continue
         cells = [cell for source in sources for cell in source.full]
         titled = [*(source.path[0] for source in sources), *cells]
-        signs = any(re.search("[$€£¥₹]", cell) for cell in titled)
+        signs = [sign for cell in titled for sign in FREE_SIGN.findall(cell)]
         marked = [cell for cell in cells if re.search(r"[.,]", cell)]
         if all(map(AMBIGUOUS.search, marked)) and not (signs and not marked):  # 1.234 may be a thousand
             continue
@@ -175,9 +194,7 @@ def unpivoted(
             if not first or is_time(first.full[0]):
                 continue
             kept = [column for column in kept if column.position != 0] + [Column("model", first.path, 0)]
-        sign = next(
-            (code for one in sources for mark, code in SIGNS.items() if mark in " ".join([one.path[0], *one.full])), ""
-        )
+        sign = SIGNS[signs[0]] if signs else ""
         titles = Source(("(column)",), LABEL, [source.path[0] for source in sources])
         unit = _unit(role, titles, decimal, assumptions)
         more = [Column(role, titles.path, LABEL, unit), Column("cost", ("(cell)",), VALUE, sign)]
@@ -201,7 +218,7 @@ def _fits(role: Role, source: Source, decimal: str) -> bool:
         if role in ("timestamp", "ended"):
             return is_time(cell)
         if role == "currency":
-            return cell.upper() in SIGNS or re.fullmatch("[A-Za-z]{3}", cell) is not None
+            return cell in SIGNS or re.fullmatch("[A-Za-z]{3}", cell) is not None
         if role == "batch":
             return is_flag(cell) or cell.lower() in _TIERS
         numeric = number(cell, decimal) is not None
@@ -222,7 +239,7 @@ def _unit(role: Role, source: Source, decimal: str, assumptions: list[str], told
         assumptions.append(f"“{source.name}” names no unit: taken as {'seconds' if seconds else 'milliseconds'}.")
         return "s" if seconds else "ms"
     if role in ("cost", "gross"):
-        return "cents" if last == "cents" and not told else last.upper() if last in CODES else ""
+        return next((one.upper() for one in reversed(plain.split("_")[-2:]) if one in CODES), "")
     if role == "status":
         good = plain in ("success", "succeeded", "is_success", "ok")
         return "success" if good else "error" if plain.startswith(("error", "is_error", "failed")) else "words"

@@ -25,13 +25,16 @@ TOKENS: tuple[Role, ...] = (
 )  # fmt: skip
 TIMES: tuple[Role, ...] = ("timestamp", "ended")
 
-CODES = ("usd", "eur", "gbp", "chf", "jpy", "cny", "inr", "cad", "aud", "sek", "nok", "dkk", "pln", "brl")
-
 _NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
 ROLES: dict[Role, str] = _NAMES["roles"]  # in the order of a sentence, in words
 REQUEST_IDS, GOOD_STATUSES = set(_NAMES["request_ids"].split()), _NAMES["good_statuses"].split(", ")
-# Signs of currencies. A longer one stands first.
-SIGNS: dict[str, str] = _NAMES["signs"]
+CODES: tuple[str, ...] = tuple(_NAMES["codes"].split())
+# Signs and words of currencies. A longer one stands first.
+SIGNS: dict[str, str] = dict(sorted(_NAMES["signs"].items(), key=lambda one: -len(one[0])))
+SIGN = "|".join(map(re.escape, SIGNS))
+# A sign in a text: one of letters stands by itself.
+FREE_SIGN = re.compile("|".join(rf"\b{one}\b" if one.isalpha() else re.escape(one) for one in SIGNS))
+TOTALS = set(_NAMES["totals"].split(", "))
 # Names of money that may be something else: believed only beside tokens whose list price is near.
 WEAK = set(_NAMES["weak"].split())
 MONTHS = {name: int(number) for number, names in _NAMES["months"].items() for name in names.split()}
@@ -51,6 +54,8 @@ for _first, _language in ((0, _NAMES["english"]), (100, _NAMES["other"])):
 
 UNITS = {"ms": "ms", "msec": "ms", "millis": "ms", "milliseconds": "ms", "s": "s", "sec": "s", "secs": "s"}
 UNITS |= {"seconds": "s"}
+# Parts of a unit of money, by which a cost may be counted; xAI counts in ticks.
+MONEY_PARTS = {"cents": 0.01, "cent": 0.01, "micros": 1e-6, "nanos": 1e-9, "ticks": 1e-10}
 
 
 def meaning_of(path: tuple[str, ...]) -> Meaning | None:
@@ -59,10 +64,15 @@ def meaning_of(path: tuple[str, ...]) -> Meaning | None:
     for start in range(len(path)):
         plain = plain_name(".".join(path[start:]))
         found = _MEANINGS.get(plain) or _MEANINGS.get(_PREFIXES.sub("", plain))
+        if not found and (bare := re.sub("^(?:total|sum)_", "", plain)) != plain:
+            found = one if (one := _MEANINGS.get(bare)) and one.role in NUMBERS and one.rank < 100 else None
+        money, _, part = plain.rpartition("_")
+        if not found and part in MONEY_PARTS:
+            found = one if (one := meaning_of((money,))) and one.role == "cost" else None
         if not found:
             base, _, unit = _PREFIXES.sub("", plain).rpartition("_")
             base = base.removesuffix("_in")
-            found = _MEANINGS.get(base) if unit in UNITS or unit in CODES or unit in ("cents", "in", "utc") else None
+            found = _MEANINGS.get(base) if unit in UNITS or unit in CODES or unit in ("in", "utc") else None
             if found and found.role not in ("cost", "latency_ms", "timestamp"):
                 found = None
         if found:
@@ -78,8 +88,7 @@ _PREFIXES = re.compile(r"^(?:gen_ai|genai|ai|llm)_")
 def plain_name(name: str) -> str:
     """`Input Tokens`, `inputTokens` and `input.tokens` are `input_tokens`; `Cost ($)` is `cost_usd`, `Ä` is `ae`."""
     name = re.sub(r"(^|\.)\$(?=[A-Za-z])", r"\1", name[:200].translate(_UMLAUTS))
-    for sign, code in SIGNS.items():
-        name = name.replace(sign, f" {code.lower()}")
+    name = FREE_SIGN.sub(lambda sign: f" {SIGNS[sign[0]].lower()} ", name)
     name = re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", name)
     plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", name.lower())))
     return re.sub(r"[\W_]+", "_", plain).strip("_")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from chat.usage.formats import FORMATS, Format
-from chat.usage.names import meaning_of
+from chat.usage.names import NUMBERS, Role, meaning_of
+from chat.usage.skus import MODEL
 from chat.usage.text import HEAD
 
 MAX_LINE = 1024 * 1024
@@ -90,23 +91,46 @@ def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
             names = [str(one.get("name")) if isinstance(one, dict) else str(one) for one in columns]
             yield from (dict(zip(names, row, strict=False)) for row in rows)
             return
+        # What stands around records is what they are of, and never an amount of one of them.
+        around = {key: one for key, one in value.items() if not _holds_objects(one) and not _is_amount(key)}
         for key in _LISTS:
             inner = value.get(key)
             if isinstance(inner, list) and all(isinstance(item, dict) for item in inner):
-                outer = {name: item for name, item in value.items() if not isinstance(item, list)}
                 for item in inner:
-                    yield from ({**outer, **record} for record in records(item, depth + 1))
+                    yield from ({**around, **record} for record in records(item, depth + 1))
                 return
-        only = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
-        # A list under a name of its own, if the record around it is none by itself.
-        if depth == 0 and len(only) == 1 and _meanings(only[0][0]) > 1 and not _meanings(value):
-            yield from (item for item in only[0] if isinstance(item, dict))
+        inside = [key for key, one in value.items() if _are_records(one)] if "model" not in _roles(value) else []
+        if len(inside) == 1:
+            inner = value[inside[0]]
+            named = inner if isinstance(inner, list) else [{"model": name, **one} for name, one in inner.items()]
+            for item in named:
+                yield from ({**around, **record} for record in records(item, depth + 1))
             return
         yield value
 
 
-def _meanings(record: dict[str, Any]) -> int:
-    return sum(meaning_of((key,)) is not None for key, value in record.items() if not isinstance(value, list))
+def _roles(record: dict[str, Any]) -> set[Role]:
+    found = (meaning_of((key,)) for key, value in record.items() if not isinstance(value, list))
+    return {one.role for one in found if one}
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
+
+
+def _is_amount(name: str) -> bool:
+    meaning = meaning_of((name,))
+    return meaning is not None and meaning.role in NUMBERS
+
+
+def _are_records(value: Any, depth: int = 0) -> bool:
+    """Tell if a list, or an object by models, has records of models or times in it, maybe further inside."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and depth < 3:
+        roles, inside = _roles(value[0]), value[0].values()
+        timed = "timestamp" in roles and any(isinstance(one, float | list) and one for one in inside)
+        return timed or ("model" in roles and len(roles) > 1) or any(_are_records(one, depth + 1) for one in inside)
+    items = value.items() if isinstance(value, dict) else ()
+    return bool(items) and all(MODEL.search(name) and isinstance(one, dict) and _roles(one) for name, one in items)
 
 
 def goes_on(document: Any) -> bool:
@@ -224,7 +248,9 @@ def _in_list(items: list[Any]) -> dict[str, Any]:
     for item in items:
         if isinstance(item, dict):
             if isinstance(item.get("key"), str) and "value" in item:
-                found[item["key"]] = item["value"]
+                labelled = item["value"]
+                typed = isinstance(labelled, dict) and len(labelled) == 1  # of OpenTelemetry: {"intValue": "5"}
+                found[item["key"]] = next(iter(labelled.values())) if typed else labelled
             elif "amount" in item:
                 try:
                     found["amount"] = found.get("amount", 0.0) + float(item["amount"])

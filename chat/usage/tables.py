@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chat.usage.cells import CURRENCY_SIGNS, is_time, is_value, number
+from chat.usage.cells import bare, is_time, is_value, number
 from chat.usage.formats import FORMATS, Format
-from chat.usage.names import CODES, NUMBERS, SIGNS, meaning_of, plain_name, shown
+from chat.usage.names import CODES, FREE_SIGN, NUMBERS, SIGNS, meaning_of, plain_name, shown
 from chat.usage.records import elements, flatten, goes_on, json_of, records_of
 
 Layout = Literal["csv", "jsonl", "json"]
@@ -157,8 +157,8 @@ def _currency_in(rows: Sequence[list[str]]) -> str:
             ):
                 return value.upper()
     text = " ".join(cell for row in rows for cell in row)
-    found = {one.upper() for one in re.findall(r"[A-Za-z]+", text) if one.lower() in CODES}
-    found |= {code for sign, code in SIGNS.items() if sign in text}
+    found = {one for one in re.findall(r"\b[A-Z]{3}\b", text) if one.lower() in CODES}
+    found |= {SIGNS[sign] for sign in FREE_SIGN.findall(text)}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -175,17 +175,17 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
             continue
         whole = meaning is not None and meaning.role not in _FRACTIONS
         for cell in source.full:
-            bare = CURRENCY_SIGNS.sub("", cell).strip()
-            marks = re.sub(r"[^.,]", "", bare)
+            plain = bare(cell)
+            marks = re.sub(r"[^.,]", "", plain)
             seen_comma |= "," in marks
-            if not marks or not re.fullmatch(r"-?[\d.,\s'’]+", bare, re.A):
+            if not marks or not re.fullmatch(r"-?[\d.,\s'’]+", plain, re.A):
                 continue
             if len(set(marks)) == 2:
                 decimal = marks[-1]
-            elif len(marks) > 1 or (whole and re.fullmatch(r"-?\d{1,3}[.,]\d{3}", bare)):
+            elif len(marks) > 1 or (whole and re.fullmatch(r"-?\d{1,3}[.,]\d{3}", plain)):
                 decimal = "." if marks[0] == "," else ","
             else:
-                decimal = "" if AMBIGUOUS.fullmatch(bare) else marks
+                decimal = "" if AMBIGUOUS.fullmatch(plain) else marks
             point, comma = point + (decimal == "."), comma + (decimal == ",")
     if point == comma:
         return "," if table.delimiter == ";" and seen_comma else "."
@@ -217,10 +217,10 @@ def _lines(text: str, limit: int) -> list[str]:
 
 def is_money_like(source: Source) -> bool:
     """Tell if a column looks like money by its name, or by signs of currencies in its cells."""
-    numbers = [cell for cell in source.full if re.search(r"\d", cell) and len(cell) < 40]
+    numbers = [cell for cell in source.full if any(number(cell, mark) is not None for mark in ".,")]
     if len(numbers) * 2 < len(source.full) or not numbers:
         return False
-    signed = sum(bool(re.search(r"[$€£¥₹]", cell)) for cell in numbers) * 2 > len(numbers)
+    signed = sum(bool(FREE_SIGN.search(cell)) for cell in numbers) * 2 > len(numbers)
     return signed or (bool(_MONEY.search(source.plain)) and not _NO_MONEY.search(source.plain))
 
 

@@ -10,10 +10,10 @@ HEAD = 256 * 1024
 Container = Literal["", "gzip", "zip", "workbook", "parquet"]
 
 
-def text_of(head: bytes) -> str:
+def text_of(head: bytes, encoding: str = "") -> str:
     """The text that a file begins with."""
     head = head[:HEAD]
-    return codecs.getincrementaldecoder(encoding_of(head))("replace").decode(head).removeprefix("\ufeff")
+    return codecs.getincrementaldecoder(encoding or encoding_of(head))("replace").decode(head).removeprefix("\ufeff")
 
 
 def container_of(head: bytes, name: str) -> tuple[Container, bytes, str]:

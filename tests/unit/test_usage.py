@@ -558,7 +558,9 @@ def test_keys_that_only_some_records_have_are_read(load: Any) -> None:
         "usage_details": {"input": 10, "cache_read_input_tokens": 5, "output": 1, "output_reasoning_tokens": 7}
     }
     rows = [*[LANGFUSE_ROW] * 1200, thinking]
-    tokens = load("\n".join(json.dumps(row) for row in rows)).summary()["total"]["tokens"]
+    tokens = load("\n".join(json.dumps(row | {"id": f"obs-{at}"}) for at, row in enumerate(rows))).summary()["total"][
+        "tokens"
+    ]
     assert (tokens["input"], tokens["output"], tokens["cached"]) == (720_015, 144_008, 120_005)
 
 
@@ -566,7 +568,8 @@ def test_an_export_without_cached_tokens_at_its_beginning_is_read(load: Any) -> 
     plain = LANGFUSE_ROW | {"usage_details": {"input": 600, "output": 120, "total": 720}}
     cached = LANGFUSE_ROW | {"usage_details": {"input": 10, "cache_read_input_tokens": 5, "output": 1, "total": 16}}
     for rows in ([plain] * 3, [*[plain] * 1200, cached]):
-        tokens = load("\n".join(map(json.dumps, rows))).summary()["total"]["tokens"]
+        lines = (json.dumps(row | {"id": f"obs-{at}"}) for at, row in enumerate(rows))
+        tokens = load("\n".join(lines)).summary()["total"]["tokens"]
         assert tokens["input"] == 600 * rows.count(plain) + 15 * rows.count(cached)
         assert tokens["cached"] == 5 * rows.count(cached)
 

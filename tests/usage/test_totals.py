@@ -273,3 +273,21 @@ def test_rows_that_stand_in_two_exports_count_once(loaded: Callable[..., Loaded]
     found = loaded(File(head + "".join(rows[:3]), "a.csv"), File(head + "".join(rows[1:]), "b.csv"))
     assert found.ask("SELECT sum(usd), count(*) FROM usage") == [(15, 5)]
     assert any("count once" in note for note in found.notes)
+
+
+def test_load_leaves_out_a_total_by_any_name(loaded: Callable[..., Loaded]) -> None:
+    rows = "2026-11-02,gpt-4o,1000,5\n2026-11-03,gpt-4o,2000,2.5\n"
+    for last in ("Yhteensä kaikki,,3000,7.5\n", "Wszystko,,,7.5\n"):
+        found = loaded(File(("date,model,input_tokens,cost_usd\n" + rows + last).encode(), "a.csv"))
+        assert found.ask("SELECT sum(cost), count(*) FROM usage") == [(7.5, 2)]
+    unlike = loaded(File(("date,model,input_tokens,cost_usd\n" + rows + "Support plan,,,7\n").encode(), "a.csv"))
+    assert unlike.ask("SELECT sum(cost) FROM usage") == [(14.5,)]
+
+
+def test_a_file_that_sums_up_another_counts_once(loaded: Callable[..., Loaded]) -> None:
+    days = b"date,model,cost_usd\n2026-11-02,gpt-4o,5\n2026-11-03,gpt-4o,2.5\n"
+    found = loaded(File(days, "days.csv"), File(b"model,cost_usd\ngpt-4o,7.5\n", "models.csv"))
+    assert found.ask("SELECT sum(cost), count(*) FROM usage") == [(7.5, 2)]
+    assert any("same spend" in note for note in found.notes)
+    month = loaded(File(days, "days.csv"), File(days.replace(b"-11-", b"-10-"), "before.csv"))
+    assert month.ask("SELECT sum(cost) FROM usage") == [(15,)]

@@ -270,3 +270,19 @@ def test_load_takes_formulas_and_orders_as_text() -> None:
     found = load([File(data, "=cmd|' /C calc'!A0.csv")])
     assert found.ask("SELECT team, sum(usd) FROM usage GROUP BY 1") == [(order, 1)]
     found.close()
+
+
+def test_recognise_asks_where_an_unused_amount_may_be_the_cost() -> None:
+    known = table(["date", "model", "input_tokens"], ["2026-11-02", "gpt-4o", 1000])
+    assert recognise(known, "table.csv").usage
+    header = ["date", "model", "input_tokens", "Bezahlpreis brutto"]
+    found = recognise(table(header, ["2026-11-02", "gpt-4o", 1000, "4.20"]), "table.csv")
+    assert not found.usage and found.proposal
+
+
+def test_recognise_asks_for_the_unit_of_a_time_series() -> None:
+    points = [{"timestamp": "2026-11-02T00:00:00Z", "values": [12.5]}, {"timestamp": "2026-11-03", "values": [7.25]}]
+    series = {"timeSeries": [{"group": ["grok-4"], "groupLabels": ["grok-4"], "dataPoints": points}]}
+    found = recognise(json.dumps(series).encode(), "usage.json")
+    assert not found.usage and found.proposal
+    assert {"timestamp", "values", "group"} <= {column["name"] for column in found.proposal["columns"]}

@@ -33,7 +33,25 @@ def count_once(db: duckdb.DuckDBPyConnection, parts: Sequence[Named]) -> Iterato
     ).fetchall()
     if gone:
         yield f"{gone:,} rows stand in two files: they count once."
+    yield from _sums_of_others(db)
     yield from _same_days(db)
+
+
+def _sums_of_others(db: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Count rows once that another file or sheet sums up: the cost is equal in all, and their days are not apart."""
+    found = db.execute(
+        "SELECT file, currency, sum(cost), min(day), max(day) FROM usage_rows WHERE cost IS NOT NULL GROUP BY ALL "
+        "ORDER BY count(DISTINCT (day, model)) DESC, count(*) DESC, file"
+    ).fetchall()
+    gone: set[str] = set()
+    for at, (file, currency, cost, first, last) in enumerate(found):
+        for other, code, sums, since, until in found[at + 1 :] if file not in gone else ():
+            apart = first and since and (since > last or until < first)
+            if other == file or code != currency or apart or abs(cost - sums) > 1e-4 * abs(cost) or not cost:
+                continue
+            gone.add(other)
+            db.execute("DELETE FROM usage_rows WHERE file = ? AND currency = ?", [other, currency])
+            yield f"{other} and {file} tell of the same spend: it is taken from {file}, once."
 
 
 def _same_days(db: duckdb.DuckDBPyConnection) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO, TypedDict, cast
 from agents.sdk import AgentError
 from chat.usage import Recognised
 from chat.usage.columns import LABEL, VALUE, Column
-from chat.usage.names import masked
+from chat.usage.names import TOTALS, masked
 from chat.usage.records import MAX_LINE, at_path, cell_of, elements, goes_on, json_of, records_of
 
 MAX_CELL = 200
@@ -161,13 +161,13 @@ def _csv_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator
 
 
 def _is_total(cell: str) -> bool:
-    return len(cell) < 40 and _TOTAL.fullmatch(cell.strip().lower()) is not None
+    plain = re.sub(r"(?<=[a-z])(?=Total$)", " ", cell.strip()).lower().removesuffix(":")
+    return len(cell) < 40 and (plain in TOTALS or _TOTAL.fullmatch(plain) is not None)
 
 
 _TOTAL = re.compile(
-    r"(?:grand |sub ?|filtered |service |usage type |linked account |region )?"
-    r"totals?(?: general| cost| due| amount| payable)?:?|(?:amount|balance) due|sums?|"
-    r"summen?|gesamt(?:summe|betrag)?|zwischensumme|total(?:e|en)?|sous-total|suma|somma|合計|总计|總計|合计|итого"
+    r"(?:grand |sub[ -]?|filtered |service |usage type |linked account |region |account |invoice |statement )?"
+    r"totals?(?: general| cost| due| amount| payable)?|(?:amount|balance) due"
 )
 
 

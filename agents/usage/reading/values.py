@@ -7,7 +7,7 @@ from functools import reduce
 from agents.usage.rates import LONGEST
 from chat.usage import Recognised
 from chat.usage.columns import Column
-from chat.usage.names import GOOD_STATUSES, MASK, NUMBERS, SECRETS, SIGNS, TIMES, TOKENS, Role
+from chat.usage.names import GOOD_STATUSES, MASK, NUMBERS, SECRETS, SIGN, SIGNS, TIMES, TOKENS, TOTALS, Role
 
 _EMPTY = "('', 'null', 'none', 'n/a', 'na', '-', 'nan', 'undefined')"
 _GOOD = "(" + ", ".join(f"'{status}'" for status in GOOD_STATUSES) + ")"
@@ -18,8 +18,9 @@ _BAD = (
 _FAULTS: dict[str, tuple[str, str]] = {
     "total": (
         "A row of totals",
-        "lower(coalesce(time_cell, model, '')) IN ('total', 'totals', 'sum', 'grand total', 'summe', 'gesamt')",
+        f"lower(coalesce(time_cell, model, '')) IN {tuple(sorted(TOTALS))}",
     ),
+    "again": ("A record that stands once more further on", "false"),
     "parent": ("A record that sums up the records inside it", "false"),
     "kind": (
         "No call of a model but another kind of record",
@@ -62,8 +63,8 @@ def macros(decimal: str) -> Iterator[str]:
     empty = f"strlen(c) < 20 AND lower(trim(c)) IN {_EMPTY}"
     yield f"full_cell(c) AS CASE WHEN {empty} THEN NULL ELSE trim(c) END"
     yield (
-        "bare(c) AS regexp_replace(regexp_replace(trim(c), '^(?:[A-Z]{3}\\s?|US\\$|[$€£¥₹]\\s?)', ''), "
-        "'\\s?(?:[A-Z]{3}|[$€£¥₹])$', '')"
+        "bare(c) AS trim(regexp_replace(regexp_replace(regexp_replace(replace(trim(c), '−', '-'), "
+        rf"'^\((.*)\)$', '-\1'), '^(-?)(?:{SIGN}|[A-Z]{{3}})\s?', '\1'), '\s?(?:{SIGN}|[A-Z]{{3}})$', ''))"
     )
     slow = (
         f"CASE WHEN regexp_full_match(bare(c), '-?(?:{grouped})(?:\\{mark}\\d+)?(?:[eE][-+]?\\d{{1,2}})?') THEN "
@@ -88,7 +89,7 @@ def macros(decimal: str) -> Iterator[str]:
     )
     cases = " ".join(f"WHEN regexp_full_match(c, '{look}') THEN {value}" for look, value in looks)
     yield f"instant(c, formats) AS CASE WHEN c IS NULL THEN NULL {cases} ELSE try_strptime(c, formats) END"
-    signs = " ".join(f"WHEN '{sign}' THEN '{code}'" for sign, code in SIGNS.items())
+    signs = " ".join(f"WHEN upper('{sign}') THEN '{code}'" for sign, code in SIGNS.items())
     yield f"code(c) AS CASE upper(trim(c)) {signs} WHEN '' THEN NULL ELSE left(upper(trim(c)), 10) END"
     # A label is shown, and stored with the answer.
     mask = reduce(lambda text, secret: f"regexp_replace({text}, '{secret}', '{MASK}', 'g')", SECRETS, "c")
@@ -269,7 +270,7 @@ class Values:
         if "gross" in self.optional:
             yield f"coalesce({self._number('gross')}, {value}) AS gross"
         yield f"{cell} IS NOT NULL AND {value} IS NULL AND NOT {included} AS bad_cost"
-        sign = f"code(nullif(regexp_extract({cell}, '[$€£¥₹]|[A-Z]{{3}}'), ''))"
+        sign = f"code(nullif(regexp_extract({cell}, '{SIGN}|[A-Z]{{3}}'), ''))"
         default = f"'{self._recognised.currency or 'USD'}'"
         named = f"coalesce(code({self._text('currency')}), {sign}, {default})"
         yield f"CASE WHEN {included} OR {value} IS NOT NULL THEN {named} END AS currency"
