@@ -21,6 +21,7 @@ class ChatConfig(AppConfig):
         from chat.assistants import versions
         from chat.assistants.listing import AssistantList
         from chat.db import search  # noqa: F401
+        from chat.mcp_client import revocation  # noqa: F401
         from chat.realtime.connections import ConnectionRegistry
 
         post_migrate.connect(versions.make_first, sender=self, dispatch_uid="assistants")

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from chat.accounts import api_keys
 from chat.admin.audit_trail import record_of
 from chat.admin.readonly import ReadOnly
-from chat.mcp_client import tokens
+from chat.mcp_client import revocation
 from chat.models import ApiKey, McpConnection
 
 
@@ -56,5 +56,5 @@ class McpConnectionAdmin(ReadOnly):
         rows = list(queryset)
         for row in rows:
             record_of(request, "mcp_disconnected", row.user_id, row.server)
-            tokens.delete(row)
+            revocation.delete(row)
         self.message_user(request, f"Disconnected: {len(rows)}.", messages.SUCCESS)

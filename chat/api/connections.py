@@ -16,7 +16,7 @@ from chat.api.base import origin_of, owner
 from chat.api.fields import Text, Timestamp
 from chat.api.parsers import fields
 from chat.api.schema import described
-from chat.mcp_client import flow, tokens
+from chat.mcp_client import flow, revocation, tokens
 from chat.mcp_client.config import OAUTH, OWN, NotPossible, Server, configured, find
 from chat.mcp_client.views import COOKIE, SALT
 from chat.models import McpConnection
@@ -117,7 +117,7 @@ class OneMcpConnection(Account):
         if row is None:
             raise ProtocolError("not_found", "There is no such connection.")
         audit.record("mcp_disconnected", owner(request).pk, request, detail=row.server)
-        tokens.delete(row)
+        revocation.delete(row)
         return Response(status=204)
 
 

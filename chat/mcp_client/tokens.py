@@ -1,4 +1,4 @@
-"""The tokens of connections: read, refresh under one lease, store, revoke and delete.
+"""The tokens of connections: read, refresh under one lease, store, encrypt anew.
 
 Functions that ask an authorization server hold no transaction. A caller in a worker calls each in the right thread.
 """
@@ -7,7 +7,6 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -177,27 +176,6 @@ def is_token(token: Any) -> bool:
 def _is_bearer(found: Mapping[str, Any]) -> bool:
     kind = found.get("token_type", "Bearer")
     return isinstance(kind, str) and kind.lower() == "bearer"
-
-
-# ---- The end of a connection -----------------------------------------------------------------------------------
-
-
-def delete(row: McpConnection) -> None:
-    """Delete a connection, and revoke its tokens at the server, as far as it answers (RFC 7009)."""
-    values = secrets.decrypt(row.secrets)
-    row.delete()
-    if values is None or not values.get("revocation_endpoint"):
-        return
-    for kind in ("refresh_token", "access_token"):
-        if not values.get(kind):
-            continue
-        form, headers = clients.authenticated(values["client"], {"token": values[kind], "token_type_hint": kind})
-        with suppress(NotPossible):
-            answer = Http(frozenset(values["hosts"])).ask(
-                "POST", values["revocation_endpoint"], data=form, headers=headers
-            )
-            if answer.status_code >= 400:
-                log.warning("mcp %s: a token was not revoked: HTTP %s", row.server, answer.status_code)
 
 
 def rotate() -> tuple[int, int]:

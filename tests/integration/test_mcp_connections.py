@@ -304,12 +304,38 @@ def test_disconnect_deletes_although_the_server_is_away(browser, server, alice):
     assert not McpConnection.objects.exists()
 
 
-def test_erased_user_leaves_no_connection(browser, alice, django_user_model):
+@pytest.mark.parametrize("how", ["command", "account", "admin"])
+def test_erased_user_leaves_no_connection_and_no_token_that_works(
+    browser, server, alice, bob, django_user_model, client, on_commit, how
+):
+    root = django_user_model.objects.create_superuser("root@example.com", "x")
+    theirs = Browser(bob)
+    theirs.connect()
+    kept = {*server.authorizing.access, *server.authorizing.refresh}
+    browser.connect()
+    browser.begin()
+    held = {*server.authorizing.access, *server.authorizing.refresh} - kept
+    with on_commit(execute=True):
+        if how == "command":
+            call_command("erase_user", alice.email, "--no-input")
+        elif how == "account":
+            assert browser.ask("POST", "/auth/delete", {"current": "correct horse battery"}).status_code == 204
+        else:
+            client.force_login(root)
+            client.post(f"/admin/chat/user/{alice.pk}/delete/", {"post": "yes"})
+    assert not django_user_model.objects.filter(pk=alice.pk).exists()
+    assert set(server.authorizing.revoked) == held
+    assert [row.user_id for row in McpConnection.objects.all()] == [bob.pk]
+    assert not McpAuthorization.objects.exists()
+
+
+def test_user_is_erased_although_the_server_is_away(browser, server, alice, django_user_model, on_commit):
     django_user_model.objects.create_superuser("root@example.com", "x")
     browser.connect()
-    call_command("erase_user", alice.email, "--no-input")
+    changed(server, "/revoke", lambda status, found: (500, {}))
+    with on_commit(execute=True):
+        call_command("erase_user", alice.email, "--no-input")
     assert not McpConnection.objects.exists()
-    assert not McpAuthorization.objects.exists()
 
 
 # ---- Tokens ------------------------------------------------------------------------------------------------
