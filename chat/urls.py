@@ -85,6 +85,7 @@ urlpatterns = [
     path("auth/sso/<slug:provider_id>/logout", oidc.back_channel, name="oidc_logout"),
     # After the paths of providers, one of which may be called `accounts`.
     path("auth/sso/accounts/<slug:account_id>", sso.OneConnection.as_view(), name="sso_account"),
+    path("auth/mcp/client.json", mcp_client.client, name="mcp_client"),
     path("auth/mcp/callback", mcp_client.callback, name="mcp_callback"),
     path("auth/mcp/connections", connections.McpConnections.as_view(), name="mcp_connections"),
     path("auth/mcp/connections/<slug:server>", connections.OneMcpConnection.as_view(), name="mcp_connection"),

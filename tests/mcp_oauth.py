@@ -138,6 +138,30 @@ class Guarded:
             """Write a note."""
             return f"{self._note('write')} wrote {text}"
 
+    def demand(self, tool: str, scope: str) -> None:
+        """Refuse calls of the tool with a token that lacks the scope."""
+
+        def wrap(app: ASGIApp) -> ASGIApp:
+            async def wrapped(request: Any, receive: Any, send: Any) -> None:
+                if request["type"] != "http" or (request["method"], request["path"]) != ("POST", "/mcp"):
+                    return await app(request, receive, send)
+                first = await receive()
+                called = json.loads(first["body"])
+                head = dict(request["headers"])
+                token = self.authorizing.access.get(head.get(b"authorization", b"").decode().removeprefix("Bearer "))
+                lacks = token is not None and scope not in token.scopes
+                if called.get("method") == "tools/call" and called["params"]["name"] == tool and lacks:
+                    error = f'Bearer error="insufficient_scope", scope="{scope}", error_description="No."'
+                    headers = [(b"www-authenticate", error.encode())]
+                    await send({"type": "http.response.start", "status": 403, "headers": headers})
+                    return await send({"type": "http.response.body", "body": b""})
+                rest = iter([first])
+                return await app(request, lambda: _next(rest, receive), send)
+
+            return wrapped
+
+        self.wrap = wrap
+
     def _note(self, tool: str) -> str:
         token = get_access_token()
         who = (token.subject if token else None) or "nobody"
@@ -151,6 +175,10 @@ class Guarded:
 
     def build(self) -> None:
         self._app = self.server.streamable_http_app()
+
+
+async def _next(first: Iterator[Any], receive: Any) -> Any:
+    return next(first, None) or await receive()
 
 
 @contextmanager
@@ -187,12 +215,14 @@ class Browser:
     def __init__(self, user: User) -> None:
         self.client = Client()
         self.user = user
+        self.origin = "http://testserver"
         self.signed_in = sessions.sign_in(user, "test")
         self.headers = {"Authorization": f"Bearer {self.signed_in.access}"}
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         given: dict[str, Any] = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
-        return self.client.generic(method, path, headers=self.headers, **given)
+        is_secure = self.origin.startswith("https:")
+        return self.client.generic(method, path, headers=self.headers, secure=is_secure, **given)
 
     def begin(self, name: str = "notes") -> str:
         """Return the address at the authorization server."""
@@ -204,7 +234,7 @@ class Browser:
         """Return the callback with which the authorization server answers."""
         answer = requests.get(url, allow_redirects=False)
         assert answer.status_code == 302, answer.text
-        return answer.headers["Location"].removeprefix("http://testserver")
+        return answer.headers["Location"].removeprefix(self.origin)
 
     def connect(self, name: str = "notes") -> Any:
         return self.client.get(self.at_server(self.begin(name)))

@@ -16,7 +16,7 @@ from chat.api.base import origin_of, owner
 from chat.api.fields import Text, Timestamp
 from chat.api.parsers import fields
 from chat.api.schema import described
-from chat.mcp_client import flow, revocation, tokens
+from chat.mcp_client import flow, requests, revocation, tokens
 from chat.mcp_client.config import OAUTH, OWN, NotPossible, Server, configured, find
 from chat.mcp_client.views import COOKIE, SALT
 from chat.models import McpConnection
@@ -31,6 +31,7 @@ class McpConnectionSerializer(serializers.Serializer[Any]):
     connected = serializers.BooleanField()
     issuer = serializers.CharField(help_text="the authorization server, empty without one")
     scope = serializers.CharField()
+    wanted = serializers.CharField(help_text="what runs that wait need beside it: connect again to allow it")
     connected_at = Timestamp(allow_null=True)
     used_at = Timestamp(allow_null=True)
 
@@ -56,11 +57,11 @@ class McpConnections(Account):
     def get(self, request: Request) -> Response:
         """List the servers. No answer has a token."""
         mine = {row.server: row for row in McpConnection.objects.for_user(owner(request))}
-        shown = [_shown(server, mine.get(server.name)) for server in configured()]
+        shown = [_shown(server, mine.get(server.name), owner(request).pk) for server in configured()]
         return Response(McpConnectionsSerializer({"connections": shown}).data)
 
 
-def _shown(server: Server, row: McpConnection | None) -> dict[str, Any]:
+def _shown(server: Server, row: McpConnection | None, user_id: int) -> dict[str, Any]:
     row = row if row is not None and row.url == server.url else None
     return {
         "server": server.name,
@@ -68,6 +69,7 @@ def _shown(server: Server, row: McpConnection | None) -> dict[str, Any]:
         "connected": row is not None,
         "issuer": row.issuer if row else "",
         "scope": row.scope if row else "",
+        "wanted": requests.wanted_scope(user_id, server) if row else "",
         "connected_at": row.created_at if row else None,
         "used_at": row.used_at if row else None,
     }

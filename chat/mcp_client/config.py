@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from django.conf import settings
 from django.urls import reverse
@@ -34,6 +34,10 @@ class Server:
     scopes: str = ""
     hosts: frozenset[str] = frozenset()
 
+    def allows(self, scope: str) -> bool:
+        """Return whether users may be asked for all of these scopes: the setting names all that may be, or none."""
+        return not self.scopes or set(scope.split()) <= set(self.scopes.split())
+
 
 def find(name: str) -> Server | None:
     """Return the server with this name, None if there is none for which users have tokens."""
@@ -57,6 +61,16 @@ def configured() -> list[Server]:
     return [server for name in settings.NETRA_MCP_SERVERS if (server := find(name)) is not None]
 
 
-def connect_url(name: str) -> str:
-    """Return the address of the page on which a user connects the server. Requests of runs lead to it."""
-    return f"{settings.ALLOWED_ORIGINS[0]}{reverse('chat:settings')}?connect={name}"
+def connect_url(name: str, scope: str = "") -> str:
+    """Return the address of the page on which a user connects the server. Requests of runs lead to it.
+
+    `scope`: what the user's connection lacks.
+    """
+    query = urlencode({"connect": name, **({"scope": scope} if scope else {})})
+    return f"{settings.ALLOWED_ORIGINS[0]}{reverse('chat:settings')}?{query}"
+
+
+def lacking(url: str, name: str) -> str | None:
+    """Return the scope in the address that `connect_url` has made for this server; None for any other address."""
+    scope = dict(parse_qsl(urlsplit(url).query)).get("scope", "")
+    return scope if url == connect_url(name, scope) else None

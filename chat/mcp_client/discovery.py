@@ -31,7 +31,8 @@ _OTHER = "The server's description is of another server. Ask your administrator.
 class Discovered:
     """The addresses and abilities of an authorization server. `resource` is what tokens are asked for.
 
-    `names_itself`: its answers carry `iss`. `scope`: what to ask for; empty: the server's default.
+    `names_itself`: its answers carry `iss`. `reads_documents`: a client's id may be the address of its metadata.
+    `scope`: what to ask for; empty: the server's default.
     """
 
     issuer: str
@@ -41,6 +42,7 @@ class Discovered:
     revocation_endpoint: str
     auth_methods: tuple[str, ...]
     names_itself: bool
+    reads_documents: bool
     resource: str
     scope: str
 
@@ -66,6 +68,7 @@ def discover(server: Server) -> Discovered:
         revocation_endpoint=optional.get("revocation_endpoint", ""),
         auth_methods=tuple(_texts(found.get("token_endpoint_auth_methods_supported"))),
         names_itself=found.get("authorization_response_iss_parameter_supported") is True,
+        reads_documents=found.get("client_id_metadata_document_supported") is True,
         resource=resource,
         scope=scope,
     )

@@ -5,6 +5,7 @@ import hmac
 import logging
 import secrets as random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -14,15 +15,16 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from mcp.client.auth import PKCEParameters
+from mcp.client.auth.utils import union_scopes
 from rest_framework.request import Request
 
 from chat import runs
 from chat.accounts import audit, sessions
 from chat.api.client_ip import address_of
-from chat.mcp_client import clients, secrets, tokens
-from chat.mcp_client.config import NotPossible, Server, connect_url, find
+from chat.mcp_client import clients, requests, secrets, tokens
+from chat.mcp_client.config import NotPossible, Server, find
 from chat.mcp_client.discovery import discover
-from chat.models import InputRequest, McpAuthorization
+from chat.models import McpAuthorization, McpConnection
 from chat.protocol import ProtocolError
 
 log = logging.getLogger("netra.mcp")
@@ -35,6 +37,11 @@ _CANCELLED = "The sign-in was cancelled."
 def begin(server: Server, user_id: int, session_id: UUID, redirect_uri: str) -> str:
     """Return the address at the authorization server to which the user's browser goes. Raises NotPossible."""
     found = discover(server)
+    if wanted := requests.wanted_scope(user_id, server):
+        row = McpConnection.objects.for_user(user_id).filter(server=server.name, url=server.url).first()
+        # What was granted before is asked for again: the new tokens take the place of the old ones.
+        scope = union_scopes(union_scopes(row.scope if row else "", found.scope), wanted) or ""
+        found = replace(found, scope=scope)
     client = clients.client_for(server, found, redirect_uri)
     pkce, state = PKCEParameters.generate(), random.token_urlsafe(32)
     values = {
@@ -135,13 +142,11 @@ def connected(request: HttpRequest | Request, user_id: int, server: Server, sess
     """Record that the user has connected the server, and accept the user's open requests to do so."""
     audit.record("mcp_connected", user_id, request, detail=server.name)
     decider = runs.Decider(user_id, "rest", session_id, address_of(request))
-    asked = InputRequest.objects.for_user(user_id).filter(kind=InputRequest.LINK, status=InputRequest.OPEN)
-    for row in asked.only("pk", "schema"):
-        if (row.schema or {}).get("url") == connect_url(server.name):
-            try:
-                runs.answer(runs.Answer(row.pk, "accept"), decider)
-            except ProtocolError as error:
-                log.info("mcp %s: the request %s is not accepted: %s", server.name, row.pk, error.code)
+    for request_id in requests.open_requests(user_id, server.name):
+        try:
+            runs.answer(runs.Answer(request_id, "accept"), decider)
+        except ProtocolError as error:
+            log.info("mcp %s: the request %s is not accepted: %s", server.name, request_id, error.code)
 
 
 def _digest(state: str) -> str:

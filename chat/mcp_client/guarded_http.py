@@ -43,6 +43,15 @@ def _is_open(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not is_special
 
 
+def is_on_the_internet(host: str) -> bool:
+    """Return whether all addresses of the host are public: others than this network's machines can reach it."""
+    try:
+        Http(()).addresses(host, 443)
+    except NotPossible:
+        return False
+    return True
+
+
 class Http:
     """A client for one server's metadata, registration and tokens. `hosts` are exempt from the check."""
 
@@ -61,7 +70,7 @@ class Http:
         """Return the answer with its whole body. Raises NotPossible."""
         parts = self._checked(url)
         host = parts.hostname or ""
-        places = [""] if host in self._hosts else self._addresses(host, parts.port or 443)
+        places = [""] if host in self._hosts else self.addresses(host, parts.port or 443)
         for place in places:
             try:
                 named = {"accept": "application/json", **(headers or {})}
@@ -108,7 +117,8 @@ class Http:
         self._checked(url)
         return url
 
-    def _addresses(self, host: str, port: int) -> list[str]:
+    def addresses(self, host: str, port: int) -> list[str]:
+        """Return the addresses of the host. Raises NotPossible if one of them is not public."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):

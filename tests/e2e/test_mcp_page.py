@@ -105,3 +105,23 @@ def test_card_that_waits_leads_to_the_settings_and_goes_on_after_the_callback(
     other_card.get_by_role("button", name="Decline").click()  # after the reason
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("You are alice there.")).to_be_visible()
+
+    # The next call needs more: the card leads to the settings, which say what for.
+    server.demand("whoami", "notes:read")
+    provider.replies = [calls(("notes_whoami", {})), says("You may read.")]
+    page.locator("#composer").fill("And what may I?")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Approve").click()
+    link = page.get_by_role("link", name=re.compile("scope=notes"))
+    with page.context.expect_page() as opened:
+        link.click()
+    other = opened.value
+    more = other.get_by_role("button", name="Allow notes more", exact=True)
+    expect(more).to_be_focused()
+    expect(other.get_by_text("A conversation needs beside that: notes:read")).to_be_visible()
+    more.click()
+    expect(other.get_by_role("status")).to_contain_text("notes connected")
+    expect(more).to_have_count(0)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("You may read.")).to_be_visible()
+    server.wrap = lambda app: app

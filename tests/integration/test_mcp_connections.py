@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.models.functions import Now
 from django.test import Client
+from mcp.shared.auth import OAuthClientInformationFull
 
 from chat.mcp_client import secrets, tokens
 from chat.mcp_client.config import find
@@ -77,7 +78,7 @@ def test_sign_in_at_a_server_stores_its_tokens_encrypted(browser, server, alice)
 def test_connections_are_listed_without_a_token(browser, server):
     [before] = browser.listed()
     assert before == {
-        "server": "notes", "auth": "oauth", "connected": False, "issuer": "", "scope": "",
+        "server": "notes", "auth": "oauth", "connected": False, "issuer": "", "scope": "", "wanted": "",
         "connected_at": None, "used_at": None,
     }  # fmt: skip
     browser.connect()
@@ -282,6 +283,46 @@ def test_connection_of_another_user_is_neither_seen_nor_used_nor_ended(browser, 
     assert token_of(alice) != token_of(bob)
     assert theirs.ask("DELETE", "/auth/mcp/connections/notes").status_code == 204
     assert token_of(alice) is not None
+
+
+# ---- The client's metadata ---------------------------------------------------------------------------------
+
+
+def test_metadata_of_the_client_names_itself_and_the_callback(client, settings):
+    settings.ALLOWED_ORIGINS = ["http://testserver", "https://testserver"]
+    answer = client.get("/auth/mcp/client.json", secure=True)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
+    assert answer.json() == {
+        "client_id": "https://testserver/auth/mcp/client.json",
+        "client_name": "Netra",
+        "client_uri": "https://testserver",
+        "redirect_uris": ["https://testserver/auth/mcp/callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "web",
+    }
+    assert client.post("/auth/mcp/client.json").status_code == 405
+
+
+def test_sign_in_with_the_address_of_the_metadata_as_the_client(browser, server, alice, settings):
+    settings.ALLOWED_ORIGINS = ["https://testserver"]
+    browser.origin = "https://testserver"
+    about = browser.client.get("/auth/mcp/client.json", secure=True).json()
+    server.authorizing.clients[about["client_id"]] = OAuthClientInformationFull(**about)  # the server has read it
+    changed(
+        server,
+        SERVER,
+        lambda status, found: (
+            status,
+            {**found, "client_id_metadata_document_supported": True, "registration_endpoint": None},
+        ),
+    )
+    url = browser.begin()
+    assert parse_qs(urlsplit(url).query)["client_id"] == ["https://testserver/auth/mcp/client.json"]
+    assert outcome(browser.client.get(browser.at_server(url), secure=True)) == "linked=notes"
+    assert token_of(alice) in server.authorizing.access
+    assert not McpClient.objects.exists()
 
 
 # ---- The end -----------------------------------------------------------------------------------------------

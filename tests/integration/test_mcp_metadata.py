@@ -376,3 +376,57 @@ def test_token_that_is_none_is_refused(web, answer, error):
     web({"https://a.example/token": answer})
     with pytest.raises(error):
         tokens.ask_for_tokens(server("https://a.example/mcp"), CLIENT, "https://a.example/token", {"code": "x"})
+
+
+# ---- The client's id is the address of its metadata ----
+
+DOCUMENTS = {"client_id_metadata_document_supported": True}
+DOCUMENT = "https://n.example/auth/mcp/client.json"
+
+
+def client_at(web, redirect_uri="https://n.example/auth/mcp/callback", **fields):
+    sent = web({issuer("a.example"): metadata("https://a.example", **fields), "https://a.example/register": REGISTERS})
+    asked = server("https://a.example/mcp")
+    return clients.client_for(asked, discover(asked), redirect_uri)["id"], [request[1] for request in sent.asked]
+
+
+REGISTERS = (201, {}, {"client_id": "c"})
+
+
+def test_server_that_reads_documents_is_given_the_address_of_one_and_registers_nobody(web, db):
+    found, asked = client_at(web, **DOCUMENTS)
+    assert found == DOCUMENT
+    assert "https://a.example/register" not in asked
+
+
+@pytest.mark.parametrize("supported", [False, None, "true"])
+def test_server_that_reads_no_documents_registers_a_client(web, db, settings, supported):
+    settings.NETRA_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    assert client_at(web, client_id_metadata_document_supported=supported)[0] == "c"
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "fd00::1", None])
+def test_site_that_the_server_cannot_reach_registers_unless_it_cannot(web, db, settings, monkeypatch, address):
+    settings.NETRA_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+    def inside(host, *given, **named):
+        if host != "n.example":
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 443))]
+        if address is None:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+
+    def looking_up_inside(answers):
+        found = web(answers)
+        monkeypatch.setattr(socket, "getaddrinfo", inside)
+        return found
+
+    assert client_at(looking_up_inside, **DOCUMENTS)[0] == "c"
+    assert client_at(looking_up_inside, **DOCUMENTS, registration_endpoint=None)[0] == DOCUMENT
+
+
+def test_site_without_tls_has_no_document(web, db, settings):
+    settings.NETRA_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(NotPossible, match="administrator"):
+        client_at(web, "http://n.example/auth/mcp/callback", **DOCUMENTS, registration_endpoint=None)
+    assert client_at(web, "http://n.example/auth/mcp/callback", **DOCUMENTS)[0] == "c"

@@ -222,3 +222,98 @@ def test_approval_and_connection_are_two_questions(alice, assistant, server, pro
     assert execute(None).status == Run.COMPLETED
     assert [request["kind"] for request in asked(thread)] == ["link", "approval"]
     assert server.called == [("alice-there", "write")]
+
+
+# ---- A call that needs more than the connection has ----
+
+
+def test_call_that_lacks_a_scope_waits_until_the_user_allows_it(alice, assistant, server, provider):
+    browser = Browser(alice)
+    browser.connect()
+    server.demand("whoami", "notes:read")
+    thread = begin(alice, provider, WHO, says("You are alice."))
+    assert execute(None).status == Run.WAITING
+    [request] = asked(thread)
+    assert (request["kind"], "“notes:read”" in request["message"]) == ("link", True)
+    [shown] = browser.listed()
+    assert (shown["connected"], shown["wanted"]) == (True, "notes:read")
+    assert "scope=notes%3Aread" in browser.begin()
+    browser.connect()
+    assert execute(None).status == Run.COMPLETED
+    assert server.called == [("alice-there", "whoami")]
+    assert len(asked(thread)) == 1
+    [shown] = browser.listed()
+    assert (shown["scope"], shown["wanted"]) == ("notes:read", "")
+
+
+def test_scope_that_is_not_allowed_by_the_user_is_asked_for_again_and_then_given_up(alice, assistant, server, provider):
+    Browser(alice).connect()
+    server.demand("whoami", "notes:read")
+    thread = begin(alice, provider, WHO, says("Well."))
+    for _ in range(3):
+        assert execute(None).status == Run.WAITING
+        accept(alice, InputRequest.objects.get(status="open").pk)
+    assert execute(None).status == Run.COMPLETED
+    assert (len(asked(thread)), server.called) == (3, [])
+    assert "“notes:read”" in told(provider.asked[-2])[0]
+
+
+def test_scope_that_helps_nothing_is_asked_for_once_a_run(alice, assistant, server, provider):
+    Browser(alice).connect()
+    server.demand("whoami", "notes:read")
+    begin(alice, provider, WHO, WHO, says("Well."))
+    assert execute(None).status == Run.WAITING
+    Browser(alice).connect()
+    server.demand("whoami", "notes:read-again")
+    assert execute(None).status == Run.WAITING
+    Browser(alice).connect()
+    server.authorizing.access = {
+        key: token.model_copy(update={"scopes": []}) for key, token in server.authorizing.access.items()
+    }
+    assert execute(None).status == Run.COMPLETED
+    assert (InputRequest.objects.count(), server.called) == (2, [])
+
+
+def test_declined_scope_is_not_asked_for_again_in_the_thread(alice, assistant, server, provider):
+    Browser(alice).connect()
+    server.demand("whoami", "notes:read")
+    thread = begin(alice, provider, WHO, says("Without."))
+    execute(None)
+    decline(alice, InputRequest.objects.get().pk, "no")
+    assert execute(None).status == Run.COMPLETED
+    begin(alice, provider, WHO, says("Again without."), thread_id=thread)
+    assert execute(None).status == Run.COMPLETED
+    assert (len(asked(thread)), server.called) == (1, [])
+
+
+def test_scope_beyond_those_of_the_administrator_is_not_asked_for(alice, assistant, server, provider, model_settings):
+    model_settings.NETRA_MCP_SERVERS = {"notes": entry(server, scopes="notes:read")}
+    Browser(alice).connect()
+    server.demand("whoami", "notes:delete")
+    thread = begin(alice, provider, WHO, says("Well."))
+    assert execute(None).status == Run.COMPLETED
+    assert not asked(thread)
+    assert "administrator does not allow" in told(provider.asked[-2])[0]
+
+
+def test_scope_for_the_run_of_one_user_is_asked_for_from_no_other(alice, bob, assistant, server, provider):
+    Browser(alice).connect()
+    theirs = Browser(bob)
+    server.authorizing.person = "bob-there"
+    theirs.connect()
+    server.demand("whoami", "notes:read")
+    begin(alice, provider, WHO)
+    execute(None)
+    assert theirs.listed()[0]["wanted"] == ""
+    assert "scope=" not in theirs.begin()
+    theirs.connect()
+    assert InputRequest.objects.get().status == InputRequest.OPEN
+
+
+@pytest.mark.parametrize("scope", ["", "x" * 1001, "notes\u00e9", 'a\\"b'])
+def test_scope_that_cannot_be_asked_for_fails_the_call(alice, assistant, server, provider, scope):
+    Browser(alice).connect()
+    server.demand("whoami", scope)
+    thread = begin(alice, provider, WHO, says("Well."))
+    assert execute(None).status == Run.COMPLETED
+    assert not asked(thread)

@@ -26,6 +26,7 @@ NO_USER = {
     "auth/register", "auth/login", "auth/refresh", "auth/logout", "auth/providers",
     "auth/sso/<slug:provider_id>/login", "auth/sso/<slug:provider_id>/callback", "auth/sso/<slug:provider_id>/logout",
     "auth/mcp/callback",  # its state names the user
+    "auth/mcp/client.json",  # authorization servers read it
     "health", "api/health", "metrics", "api/schema", "api/asyncapi", "api/docs", "api/discovery/services",
     "ws", "ws/factory", "ws/isolated", "ws/legacy", "ws/ai-sdk", "ws/config",
 }  # fmt: skip

@@ -78,24 +78,44 @@ class Account:
         held: tokens.Held | None = await from_database(tokens.read, int(self._turn.user_id), self.server)
         return held
 
-    async def connect(self) -> str:
-        """Ask the user to connect the account, and return its token. Raises ToolFailed without one."""
-        name = self.server.name
+    async def lacks(self, scope: str, token: str) -> dict[str, str] | None:
+        """Return what has to be done for a call that needs this scope; None if there is another token meanwhile.
+
+        Raises ToolFailed if the administrator does not allow the scope.
+        """
+        if not self.server.allows(scope):
+            raise ToolFailed(f"This needs “{scope}” at “{self.server.name}”, which the administrator does not allow.")
+        held = await self._read()
+        if held is not None and held.access_token != token:
+            return None
+        return {"account": self.server.name, "scope": scope, "connection": str(held.connection_id) if held else ""}
+
+    async def connect(self, scope: str = "", replaced: str = "") -> str:
+        """Ask the user to connect the account, and return its token. Raises ToolFailed without one.
+
+        `scope`: what the connection `replaced` lacks. A token of that connection is not enough.
+        """
+        name, key = self.server.name, f"connect {self.server.name} {scope}".rstrip()
         message = f"Connect your account at “{name}”, so that its tools can be used for you."
+        if scope:
+            message = f"Connect your account at “{name}” again and allow “{scope}”, which a tool needs."
         for _ in range(MAX_ASKED):
             try:
-                await self._turn.ask(message, url=connect_url(name), key=f"connect {name}")
+                await self._turn.ask(message, url=connect_url(name, scope), key=key)
             except Declined:
                 raise ToolFailed(f"The user did not connect an account at “{name}”.") from None
             except Expired:
                 raise ToolFailed(f"Nobody connected an account at “{name}” in time.") from None
             except AgentError as error:  # too many requests are open
                 raise ToolFailed(error.message) from None
-            if token := await self.token():
+            token = await self.token()
+            held = await self._read() if token and replaced else None
+            if token and (held is None or str(held.connection_id) != replaced):
                 return token
-        raise ToolFailed(f"The user has no account at “{name}” connected.")
+        raise ToolFailed(f"The user has not connected an account at “{name}”{f' with “{scope}”' if scope else ''}.")
 
-    async def was_declined(self) -> bool:
-        """Return whether the user has declined to connect it in this thread."""
-        declined: bool = await from_database(requests.was_declined, self._turn.thread_id, connect_url(self.server.name))
+    async def was_declined(self, scope: str = "") -> bool:
+        """Return whether the user has declined in this thread to connect it, or to allow it this scope."""
+        url = connect_url(self.server.name, scope)
+        declined: bool = await from_database(requests.was_declined, self._turn.thread_id, url)
         return declined

@@ -6,6 +6,7 @@ would otherwise fail all others.
 
 import asyncio
 import json
+import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx2
 from django.conf import settings
 from mcp import MCPError, types
+from mcp.client.auth.utils import extract_field_from_www_auth, extract_scope_from_www_auth
 from pydantic_ai.mcp import MCPToolset
 
 from agents.llm.streams.wire import json_object, tls_context
@@ -26,11 +28,20 @@ _MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # of one message: a larger one is answered
 
 
 _TOO_LARGE = "The result is too large. Ask for less."
+_MAX_SCOPE = 1000  # characters of a scope that is asked for
 _UNKNOWN_SESSION_STATUS = (400, 404, 410)  # answers of servers that have forgotten the session
 
 
 class CallNotMadeError(Exception):
     """A call that the server did not carry out, because it has forgotten the session."""
+
+
+class ScopeNeededError(Exception):
+    """A call that the server did not carry out, because the token lacks this scope."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__("the token lacks a scope")
+        self.scope = scope
 
 
 class ServerAsksError(Exception):
@@ -66,7 +77,8 @@ class Session:
         self._questions: dict[Any, Any] = {}  # id of elicitation/create -> its parameters as the server wrote them
         self._asked: dict[str, dict[str, Any]] = {}  # text in place of a result -> the questions in it
         self._on_list_changed = on_list_changed
-        self._not_made: list[tuple[Any, Any]] = []  # name and arguments of calls that the server did not make
+        # Calls that the server did not make, by name and arguments, and why.
+        self._not_made: list[tuple[tuple[Any, Any], CallNotMadeError | ScopeNeededError]] = []
         self._errors = {_TOO_LARGE}  # what the server said of calls that failed
         self.status = 0
         seconds = max(settings.NETRA_MCP_CONNECT_SECONDS, settings.NETRA_MCP_CALL_SECONDS)
@@ -112,8 +124,9 @@ class Session:
     ) -> types.CallToolResult:
         """Call a tool by the server's name. `answers` and `state` are for the questions of an earlier call.
 
-        Raises CallNotMadeError if the server has forgotten the session, ServerAsksError, MCPError with what the server
-        said of a call that failed, and NoAnswerError where the client library says something in place of the server.
+        Raises CallNotMadeError if the server has forgotten the session, ScopeNeededError, ServerAsksError, MCPError
+        with what the server said of a call that failed, and NoAnswerError where the client library says something in
+        place of the server.
         """
         responses: dict[str, Any] = {
             key: types.ElicitResult.model_validate(value) for key, value in (answers or {}).items()
@@ -128,13 +141,13 @@ class Session:
             if error.code == types.URL_ELICITATION_REQUIRED and isinstance(error.error.data, dict):
                 raise ServerAsksError(error.error.data) from None
             # The error's code is no evidence: servers use the codes of the library's time-outs and lost connections.
-            called = (name, arguments)
-            if called not in self._not_made:
-                if error.message not in self._errors:
-                    raise NoAnswerError from error
-                raise
-            self._not_made.remove(called)
-            raise CallNotMadeError from error
+            refused = next((entry for entry in self._not_made if entry[0] == (name, arguments)), None)
+            if refused is not None:
+                self._not_made.remove(refused)
+                raise refused[1] from error
+            if error.message not in self._errors:
+                raise NoAnswerError from error
+            raise
         match result.content:
             case [types.TextContent(text=text)] if (asked := self._asked.pop(text, None)) is not None:
                 raise ServerAsksError(asked)
@@ -165,11 +178,16 @@ class Session:
     async def _receive(self, response: httpx2.Response) -> None:
         if response.status_code >= 400:
             self.status = response.status_code
+            refusal: CallNotMadeError | ScopeNeededError | None = None
             if response.status_code in _UNKNOWN_SESSION_STATUS and "mcp-session-id" in response.request.headers:
                 self._ended = True
+                refusal = CallNotMadeError()
+            elif scope := lacking_scope(response):
+                refusal = ScopeNeededError(scope)
+            if refusal is not None:
                 match await _request_message(response.request):
                     case {"method": "tools/call", "params": {"name": name, "arguments": arguments}}:
-                        self._not_made.append((name, arguments))
+                        self._not_made.append(((name, arguments), refusal))
             return
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("application/json", "text/event-stream") and isinstance(response.stream, httpx2.AsyncByteStream):
@@ -247,6 +265,14 @@ class _RewrittenBody(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._body.aclose()
+
+
+def lacking_scope(response: httpx2.Response) -> str:
+    """Return the scope that the request's token lacks, as RFC 6750 has it; "" for any other answer."""
+    if response.status_code != 403 or extract_field_from_www_auth(response, "error") != "insufficient_scope":
+        return ""
+    scope = extract_scope_from_www_auth(response) or ""
+    return scope if len(scope) <= _MAX_SCOPE and re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e ]+", scope) else ""
 
 
 async def _request_message(request: httpx2.Request) -> dict[str, Any]:

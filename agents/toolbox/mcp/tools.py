@@ -19,7 +19,7 @@ from agents.sdk.asking import is_inside_work
 from agents.toolbox.mcp import questions
 from agents.toolbox.mcp.accounts import Account
 from agents.toolbox.mcp.servers import Server, known_servers
-from agents.toolbox.mcp.session import CallNotMadeError, NoAnswerError, ServerAsksError, Session
+from agents.toolbox.mcp.session import CallNotMadeError, NoAnswerError, ScopeNeededError, ServerAsksError, Session
 from agents.toolbox.mcp.values import ServerTool, result_data, safe_tools
 from agents.toolbox.schemas import restored
 from chat.assistants.tools import KnownTool, store
@@ -55,6 +55,7 @@ class ServerTools(AbstractToolset[Turn]):
         self._opening = asyncio.Lock()
         self._preparing = asyncio.Lock()
         self._sessions: list[tuple[Server, Session]] = []
+        self._allowed: set[str] = set()  # scopes that the user was asked for in this run
         self._calls: list[asyncio.Timeout] = []  # those under way; a question stops their clocks
 
     @property
@@ -153,8 +154,21 @@ class ServerTools(AbstractToolset[Turn]):
                 if answers is None:
                     raise ToolFailed("The server asks for something that cannot be given here.")
                 return {"answers": answers, "state": state}
+            case {"scope": str(scope), "connection": str(replaced)}:
+                await self._step_up(scope, replaced)
+                return None
         await self.prepare(turn)
         return None
+
+    async def _step_up(self, scope: str, replaced: str) -> None:
+        """Have the user allow the scope. It is asked for once a run: a server may want more than it ever gets."""
+        assert self._account is not None
+        async with self._preparing:
+            if scope in self._allowed or await self._account.was_declined(scope):
+                raise ToolFailed(f"The user's account at “{self.name}” lacks “{scope}”.")
+            self._allowed.add(scope)
+            if not await self._use(await self._account.connect(scope, replaced)):
+                raise ToolFailed(f"The server “{self.name}” does not accept the user's account.")
 
     # ---- Calls ----
 
@@ -210,6 +224,14 @@ class ServerTools(AbstractToolset[Turn]):
 
     async def _call_as_user(self, own_name: str, *given: Any) -> types.CallToolResult:
         try:
+            return await self._call_once(own_name, *given)
+        except ScopeNeededError as error:
+            if self._account is None or self.server is None:
+                raise ToolFailed(f"The token for the server “{self.name}” lacks “{error.scope}”.") from None
+            if need := await self._account.lacks(error.scope, self.server.token):
+                raise Interrupted(need) from None
+            if (token := await self._account.token()) is None or not await self._use(token):
+                raise Interrupted({"account": self.name}) from None
             return await self._call_once(own_name, *given)
         except Exception:
             refused = self._sessions[-1][0] if self._sessions and self._sessions[-1][1].status == 401 else None

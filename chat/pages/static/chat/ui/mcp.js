@@ -3,19 +3,22 @@
 import { moment, t } from "../text/strings.js";
 import { element, found } from "./element.js";
 
-/** @typedef {{server: string, auth: string, connected: boolean, scope: string, connected_at: string | null, used_at: string | null}} McpConnection */
+/** @typedef {{server: string, auth: string, connected: boolean, scope: string, wanted: string, connected_at: string | null, used_at: string | null}} McpConnection */
 
 /**
  * @param {McpConnection} connection
  * @param {() => void} end
+ * @param {() => void} connect again, where a conversation needs more than it may
  */
-function row({ server: name, scope, connected_at, used_at }, end) {
+function row({ server: name, scope, wanted, connected_at, used_at }, end, connect) {
   const button = element(
     "button",
     { type: "button", class: "plain", "aria-label": t("provider.disconnect.named", { name }) },
     t("provider.disconnect"),
   );
   button.addEventListener("click", end);
+  const more = element("button", { type: "button", "aria-label": t("mcp.more.named", { name }) }, t("mcp.more"));
+  more.addEventListener("click", connect);
   const time = moment(used_at ?? connected_at ?? 0);
   return element(
     "li",
@@ -25,9 +28,10 @@ function row({ server: name, scope, connected_at, used_at }, end) {
       {},
       element("strong", {}, name),
       scope ? element("span", { class: "dim" }, t("mcp.scope", { scope })) : null,
+      wanted ? element("span", {}, t("mcp.wanted", { scope: wanted })) : null,
       element("span", { class: "dim" }, used_at ? t("last_used", { time }) : t("mcp.since", { time })),
     ),
-    button,
+    wanted ? element("span", { class: "buttons" }, more, button) : button,
   );
 }
 
@@ -47,10 +51,10 @@ function signIn(server, connect) {
 }
 
 /**
- * @param {string} server
+ * @param {McpConnection} connection
  * @param {(form: HTMLFormElement, token: string) => void} save
  */
-function tokenForm(server, save) {
+function tokenForm({ server, wanted }, save) {
   const id = `token-${server}`;
   const input = element("input", { id, name: "token", type: "password", autocomplete: "off", required: "" });
   const form = element(
@@ -58,6 +62,7 @@ function tokenForm(server, save) {
     { class: "fields" },
     element("label", { for: id }, t("mcp.token", { name: server })),
     input,
+    wanted ? element("p", {}, t("mcp.wanted", { scope: wanted })) : null,
     element("p", { class: "buttons" }, element("button", { type: "submit" }, t("mcp.save"))),
   );
   form.addEventListener("submit", (event) => {
@@ -89,29 +94,31 @@ export async function showMcpConnections(api, attempt, done) {
   /** @type {{connections: McpConnection[]}} */
   const { connections } = await api.mcp("GET");
   const rows = connections.map((connection) => {
-    const { server, auth, connected } = connection;
-    if (connected) {
-      return row(connection, () => {
+    const { server, auth, connected, wanted } = connection;
+    const connect = () => {
+      void attempt(async () => {
+        const { url } = await api.mcp("POST", server);
+        location.assign(url);
+      });
+    };
+    if (connected && (auth !== "user" || !wanted)) {
+      const end = () => {
         void attempt(async () => {
           await api.mcp("DELETE", server);
           await again(t("provider.disconnected", { name: server }));
         });
-      });
+      };
+      return row(connection, end, connect);
     }
     if (auth === "user") {
-      return tokenForm(server, (form, token) => {
+      return tokenForm(connection, (form, token) => {
         void attempt(async () => {
           await api.mcp("PUT", server, { token });
           await again(t("mcp.connected", { name: server }));
         }, form);
       });
     }
-    return signIn(server, () => {
-      void attempt(async () => {
-        const { url } = await api.mcp("POST", server);
-        location.assign(url);
-      });
-    });
+    return signIn(server, connect);
   });
   list.replaceChildren(...rows);
   const query = new URLSearchParams(location.search);
