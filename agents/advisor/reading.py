@@ -131,7 +131,8 @@ class _Filling:
         if "request" in one.per:
             self._call_noun = noun
             return not period and self._set(calls=value)
-        by = "user" if "user" in one.per else "all"
+        by, held = "user" if "user" in one.per else "all", self._values.get("noun", "")
+        noun = held if held and {held, noun} <= words.CALLS else noun
         return bool(period or by == "all") and self._set(requests=value, requests_per=period, requests_by=by, noun=noun)
 
     def _take_search(self, one: Quantity, value: float) -> bool:
@@ -275,10 +276,15 @@ class _Filling:
 
     def _take_shares(self) -> None:
         """`5M tokens a day, 80/20 input and output`."""
-        values, sides = self._values, ("input_tokens", "output_tokens")
-        if len(self._shares) == 2 and "all_tokens" in values and not {*sides} & {*values}:
+        values, sides = self._values, {"input_tokens": "in share", "output_tokens": "out share"}
+        if (
+            sum(self._shares.values()) == 100
+            and len(self._shares) == 2
+            and "all_tokens" in values
+            and not {*sides} & {*values}
+        ):
             whole = values.pop("all_tokens")
-            values |= {name: whole * share / 100 for name, share in zip(sides, self._shares.values(), strict=True)}
+            values |= {name: whole * self._shares[side] / 100 for name, side in sides.items()}
         elif self._shares:
             self._reading.unused += [one for one in self._read.quantities if one.role in ("in share", "out share")]
         elif values.get("all_tokens") and values["all_tokens"] == sum(values.get(name, 0) for name in sides):

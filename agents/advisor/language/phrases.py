@@ -87,6 +87,8 @@ class _Phrases(Pieces):
             one, at = replace(one, unit="money", value=None if one.value is None else one.value / 100), at + 1
         elif after.text in words.PERCENTS:
             one, at = replace(one, unit="percent"), at + 1
+            if side := next((side for word, side in _SIDES.items() if meaning(self._at(at).text, word)), ""):
+                one, at = replace(one, role=f"{side} share"), at + 1 + self._means(at + 1, "token")
         elif split := self._split(found):
             return split
         elif after.text in words.PRODUCT_SIGNS and after.glued and not self._number(at + 1):
@@ -242,6 +244,8 @@ class _Phrases(Pieces):
                 passed = passed or (one.unit == "percent" and is_more(token.text))
                 here += passed and token.kind == "word"
             token, period = self._at(here), meaning(self._at(here + 1).text, "period")
+            if one.periods and (period or meaning(token.text, "every")):
+                return one, at  # 5 a day per month: a figure for a month is asked for
             if named := self._quarter(here) or (self._quarter(here + 1) if token.text in _IN else None):
                 one, at = one.of_each("quarter"), named
             elif every := meaning(token.text, "every"):
