@@ -7,13 +7,13 @@ repeats one that is complete. What an agent puts off is put to a person.
 import asyncio
 import json
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
 from pydantic_ai import AgentStreamEvent, DeferredToolRequests, DeferredToolResults, RunContext
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
+from pydantic_ai.capabilities import OutputContext
 from pydantic_ai.durable_exec import (
     JSON_CODEC,
     BaseDurabilityCapability,
@@ -41,7 +41,8 @@ from pydantic_ai.usage import RunUsage
 from pydantic_core import to_jsonable_python
 
 from agents.llm.catalogue import Entry
-from agents.llm.models import add
+from agents.llm.delegation import delegating
+from agents.llm.models import UNKNOWN, add, spent_by
 from agents.llm.relay import Relay
 from agents.sdk import AgentError, Approval, Declined, Expired, Turn, tools
 from agents.sdk.approval import shortened
@@ -133,7 +134,7 @@ class Durability(BaseDurabilityCapability[Any]):
             nonlocal signal, is_executed
             is_executed = True
             try:
-                with durable_unit_scope():
+                with durable_unit_scope(), delegating(self._turn.usage, ctx.usage):
                     result = await handler(args)
             except (ApprovalRequired, CallDeferred) as error:
                 kind = "approval" if isinstance(error, ApprovalRequired) else error.kind
@@ -169,6 +170,13 @@ class Durability(BaseDurabilityCapability[Any]):
         finally:
             record_durable_unit(executed=is_executed)
         return _result(payload)
+
+    async def wrap_output_process(
+        self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any, handler: Any
+    ) -> Any:
+        """Make the output, for which a function of the agent may run another agent."""
+        with delegating(self._turn.usage, ctx.usage):
+            return await handler(output)
 
     # ---- Requests ----
 
@@ -318,12 +326,7 @@ class _Backend(DurableOperationBackend[None]):
 
     def count(self, response: ModelResponse) -> None:
         """Add the usage of a response that was received now."""
-        spent = RunUsage(requests=1)
-        spent.incr(response.usage)
-        if spent.cost is None:
-            with suppress(LookupError, ValueError, AssertionError):  # a model without a list price
-                spent.cost = response.cost().total_price
-        self._add(spent, ":".join(filter(None, (response.provider_name, response.model_name))))
+        self._add(*spent_by(response))
 
     def count_interrupted(self) -> None:
         """Add a request whose usage nobody reported."""
@@ -333,7 +336,7 @@ class _Backend(DurableOperationBackend[None]):
         if self.entry is not None:
             add(self.turn.usage, spent, self.entry.model, self.entry.options.get("price"))
         else:
-            add(self.turn.usage, spent, name or "unknown")
+            add(self.turn.usage, spent, name or UNKNOWN)
 
 
 class _Direct(BoundDurableOperation[Any, Any, Any]):

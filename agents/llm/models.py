@@ -1,10 +1,12 @@
 """The models of the catalogue, and the usage of a run."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 from django.conf import settings
+from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
@@ -15,6 +17,8 @@ from agents.llm.streams.normalizing import NormalizingModel
 from agents.llm.streams.wire import client
 
 RETRIES = 3  # by the provider's client, with back-off and Retry-After: for 408, 409, 429, 5xx and no connection
+
+UNKNOWN = "unknown"  # in place of the name of a model
 
 _NO_KEY = "none"  # without one, the providers' clients take that of the environment, which may be for another host
 _OLLAMA = "http://127.0.0.1:11434/v1"
@@ -63,6 +67,22 @@ def _cost(spent: RunUsage, price: Mapping[str, float] | None) -> float | None:
     cached = int(spent.cache_read_tokens)
     paid = (int(spent.input_tokens) - cached) * price["input"] + int(spent.output_tokens) * price["output"]
     return (paid + cached * price.get("cached", price["input"])) / _MILLION
+
+
+def price_of(name: str) -> Mapping[str, float] | None:
+    """Return the price that the catalogue gives for this `provider:model`; None without one."""
+    found = (each["options"].get("price") for each in settings.NETRA_MODELS.values() if each["model"] == name)
+    return next(filter(None, found), None)
+
+
+def spent_by(response: ModelResponse) -> tuple[RunUsage, str]:
+    """Return the usage of a response with its cost by list prices, where there is one, and its `provider:model`."""
+    spent = RunUsage(requests=1)
+    spent.incr(response.usage)
+    if spent.cost is None:
+        with suppress(LookupError, ValueError, AssertionError):  # a model without a list price
+            spent.cost = response.cost().total_price
+    return spent, ":".join(filter(None, (response.provider_name, response.model_name))) or UNKNOWN
 
 
 def model_settings(entry: Entry) -> ModelSettings:

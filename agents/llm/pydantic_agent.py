@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from agents.llm import files, history
 from agents.llm.catalogue import Entry, entry
+from agents.llm.delegation import SharedUsage
 from agents.llm.durability import Durability
 from agents.llm.errors import user_error
 from agents.llm.models import configured, model_settings
@@ -97,6 +98,7 @@ async def answer(
                     question.content,
                     message_history=earlier,
                     deps=deps,
+                    usage=SharedUsage(),
                     usage_limits=UsageLimits(
                         request_limit=settings.NETRA_MODEL_STEPS,
                         tool_calls_limit=settings.NETRA_MODEL_TOOL_CALLS,

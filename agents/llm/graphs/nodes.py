@@ -9,14 +9,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
 from genai_prices import calc_price
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from pydantic_ai.usage import RunUsage
 
 from agents.llm.graphs.interrupts import Decisions
 from agents.llm.graphs.saver import RunSaver
-from agents.llm.models import add
+from agents.llm.models import UNKNOWN, add, price_of
 from agents.sdk import AgentError, Turn, tools
 
 _TEXTS = {"say": "text", "think": "thought"}  # method of a turn -> kind of its text
@@ -172,11 +171,8 @@ class Nodes:
             with suppress(LookupError, ValueError, AssertionError):  # a model without a list price
                 price_list = _PROVIDERS.get(provider, provider)
                 spent.cost = calc_price(spent, model, provider_id=price_list).total_price if provider else None
-            name = ":".join(filter(None, (provider, model))) or "unknown"
-            of_catalogue = [
-                each["options"].get("price") for each in settings.NETRA_MODELS.values() if each["model"] == name
-            ]
-            add(self._turn.usage, spent, name, next(filter(None, of_catalogue), None))
+            name = ":".join(filter(None, (provider, model))) or UNKNOWN
+            add(self._turn.usage, spent, name, price_of(name))
         self._usage.clear()
 
     async def _show_call(self, message: ToolMessage, key: str, name: str) -> None:
