@@ -35,12 +35,15 @@ class ChatCompletionBody(Body):
     audio: dict[str, Any] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    function_call: Any = Field(None, description="`auto` or `none`: the older name of `tool_choice`")
     stop: Any = None
     reasoning_effort: str | None = None
 
     def check(self) -> None:
         """Raise ProtocolError invalid_message for what cannot be ignored without a lie."""
         super().check()
+        if self.function_call not in (None, "auto", "none"):
+            raise refused("function_call", "must be auto or none: agents run their own tools")
         if self.n not in (None, 1):
             raise refused("n", "must be 1")
         if self.response_format is not None and self.response_format.get("type") != "text":
