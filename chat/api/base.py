@@ -59,9 +59,9 @@ class View(APIView):
         raise limits.rate_limited(wait or 0.0)
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Forbid every cache to keep the answer."""
+        """Forbid every cache to keep the answer, unless the answer has a Cache-Control."""
         final = super().finalize_response(request, response, *args, **kwargs)
-        final["Cache-Control"] = "no-store"
+        final.headers.setdefault("Cache-Control", "no-store")
         return final
 
 

@@ -169,7 +169,7 @@ async def _refuse(error: ProtocolError, path: str, receive: Receive, send: Send)
     answer = exceptions.refusal(error, path)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.items()]
     headers += [(b"content-length", str(len(answer.content)).encode()), (b"connection", b"close")]
-    headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+    headers.append((b"x-content-type-options", b"nosniff"))
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content, "more_body": True})
     dropped, more = 0, True

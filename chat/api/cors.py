@@ -10,8 +10,8 @@ from django.conf import settings
 
 from chat import protocol
 from chat.api.bodies import Application, Message, Receive, Scope, Send, path_of
+from chat.dialects import PATHS
 
-PATHS = re.compile(r"/v1/.*|/api/chat(?!/messages$)(/.*)?|/agui/.*|/mcp|/api/threads/[^/]+/events")
 METHODS = b"GET, POST, DELETE"
 HEADERS = (
     "authorization, content-type, last-event-id, idempotency-key, netra-thread, netra-disconnect, netra-task, "

@@ -24,6 +24,7 @@ from rest_framework.exceptions import APIException
 from chat import protocol
 from chat.accounts import authentication, lockout
 from chat.db.access import error_name
+from chat.dialects import ANSWER_HEADERS, PATHS
 from chat.dialects.openai_errors import openai_error
 from chat.languages import translated
 from chat.protocol import STATUS, ProtocolError
@@ -64,12 +65,14 @@ def unavailable(error: Exception) -> ProtocolError:
 
 
 def refusal(error: ProtocolError, path: str = "") -> JsonResponse:
-    """Return the answer to an error, in the shape of the request's path below the base path."""
+    """Return the answer to an error, in the shape and with the headers of the request's path below the base path."""
     if f"{path}/".startswith(V1):
         status, body, headers = openai_error(error)
         answer = JsonResponse(body, status=status, headers=headers)
     else:
         answer = JsonResponse(error.body(), status=error.status)
+    for name, value in (ANSWER_HEADERS if PATHS.fullmatch(path) else {"Cache-Control": "no-store"}).items():
+        answer[name] = value
     if error.code == "unauthorized":
         answer["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:

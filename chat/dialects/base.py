@@ -1,5 +1,6 @@
-"""Parts that all dialects share: the facts of a run, the interface of a projection, texts and usage. Pure."""
+"""Parts that all dialects share: paths and headers, facts of a run, the interface of a projection, usage. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -7,6 +8,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 Event: TypeAlias = Mapping[str, Any]  # a numbered event of wire.md, decoded
 Frame: TypeAlias = Mapping[str, Any] | str  # JSON of the dialect, or a literal such as [DONE]
 
+# Of the dialects below the base path. A proxy must neither keep nor buffer what they answer.
+PATHS = re.compile(r"/v1/.*|/api/chat(?!/messages$)(/.*)?|/agui/.*|/mcp|/api/threads/[^/]+/events")
+ANSWER_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MAX_LINE = 200  # characters of one line about a tool or a sub-agent
 
 

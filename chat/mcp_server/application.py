@@ -22,6 +22,7 @@ from chat.accounts.authentication import Identity
 from chat.api import client_ip, exceptions
 from chat.api.bodies import MAX_HISTORY, Application, Receive, Scope, Send, path_of
 from chat.api.messages import client_msg_id_of
+from chat.dialects import ANSWER_HEADERS
 from chat.limits import address_slots, rate_limited, user_slots
 from chat.limits.rates import REQUESTS
 from chat.mcp_server.calls import Caller
@@ -32,8 +33,8 @@ from chat.streams.requests import CONNECTION
 log = logging.getLogger("netra.auth")
 PATH = "/mcp"
 ON_LEAVING = ("cancel", "continue")  # values of the header Netra-Disconnect
-# Of every answer: a proxy that buffers or keeps it would hold back progress.
-HEADERS = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no", b"x-content-type-options": b"nosniff"}
+OF_ANSWERS = {name.lower().encode(): value.encode() for name, value in ANSWER_HEADERS.items()}
+HEADERS = {**OF_ANSWERS, b"x-content-type-options": b"nosniff"}  # of every answer
 
 
 def with_mcp(application: Application) -> Application:
@@ -131,21 +132,50 @@ async def _serve(
     async def read() -> MutableMapping[str, Any]:
         return dict(await receive())
 
-    async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            names = {b"netra-run": "run_id", b"netra-thread": "thread_id"} if caller.ids is not None else {}
-            ids = {name: str(getattr(caller.ids, field)).encode() for name, field in names.items()}
-            message = {**message, "headers": list({**HEADERS, **dict(message["headers"]), **ids}.items())}
-        await send(message)
+    answer = Answer(caller, send)
+    caller.announce = answer.send_head
+    await manager.handle_request({**scope, "state": {"caller": caller}}, read, answer.send)
 
-    await manager.handle_request({**scope, "state": {"caller": caller}}, read, send_with_headers)
+
+class Answer:
+    """The answer to a request. Its head waits for the ids of the run, or for the first piece of the body."""
+
+    def __init__(self, caller: Caller, send: Send) -> None:
+        self._caller, self._send = caller, send
+        self._head: MutableMapping[str, Any] | None = None
+        self._in_order = asyncio.Lock()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a message of ASGI, or keep it if it is the head."""
+        if message["type"] == "http.response.start" and self._caller.ids is None:
+            self._head = message
+            return
+        await self.send_head()
+        async with self._in_order:
+            await self._send(self._named(message))
+
+    async def send_head(self) -> None:
+        """Send the head, if it was kept."""
+        async with self._in_order:
+            if self._head is not None:
+                head, self._head = self._head, None
+                await self._send(self._named(head))
+
+    def _named(self, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if message["type"] != "http.response.start":
+            return message
+        ids = self._caller.ids
+        named = {b"netra-run": ids.run_id, b"netra-thread": ids.thread_id} if ids is not None else {}
+        of_run = {name: str(id).encode() for name, id in named.items()}
+        return {**message, "headers": list({**HEADERS, **dict(message["headers"]), **of_run}.items())}
 
 
 async def _refuse(error: ProtocolError, send: Send) -> None:
-    answer: HttpResponse = exceptions.refusal(error)
+    answer: HttpResponse = exceptions.refusal(error, PATH)
     if error.code == "method_not_allowed":
         answer["Allow"] = "POST"
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.items()]
-    headers.append((b"content-length", str(len(answer.content)).encode()))
-    await send({"type": "http.response.start", "status": answer.status_code, "headers": [*HEADERS.items(), *headers]})
+    headers = {name.lower().encode(): value.encode("latin-1") for name, value in answer.items()}
+    headers[b"content-length"] = str(len(answer.content)).encode()
+    head = {"type": "http.response.start", "status": answer.status_code, "headers": [*(HEADERS | headers).items()]}
+    await send(head)
     await send({"type": "http.response.body", "body": answer.content})

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,7 @@ class Caller:
     """The authenticated client of one HTTP request.
 
     `page_of` returns the address of a thread's page. `on_leaving` is the header Netra-Disconnect: cancel, continue or
-    None. `ids` are those of the run, once it is known.
+    None. `ids` are those of the run, once it is known: then `announce` sends the head of the answer, which names them.
     """
 
     identity: Identity
@@ -45,6 +45,13 @@ class Caller:
     idempotency_key: str | None = None
     on_leaving: str | None = None
     ids: RunIds | None = None
+    announce: Callable[[], Awaitable[None]] | None = None
+
+    async def name(self, ids: RunIds) -> None:
+        """Note the run, and have the client told of it."""
+        is_new, self.ids = self.ids is None, ids
+        if is_new and self.announce is not None:
+            await self.announce()
 
     @property
     def user_id(self) -> int:
@@ -130,7 +137,7 @@ class Call:
         except asyncio.CancelledError:
             starting.add_done_callback(self._leave)
             raise
-        caller.ids = RunIds(started.run_id, started.thread_id)
+        await caller.name(RunIds(started.run_id, started.thread_id))
         return await self.follow(started.run_id, after=started.seq)
 
     def _leave(self, starting: "asyncio.Future[runs.StartedRun]") -> None:
@@ -192,7 +199,7 @@ class Call:
 
     async def _look(self, run_id: UUID) -> Snapshot:
         found = await from_database(look, self._caller.identity, run_id)
-        self._caller.ids = found.ids
+        await self._caller.name(found.ids)
         return found
 
     def _result_of(self, found: Snapshot, patient: bool) -> Result | None:

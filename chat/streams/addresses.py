@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from chat.accounts.authentication import Identity
-from chat.dialects import RunFacts
+from chat.dialects import ANSWER_HEADERS, RunFacts
 from chat.dialects.paths import extend, root
 from chat.models import Message, Run, Thread
 from chat.protocol import ProtocolError
@@ -110,7 +110,7 @@ def answer_headers(thread_id: uuid.UUID | str | None = None, run_id: uuid.UUID |
     """Return the headers of every answer in a dialect; None for what the answer is not about."""
     ids = {"Netra-Thread": thread_id, "Netra-Run": run_id}
     named = {name: str(id) for name, id in ids.items() if id is not None}
-    return {**named, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return {**named, **ANSWER_HEADERS}
 
 
 def leaving_cancels(header: str | None, identity: Identity, default: bool) -> bool:

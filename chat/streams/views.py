@@ -74,14 +74,6 @@ class StreamView(View):
 
         return update_wrapper(following, view)
 
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Leave a Cache-Control that the answer has."""
-        given = response.get("Cache-Control")
-        final = super().finalize_response(request, response, *args, **kwargs)
-        if given is not None:
-            final["Cache-Control"] = given
-        return final
-
     def cancels(self, request: Request, default: bool) -> bool:
         """Return whether a client that leaves means stop: see `leaving_cancels`."""
         return leaving_cancels(request.headers.get("Netra-Disconnect"), identity_of(request), default)

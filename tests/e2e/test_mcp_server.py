@@ -334,7 +334,7 @@ def test_request_for_somebody_else_is_not_put_to_the_clients_user(anybody):
 # ---- Two users, and credentials ---------------------------------------------------------------------------
 
 
-def post(site, body, era="auto", **headers):
+def headers_of(body, era):
     version = {"auto": "2026-07-28", "legacy": "2025-11-25"}[era]
     known = {
         "Accept": "application/json, text/event-stream",
@@ -343,6 +343,11 @@ def post(site, body, era="auto", **headers):
     }
     if name := body.get("params", {}).get("name"):
         known["Mcp-Name"] = name
+    return known
+
+
+def post(site, body, era="auto", **headers):
+    known = headers_of(body, era)
     return httpx.post(f"{site.url}/mcp", json=body, headers={**known, **headers}, timeout=WAIT_TIMEOUT)
 
 
@@ -465,10 +470,24 @@ def test_only_posts_to_this_host_and_origin_are_answered(anybody):
     for method in ("GET", "DELETE", "PUT"):
         answer = httpx.request(method, url, headers=signed_in, timeout=WAIT_TIMEOUT)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert answer.headers.get_list("cache-control") == ["no-cache"]
     for foreign in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
         answer = post(anybody.site, request("tools/list"), **signed_in, **foreign)
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
     assert post(anybody.site, request("tools/list"), **signed_in, Origin=anybody.site.url).status_code == 200
+
+
+def test_stream_begins_with_the_ids_of_its_run_while_the_run_goes_on(alice, tmp_path):
+    gate = tmp_path / "gate"
+    asks = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    asks["params"] = {"name": "gated", "arguments": {"message": str(gate)}}
+    headers = {"Authorization": f"Bearer {alice.access}", **headers_of(asks, "legacy")}
+    with httpx.stream("POST", f"{alice.site.url}/mcp", json=asks, headers=headers, timeout=WAIT_TIMEOUT) as answer:
+        run_id, thread_id = answer.headers["netra-run"], answer.headers["netra-thread"]
+        assert status_of(alice, run_id) in ("queued", "running")
+        gate.touch()
+        text = "".join(answer.iter_text())
+    assert f'"run_id":"{run_id}","thread_id":"{thread_id}"' in text
 
 
 def test_repeated_idempotency_key_is_the_same_run(alice):

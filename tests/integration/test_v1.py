@@ -309,6 +309,7 @@ def test_what_is_another_users_does_not_exist(alice, bob):
         ({"n": 2}, "n"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"function_call": {"name": "f"}}, "function_call"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
@@ -756,6 +757,28 @@ def test_every_answer_says_what_it_is_about(alice):
         started = runs.start(alice.id, message(thread_id=run.thread_id))
         check("post", stop, str(started.run_id), thread)
         check("post", stop, None, thread)
+
+
+def test_every_error_of_a_dialect_tells_proxies_what_its_answers_tell_them(alice):
+    started = runs.start(alice.id, message())
+    stranger, signed_in = client_without_credentials(), client(alice)
+    reader = with_key(keyed(alice, scopes=["read"])[1])
+    asked = [
+        answer_to(caller, method, path, body, headers)
+        for method, path, body, headers, _ in of_other_dialects(str(started.thread_id))
+        for caller in (stranger, reader)
+    ]
+    asked += [post(caller, path, {}) for caller in (stranger, signed_in) for path in ("chat/completions", "responses")]
+    asked += [signed_in.get("/v1/nothing"), signed_in.put("/v1/models"), signed_in.get("/v1/models", HTTP_HOST="evil")]
+    asked += [signed_in.post("/agui/nobody", {}, format="json"), signed_in.get("/agui/echo")]
+    asked += [signed_in.post("/api/chat", b"{", content_type="application/json")]
+    refused = [answer for answer in asked if answer.status_code >= 400]
+    assert {answer.status_code for answer in refused} == {400, 401, 403, 404, 405, 422}
+    for answer in refused:
+        of_proxies = (answer.get("Cache-Control"), answer.get("X-Accel-Buffering"))
+        assert of_proxies == ("no-cache", "no"), (answer.request["PATH_INFO"], answer.status_code)
+    elsewhere = [client_without_credentials().get("/api/threads"), signed_in.get("/api/health", HTTP_HOST="evil")]
+    assert [answer["Cache-Control"] for answer in elsewhere] == ["no-store", "no-store"]
 
 
 def test_client_that_resumes_a_response_may_say_what_its_leaving_means(alice):
