@@ -3,29 +3,39 @@
 It needs neither GNU gettext nor a network. What is new in a catalogue is empty: translate it, and run this again.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import django
 from babel.messages import Catalog
 from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from django.apps import apps
 from django.utils.translation import templatize
+
+from chat.dashboard import names
+from chat.devserver import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUES = sorted((ROOT / "chat/locale").glob("*/LC_MESSAGES/django.po"))
-TEMPLATES = ROOT / "chat/pages/templates/chat"
-# What libraries say on a page in another tone than the pages do.
-OF_LIBRARIES = ("Enter a valid email address.",)
-KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2)}
+TEMPLATES = ROOT / "chat/pages/templates"
+# What libraries say in another tone than the pages do, or do not translate.
+OF_LIBRARIES = (
+    "Enter a valid email address.",
+    "Reset password",
+    "Raw passwords are not stored, so there is no way to see the user’s password.",
+)
+KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "gettext_noop": None, "ngettext": (1, 2)}
 
 
 def texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
     """Yield (path, text or its plural forms) of every text that Django translates."""
-    for path in [*sorted(TEMPLATES.iterdir()), *sorted((ROOT / "chat").rglob("*.py"))]:
+    for path in [*sorted(TEMPLATES.rglob("*.*")), *sorted((ROOT / "chat").rglob("*.py"))]:
         source = path.read_text()
         if path.suffix != ".py":
             source = templatize(source, origin=path.name)
@@ -33,6 +43,8 @@ def texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
             continue
         for _, text, _, _ in extract("python", BytesIO(source.encode()), KEYWORDS):
             yield str(path.relative_to(ROOT)), text
+    for text in names.texts(apps.get_app_config("chat").get_models()):
+        yield "chat/models", text
     for text in OF_LIBRARIES:
         yield "tools/messages.py", text
 
@@ -76,6 +88,9 @@ def compiled(catalogue: Catalog) -> bytes:
 
 def main() -> int:
     """Update and compile every catalogue. Return the number of texts that are not translated."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "netra.settings"
+    environment.prepare()
+    django.setup()
     missing = 0
     for path in CATALOGUES:
         catalogue = updated(read(path))

@@ -12,6 +12,9 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat import catalogue
 from chat.admin.audit_trail import record_of
@@ -31,7 +34,7 @@ class AssistantForm(forms.ModelForm):  # type: ignore[type-arg]
     starters = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": MAX_STARTERS, "cols": 80}),
-        help_text=f"Up to {MAX_STARTERS} messages that the page offers, one a line.",
+        help_text=format_lazy(_("Up to {count} messages that the page offers, one a line."), count=MAX_STARTERS),
     )
 
     class Meta:
@@ -47,43 +50,56 @@ class AssistantForm(forms.ModelForm):  # type: ignore[type-arg]
         """Return a name that no agent of the settings has."""
         name: str = self.cleaned_data["name"]
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
-            raise ValidationError("A name has small letters, digits, - and _, and begins with a letter or a digit.")
+            raise ValidationError(_("A name has small letters, digits, - and _, and begins with a letter or a digit."))
         if name in settings.AGENTS:
-            raise ValidationError("An agent of the settings has this name.")
+            raise ValidationError(_("An agent of the settings has this name."))
         return name
 
     def clean_starters(self) -> list[str]:
         """Return the lines."""
         lines = [line.strip() for line in self.cleaned_data["starters"].splitlines() if line.strip()]
         if len(lines) > MAX_STARTERS or any(len(line) > MAX_STARTER for line in lines):
-            raise ValidationError(f"At most {MAX_STARTERS} lines of {MAX_STARTER} characters.")
+            raise ValidationError(
+                gettext("At most {lines} lines of {count} characters.").format(lines=MAX_STARTERS, count=MAX_STARTER)
+            )
         return lines
 
     def clean_options(self) -> dict[str, Any]:
         """Return options that every provider knows."""
         options = self.cleaned_data["options"] or {}
         if not isinstance(options, dict) or not options.keys() <= _OPTIONS.keys():
-            raise ValidationError(f"An object with some of: {', '.join(_OPTIONS)}.")
+            raise ValidationError(gettext("An object with some of: {names}.").format(names=", ".join(_OPTIONS)))
         for name, value in options.items():
             least, greatest = _OPTIONS[name]
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not least <= value <= greatest or (name == "max_tokens" and value != int(value)):
-                raise ValidationError(f"{name} is a number from {least} to {greatest}.")
+                raise ValidationError(
+                    gettext("{name} is a number from {least} to {greatest}.").format(
+                        name=name, least=least, greatest=greatest
+                    )
+                )
         return options
 
     def clean_model(self) -> str:
         """Return a name of the catalogue, or nothing for its first model."""
         name: str = self.cleaned_data["model"]
         if name and name not in catalogue.names():
-            raise ValidationError(f"The models are: {', '.join(catalogue.names()) or 'none'}.")
+            raise ValidationError(
+                gettext("The models are: {names}.").format(names=", ".join(catalogue.names()) or gettext("none"))
+            )
         return name
+
+
+POLICIES = [
+    ("default", _("default")), ("off", _("off")), ("never", _("never")), ("ask", _("ask")), ("always", _("always")),
+]  # fmt: skip
 
 
 class PolicyForm(forms.Form):
     """The policy of one tool. Only a form with `save` changes one; `definition_hash` is of what was shown."""
 
     save = forms.BooleanField(required=False)
-    policy = forms.ChoiceField(choices=[(name, name) for name in ("default", "off", "never", "ask", "always")])
+    policy = forms.ChoiceField(choices=POLICIES)
     decided_by = forms.CharField(max_length=156, initial="owner")
     four_eyes = forms.BooleanField(required=False)
     editable = forms.BooleanField(required=False)
@@ -98,16 +114,16 @@ class PolicyForm(forms.Form):
         decided_by: str = self.cleaned_data["decided_by"]
         kind, _, name = decided_by.partition(":")
         if decided_by != "owner" and not (kind == "group" and Group.objects.filter(name=name).exists()):
-            raise ValidationError("owner, or group: and the name of a group")
+            raise ValidationError(gettext("owner, or group: and the name of a group"))
         return decided_by
 
     def clean(self) -> dict[str, Any]:
         """Refuse a definition that is not the shown one, and four eyes under a policy that may not ask."""
         given: dict[str, Any] = super().clean() or {}
         if given.get("save") and given.get("definition_hash") != self.row.definition_hash:
-            raise ValidationError("The tool has changed meanwhile. Look at it again.")
+            raise ValidationError(_("The tool has changed meanwhile. Look at it again."))
         if given.get("four_eyes") and given.get("policy") != "always":
-            raise ValidationError("Four eyes need the policy always.")
+            raise ValidationError(_("Four eyes need the policy always."))
         return given
 
 
@@ -157,9 +173,11 @@ class AssistantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                     for form in marked:
                         save_policy(assistant, form.row, form.cleaned_data)
                     versions.save_version(assistant, request.user.pk, address_of(request))
-                self.message_user(request, f"Policies saved: {len(marked)}.", messages.SUCCESS)
+                self.message_user(
+                    request, gettext("Policies saved: {count}.").format(count=len(marked)), messages.SUCCESS
+                )
                 return HttpResponseRedirect(request.path)
-        return self._page(request, "tools", assistant, {"title": "Tools", "forms": made})
+        return self._page(request, "tools", assistant, {"title": gettext("Tools"), "forms": made})
 
     def versions(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show the versions, each with its difference to the one before it, and restore one."""
@@ -174,12 +192,12 @@ class AssistantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             except ValidationError as error:
                 self.message_user(request, " ".join(error.messages), messages.ERROR)
             else:
-                what = f"Version {chosen.number} is restored as version {made.number}."
+                what = gettext("Version {old} is restored as version {new}.").format(old=chosen.number, new=made.number)
                 self.message_user(request, what, messages.SUCCESS)
             return HttpResponseRedirect(request.path)
         before = [row.content for row in rows[1:]] + [None]
         shown = [(row, difference(old, row.content)) for row, old in zip(rows, before, strict=True)]
-        return self._page(request, "versions", assistant, {"title": "Versions", "versions": shown})
+        return self._page(request, "versions", assistant, {"title": gettext("Versions"), "versions": shown})
 
     def _find(self, request: HttpRequest, pk: int) -> Assistant:
         assistant = Assistant.objects.filter(pk=pk).first()

@@ -9,6 +9,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Model, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat import protocol
 from chat.models import Event
@@ -56,10 +59,12 @@ def chosen(name: str, values: Sequence[str] | Callable[[], Sequence[str]]) -> ty
     """Return a filter by a field with known values: Django would look for the values in every row."""
 
     class Chosen(admin.SimpleListFilter):
-        title = parameter_name = name
+        title, parameter_name = _(name), name
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            return [(value, value) for value in (values() if callable(values) else values)]
+            if callable(values):
+                return [(value, value) for value in values()]
+            return [(value, gettext(value)) for value in values]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
             return queryset.filter(**{name: self.value()}) if self.value() else queryset
@@ -70,7 +75,7 @@ def chosen(name: str, values: Sequence[str] | Callable[[], Sequence[str]]) -> ty
 class EventType(chosen("type", sorted(protocol.EVENTS))):  # type: ignore[misc]
     """A rare type would be looked for in the whole log. In a thread or a run that is searched for, it is."""
 
-    title = f"type, of the last {MAX_SEARCHED_EVENTS:,}"
+    title = format_lazy(_("type, of the last {count}"), count=f"{MAX_SEARCHED_EVENTS:,}")
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
         """Return the newest events of the chosen type."""
@@ -85,7 +90,7 @@ def recent(model: type[Model], name: str, field: str) -> type[admin.SimpleListFi
     """Return a filter by a field, `name` in the address; it offers the values of the MAX_OFFERED_ROWS newest rows."""
 
     class Recent(admin.SimpleListFilter):
-        title = parameter_name = name
+        title, parameter_name = _(name), name
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
             newest = model._default_manager.order_by("-created_at").values_list(field, flat=True)[:MAX_OFFERED_ROWS]

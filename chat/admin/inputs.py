@@ -14,6 +14,8 @@ from django.db.models import Case, IntegerField, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from chat import protocol, runs
 from chat.admin.audit_trail import record_of
@@ -23,18 +25,24 @@ from chat.api.client_ip import address_of
 from chat.models import InputRequest
 from chat.protocol import MAX_INPUT_REASON, ProtocolError
 
+STATUSES = [
+    gettext_noop("open"), gettext_noop("accepted"), gettext_noop("declined"), gettext_noop("expired"),
+    gettext_noop("cancelled"),
+]  # fmt: skip
+KINDS = [gettext_noop("form"), gettext_noop("approval"), gettext_noop("link")]
+
 
 class ReasonForm(ActionForm):
     """The choice of an action, with its reason."""
 
-    reason = forms.CharField(required=False, max_length=MAX_INPUT_REASON)
+    reason = forms.CharField(label=_("Reason"), required=False, max_length=MAX_INPUT_REASON)
 
 
 class AnswerForm(forms.Form):
     """The values of a form or the parameters of an approval, as JSON, and a reason."""
 
     values = forms.CharField(widget=forms.Textarea(attrs={"rows": 12, "cols": 80, "spellcheck": "false"}))
-    reason = forms.CharField(max_length=MAX_INPUT_REASON)
+    reason = forms.CharField(label=_("Reason"), max_length=MAX_INPUT_REASON)
 
     def __init__(self, asked: InputRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,9 +52,9 @@ class AnswerForm(forms.Form):
         proposed = asked.default if asked.kind == InputRequest.FORM else asked.parameters
         shown = self.fields["values"]
         shown.initial = json.dumps(proposed or {}, ensure_ascii=False, indent=2)
-        shown.label = "Values" if asked.kind == InputRequest.FORM else "Parameters"
+        shown.label = _("Values") if asked.kind == InputRequest.FORM else _("Parameters")
         if asked.kind == InputRequest.APPROVAL:
-            shown.required, shown.help_text = False, "Empty: the parameters as proposed."
+            shown.required, shown.help_text = False, _("Empty: the parameters as proposed.")
             if len(quote_plus(shown.initial)) > protocol.MAX_FRAME // 2:  # a larger body is refused
                 shown.initial = ""
 
@@ -68,8 +76,8 @@ class InputRequestAdmin(ReadOnly):
     list_display = ("created_at", "status", "kind", "tool_name", "user", "decided_by", "expires_at", "resolved_by")
     list_select_related = ("user", "resolved_by")
     list_filter = (
-        chosen("status", ["open", "accepted", "declined", "expired", "cancelled"]),
-        chosen("kind", ["form", "approval", "link"]),
+        chosen("status", STATUSES),
+        chosen("kind", KINDS),
         recent(InputRequest, "tool", "tool_name"),
         recent(InputRequest, "user", "user__email"),
         "created_at",
@@ -116,17 +124,22 @@ class InputRequestAdmin(ReadOnly):
             except ProtocolError as error:
                 form.add_error("values" if "values" in form.fields and error.field else None, error.message)
             else:
-                self.message_user(request, "Accepted.", messages.SUCCESS)
+                self.message_user(request, gettext("Accepted."), messages.SUCCESS)
                 return HttpResponseRedirect(reverse("admin:chat_inputrequest_change", args=[request_id]))
-        context = {**self.admin_site.each_context(request), "title": "Accept a request", "asked": asked, "form": form}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Accept a request"),
+            "asked": asked,
+            "form": form,
+        }
         return TemplateResponse(request, "admin/chat/inputrequest/accept.html", context)
 
-    @admin.action(description="Decline, with a reason")
+    @admin.action(description=_("Decline, with a reason"))
     def decline(self, request: HttpRequest, queryset: QuerySet[InputRequest]) -> None:
         """Decline the open ones."""
         self._resolve(request, queryset, _decline)
 
-    @admin.action(description="Cancel, with a reason")
+    @admin.action(description=_("Cancel, with a reason"))
     def cancel(self, request: HttpRequest, queryset: QuerySet[InputRequest]) -> None:
         """Cancel the open ones: the agent goes on as if each was declined."""
         self._resolve(request, queryset, runs.cancel_input)
@@ -139,10 +152,10 @@ class InputRequestAdmin(ReadOnly):
     ) -> None:
         reason, staff = request.POST.get("reason", "").strip(), request.user
         if not staff.has_perm("chat.answer_inputrequest"):
-            self.message_user(request, "You may not answer requests.", messages.ERROR)
+            self.message_user(request, gettext("You may not answer requests."), messages.ERROR)
             return
         if not reason:
-            self.message_user(request, "Give a reason.", messages.ERROR)
+            self.message_user(request, gettext("Give a reason."), messages.ERROR)
             return
         done = 0
         for request_id in queryset.filter(status=InputRequest.OPEN).values_list("pk", flat=True):
@@ -150,7 +163,7 @@ class InputRequestAdmin(ReadOnly):
                 done += resolve(request_id, _decider(request), reason)
             except ProtocolError as error:
                 self.message_user(request, f"{request_id}: {error.message}", messages.ERROR)
-        self.message_user(request, f"Resolved: {done}.", messages.SUCCESS)
+        self.message_user(request, gettext("Resolved: {count}.").format(count=done), messages.SUCCESS)
 
 
 def _decider(request: HttpRequest) -> runs.Decider:

@@ -3,6 +3,8 @@
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat.accounts import api_keys
 from chat.admin.audit_trail import record_of
@@ -27,11 +29,11 @@ class ApiKeyAdmin(ReadOnly):
         """Return whether the action is offered."""
         return bool(request.user.has_perm("chat.change_apikey"))
 
-    @admin.action(description="Revoke", permissions=["revoke"])
+    @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Revoke the chosen keys, and close their sockets."""
         revoked = api_keys.revoke(queryset, request, request.user.pk)
-        self.message_user(request, f"Revoked: {revoked}.", messages.SUCCESS)
+        self.message_user(request, gettext("Revoked: {count}.").format(count=revoked), messages.SUCCESS)
 
 
 @admin.register(McpConnection)
@@ -50,11 +52,11 @@ class McpConnectionAdmin(ReadOnly):
         """Return whether the action is offered."""
         return bool(request.user.has_perm("chat.delete_mcpconnection"))
 
-    @admin.action(description="Disconnect", permissions=["disconnect"])
+    @admin.action(description=_("Disconnect"), permissions=["disconnect"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[McpConnection]) -> None:
         """Delete the chosen users' tokens, and revoke them at the servers."""
         rows = list(queryset)
         for row in rows:
             record_of(request, "mcp_disconnected", row.user_id, row.server)
             revocation.delete(row)
-        self.message_user(request, f"Disconnected: {len(rows)}.", messages.SUCCESS)
+        self.message_user(request, gettext("Disconnected: {count}.").format(count=len(rows)), messages.SUCCESS)

@@ -10,6 +10,9 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from chat.accounts import sessions
 from chat.admin.audit_trail import changed, record_of
@@ -31,12 +34,13 @@ class SignInForm(AdminAuthenticationForm):
         """Raise ValidationError for a user who may not sign in by a password."""
         super().confirm_login_allowed(user)
         if settings.NETRA_SSO_ONLY and not user.is_superuser:
-            raise ValidationError("Sign in on the page of Netra, with your company's account.", code="sso_only")
+            raise ValidationError(_("Sign in on the page of Netra, with your company's account."), code="sso_only")
 
 
 admin.site.login_form = SignInForm
-# Providers are settings, their tokens are not kept, and an address is verified by its proof alone.
-admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken])
+# Providers are settings, their tokens are not kept, an address is verified by its proof alone, and what is known of
+# refresh tokens is the session.
+admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
 
 
 @admin.register(SocialAccount)
@@ -55,7 +59,7 @@ class ConnectionAdmin(ReadOnly):
         """Return whether the action is offered."""
         return bool(request.user.has_perm("socialaccount.delete_socialaccount"))
 
-    @admin.action(description="Disconnect", permissions=["disconnect"])
+    @admin.action(description=_("Disconnect"), permissions=["disconnect"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[SocialAccount]) -> None:
         """Delete the chosen connections, and end the sessions that they began."""
         chosen = list(queryset.select_related("user"))
@@ -66,7 +70,7 @@ class ConnectionAdmin(ReadOnly):
             for session in begun:
                 sessions.end_session(session)
             account.delete()
-        self.message_user(request, f"Disconnected: {len(chosen)}.", messages.SUCCESS)
+        self.message_user(request, gettext("Disconnected: {count}.").format(count=len(chosen)), messages.SUCCESS)
 
 
 @admin.register(GroupPolicy)

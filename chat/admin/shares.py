@@ -3,6 +3,8 @@
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat import sharing
 from chat.admin.readonly import ReadOnly
@@ -27,8 +29,8 @@ class ShareAdmin(ReadOnly):
         """Return whether the action is offered."""
         return bool(request.user.has_perm("chat.change_share"))
 
-    @admin.action(description="Revoke", permissions=["revoke"])
+    @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Share]) -> None:
         """Revoke the chosen links."""
         revoked = sharing.revoke(queryset, request, request.user.pk)
-        self.message_user(request, f"Revoked: {revoked}.", messages.SUCCESS)
+        self.message_user(request, gettext("Revoked: {count}.").format(count=revoked), messages.SUCCESS)

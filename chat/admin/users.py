@@ -11,6 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest
+from django.utils.formats import date_format
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat.accounts import sessions
 from chat.admin.audit_trail import changed, record_of
@@ -33,7 +36,7 @@ def may_reach(request: HttpRequest, users: Iterable[User]) -> bool:
 def check_reach(request: HttpRequest, users: Iterable[User]) -> None:
     """Raise ValidationError for users on whom the signed-in staff may not act."""
     if not may_reach(request, users):
-        raise ValidationError("Only a superuser can do this to a superuser.", code="superuser")
+        raise ValidationError(_("Only a superuser can do this to a superuser."), code="superuser")
 
 
 class UserCreationForm(BaseUserCreationForm):  # type: ignore[type-arg]
@@ -56,8 +59,8 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     readonly_fields = ("created_at", "last_login", "ways_in")
     fieldsets = (
         (None, {"fields": ("email", "name", "input_mail", "password", "ways_in")}),
-        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
-        ("Dates", {"fields": ("created_at", "last_login")}),
+        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (_("Dates"), {"fields": ("created_at", "last_login")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "name", "password1", "password2")}),)
     actions = ("sign_out", "deactivate", "export")
@@ -78,22 +81,27 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         """Return whether the signed-in staff may delete users, or this one."""
         return super().has_delete_permission(request, obj) and may_reach(request, [obj] if obj else [])
 
-    @admin.display(description="Ways in")
+    @admin.display(description=_("Ways in"))
     def ways_in(self, user: User) -> str:
         """Return how the user signs in: the password, and the providers with when they were last used."""
-        providers = [f"{one.provider} (last {one.last_login:%Y-%m-%d})" for one in connections.every(user)]
-        return ", ".join([*(["password"] if user.has_usable_password() else []), *providers]) or "none"
+        last = gettext("{provider} (last {day})")
+        ways = [gettext("password")] if user.has_usable_password() else []
+        ways += [
+            last.format(provider=one.provider, day=date_format(one.last_login, "SHORT_DATE_FORMAT"))
+            for one in connections.every(user)
+        ]
+        return ", ".join(ways) or gettext("none")
 
-    @admin.action(description="Sign out everywhere", permissions=["change"])
+    @admin.action(description=_("Sign out everywhere"), permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """End all sessions of the chosen users."""
         check_reach(request, queryset)
         for user in queryset:
             record_of(request, "admin_acted", user.pk, "sign out everywhere")
             sessions.end_sessions(user)
-        self.message_user(request, f"Signed out: {queryset.count()}.", messages.SUCCESS)
+        self.message_user(request, gettext("Signed out: {count}.").format(count=queryset.count()), messages.SUCCESS)
 
-    @admin.action(description="Deactivate", permissions=["change"])
+    @admin.action(description=_("Deactivate"), permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Deactivate the chosen users, but not the last administrator."""
         users = list(queryset)
@@ -104,13 +112,13 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
                 record_of(request, "admin_acted", user.pk, "deactivate")
                 user.is_active = False
                 user.save(update_fields=["is_active"])  # ends their sessions, and their sockets close
-        self.message_user(request, f"Deactivated: {len(users)}.", messages.SUCCESS)
+        self.message_user(request, gettext("Deactivated: {count}.").format(count=len(users)), messages.SUCCESS)
 
-    @admin.action(description="Export all data", permissions=["change"])
+    @admin.action(description=_("Export all data"), permissions=["change"])
     def export(self, request: HttpRequest, queryset: QuerySet[User]) -> FileResponse | None:
         """Answer with a zip of the chosen user's data."""
         if queryset.count() != 1:
-            self.message_user(request, "Choose one user.", messages.ERROR)
+            self.message_user(request, gettext("Choose one user."), messages.ERROR)
             return None
         user = queryset.get()
         check_reach(request, [user])

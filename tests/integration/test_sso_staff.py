@@ -47,7 +47,7 @@ def test_admin_shows_connections_and_disconnects_them(desk, boss, connection, al
     sessions.sign_in(alice, "")
     assert b"u-1" in desk.get("/admin/socialaccount/socialaccount/").content
     page = desk.get(f"/admin/chat/user/{alice.pk}/change/").content.decode()
-    assert re.search(r"password, corp \(last \d{4}-\d\d-\d\d\)", page)
+    assert re.search(r"password, corp \(last \d\d/\d\d/\d{4}\)", page)
     act(desk, connection)
     assert not SocialAccount.objects.exists()
     assert Session.objects.filter(ended_at=None).get().provider == "", "the session of the password goes on"

@@ -241,7 +241,10 @@ def test_every_test_that_a_document_names_exists():
 
 DOCUMENTED = [
     *(f"agents/{name}" for name in ("advisor", "assistant", "llm", "sdk", "toolbox", "usage", "worker")),
-    *(f"chat/{name}" for name in ("accounts", "admin", "api", "assistants", "db", "devserver", "dialects", "limits")),
+    *(
+        f"chat/{name}"
+        for name in ("accounts", "admin", "api", "assistants", "dashboard", "db", "devserver", "dialects", "limits")
+    ),
     *(f"chat/{name}" for name in ("management", "mcp_client", "mcp_server", "models", "oidc", "pages", "protocol")),
     *(f"chat/{name}" for name in ("realtime", "runs", "streams", "usage")),
     "netra",

@@ -7,11 +7,27 @@ from django.conf import settings
 from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat.limits import connections
 from chat.models import Event, InputRequest, Run, User, Worker
 
 MAX_ROWS = 200  # rows of a table
+# What a run does, by its latest event.
+STEPS = {
+    "agent_started": _("begins"),
+    "agent_thinking": _("thinks"),
+    "agent_delta": _("writes"),
+    "tool_executing": _("calls a tool"),
+    "tool_completed": _("has called a tool"),
+    "subagent_completed": _("has asked a sub-agent"),
+    "input_requested": _("asks a person"),
+    "input_resolved": _("was answered by a person"),
+    "run_waiting": _("waits for a person"),
+    "run_resumed": _("goes on after an answer"),
+    "run_restarted": _("begins again"),
+}
 
 
 def shown() -> dict[str, Any]:
@@ -24,7 +40,7 @@ def shown() -> dict[str, Any]:
         rows.annotate(latest=Subquery(events.values("type")[:1]), since=Now() - F("created_at"))[:MAX_ROWS]
     )
     for run in found:
-        run.age = _words(run.since)
+        run.age, run.step = _words(run.since), STEPS.get(run.latest, "")
     queued = [run.since for run in found if run.status == Run.QUEUED]
     return {
         "now": timezone.now(),
@@ -64,7 +80,7 @@ def _sockets() -> list[tuple[str, int]]:
     """(user, sockets), the most first."""
     counts = sorted(connections.open_sockets().items(), key=lambda one: -one[1])[:MAX_ROWS]
     emails = dict(User.objects.filter(pk__in=[user for user, _ in counts]).values_list("pk", "email"))
-    return [(emails.get(user, f"user {user}"), count) for user, count in counts]
+    return [(emails.get(user, f"{gettext('user')} {user}"), count) for user, count in counts]
 
 
 def _words(span: timedelta) -> str:

@@ -1,0 +1,1 @@
+"""The admin's site: its overview with figures by day, its sections, and its language."""
