@@ -292,15 +292,29 @@ class Loaded:
             )
 
     def _mark_totals(self) -> None:
-        """Leave out a last row that sums up all the others, by whatever name: a time or a model is missing in it."""
-        bare = "(timed AND moment IS NULL AND model IS NULL) OR (modelled AND model IS NULL AND NOT timed)"
-        [(last, nameless, *sums)] = self._db.execute(
-            f"SELECT max(rowid), arg_max({bare}, rowid), sum(cost), arg_max(coalesce(cost, 0), rowid), "
-            "sum(input + output), arg_max(input + output, rowid) FROM typed WHERE fault IS NULL"
+        """Leave out rows that sum up those before them or all others, by whatever name, where all rows are such sums
+        that lack a time, or a model in a table without times."""
+        nameless = "timed AND moment IS NULL AND (model IS NULL OR model NOT IN (SELECT model FROM typed WHERE moment "
+        nameless += "IS NOT NULL AND model IS NOT NULL))"
+        bare = f"(({nameless}) OR (modelled AND model IS NULL AND NOT timed))"
+        counts = f"SELECT count_if({bare}), count_if(NOT {bare}) FROM typed WHERE fault IS NULL"
+        [(sums, others)] = self._db.execute(counts).fetchall()
+        if not 0 < sums < others:
+            return
+        parts = self._db.execute(
+            "WITH listed AS (SELECT rowid AS place, coalesce(cost, 0) AS cost, input + output AS tokens, "
+            f"{bare} AS bare FROM typed WHERE fault IS NULL), grouped AS (SELECT *, coalesce(sum(bare::INT) OVER "
+            "(ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS part FROM listed) "
+            "SELECT bool_or(bare), [sum(cost) FILTER (bare), sum(tokens) FILTER (bare)], "
+            "[sum(cost) FILTER (NOT bare), sum(tokens) FILTER (NOT bare)] FROM grouped GROUP BY part"
         ).fetchall()
-        pairs = [(float(every or 0), float(own)) for every, own in zip(sums[::2], sums[1::2], strict=True) if own]
-        if nameless and pairs and all(abs(every - 2 * own) <= 1e-3 * abs(own) for every, own in pairs):
-            self._db.execute("UPDATE typed SET fault = 'total' WHERE rowid = ?", [last])
+        every = [sum(found[at] or 0 for *_, found in parts) for at in (0, 1)]
+        for closed, own, found in parts:
+            pairs = [(one, (here or 0, whole)) for one, here, whole in zip(own, found, every, strict=True) if one]
+            equal = [all(abs(sums[at] - one) <= 1e-3 * abs(one) for one, sums in pairs) for at in (0, 1)]
+            if closed and not (pairs and any(equal)):
+                return
+        self._db.execute(f"UPDATE typed SET fault = 'total' WHERE fault IS NULL AND {bare}")
 
     def _compress(self) -> None:
         """In memory too, and only here: a million rows then take an eighth of the room, and leave it to the queries."""

@@ -31,6 +31,7 @@ REQUEST_IDS, GOOD_STATUSES = set(_NAMES["request_ids"].split()), _NAMES["good_st
 CODES: tuple[str, ...] = tuple(_NAMES["codes"].split())
 # Signs and words of currencies. A longer one stands first.
 SIGNS: dict[str, str] = dict(sorted(_NAMES["signs"].items(), key=lambda one: -len(one[0])))
+WHOLE = set(_NAMES["whole"].split())
 SIGN = "|".join(map(re.escape, SIGNS))
 # A sign in a text: one of letters stands by itself.
 FREE_SIGN = re.compile("|".join(rf"\b{one}\b" if one.isalpha() else re.escape(one) for one in SIGNS))
@@ -91,9 +92,10 @@ def plain_name(name: str) -> str:
     name = FREE_SIGN.sub(lambda sign: f" {SIGNS[sign[0]].lower()} ", name)
     name = re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", name)
     plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", name.lower())))
-    return re.sub(r"[\W_]+", "_", plain).strip("_")
+    return re.sub(rf"[^\w{_VOWELS}]+|_+", "_", plain).strip("_")
 
 
+_VOWELS = "\u0900-\u0dff\u0e00-\u0eff"  # signs inside of words of India, Thailand and Laos, which are no \\w
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"})
 
@@ -115,5 +117,5 @@ def masked(text: str) -> str:
 
 def shown(name: str) -> str:
     """A name from the file as it may stand in a sentence."""
-    name = re.sub(r"[^\w .,:()/$€£%+…-]+", " ", masked(name)).strip()
+    name = re.sub(rf"[^\w{_VOWELS} .,:()/$€£%+…-]+", " ", masked(name)).strip()
     return name[:60] + "…" if len(name) > 60 else name

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from chat.usage.cells import bare, is_time, is_value, number
 from chat.usage.formats import FORMATS, Format
-from chat.usage.names import CODES, FREE_SIGN, NUMBERS, SIGNS, meaning_of, plain_name, shown
+from chat.usage.names import CODES, FREE_SIGN, NUMBERS, SIGNS, WHOLE, meaning_of, plain_name, shown
 from chat.usage.records import elements, flatten, goes_on, json_of, records_of
 
 Layout = Literal["csv", "jsonl", "json"]
@@ -174,6 +174,7 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
         if not (meaning and meaning.role in NUMBERS) and source.position not in (numbers or set()):
             continue
         whole = meaning is not None and meaning.role not in _FRACTIONS
+        whole = whole or source.plain.rpartition("_")[2] in WHOLE
         for cell in source.full:
             plain = bare(cell)
             marks = re.sub(r"[^.,]", "", plain)
@@ -182,7 +183,7 @@ def decimal_of(table: Table, numbers: set[int] | None = None) -> Literal[".", ",
                 continue
             if len(set(marks)) == 2:
                 decimal = marks[-1]
-            elif len(marks) > 1 or (whole and re.fullmatch(r"-?\d{1,3}[.,]\d{3}", plain)):
+            elif len(marks) > 1 or (whole and AMBIGUOUS.fullmatch(plain)):
                 decimal = "." if marks[0] == "," else ","
             else:
                 decimal = "" if AMBIGUOUS.fullmatch(plain) else marks
