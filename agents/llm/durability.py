@@ -138,7 +138,10 @@ class Durability(BaseDurabilityCapability[Any]):
                     result = await handler(args)
             except (ApprovalRequired, CallDeferred) as error:
                 kind = "approval" if isinstance(error, ApprovalRequired) else error.kind
-                return {_DEFERRED: kind, "metadata": to_jsonable_python(error.metadata, serialize_unknown=True)}
+                return {
+                    _DEFERRED: kind,
+                    "metadata": to_jsonable_python(error.metadata, bytes_mode="base64", serialize_unknown=True),
+                }
             except (ToolRetryError, ModelRetry) as error:
                 signal = error
                 raise AgentError(_retry_text(error), code=_RETRY) from error
@@ -263,7 +266,11 @@ def _retry_text(error: ToolRetryError | ModelRetry) -> str:
     if isinstance(error, ModelRetry):
         return error.message
     content = error.tool_retry.content
-    return content if isinstance(content, str) else json.dumps(to_jsonable_python(content, serialize_unknown=True))
+    return (
+        content
+        if isinstance(content, str)
+        else json.dumps(to_jsonable_python(content, bytes_mode="base64", serialize_unknown=True))
+    )
 
 
 def _recorded(result: Any) -> Any:

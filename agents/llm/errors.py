@@ -99,6 +99,8 @@ _STATUS = {
     425: "model_busy",
     498: "model_busy",
 }
+# Of clients whose library does not tell these kinds apart.
+_CLIENT_STATUS = {**_STATUS, 402: "model_quota", 403: "model_key", 404: "model_unknown"}
 _TEMPORARY = {"model_busy", "model_down", "model_timeout"}
 _MAX_SEARCHED = 4000  # characters of a provider's error: the patterns must not search a whole page
 
@@ -120,11 +122,36 @@ def user_error(error: Exception) -> AgentError | None:
     return AgentError(_MESSAGES[code], code=code, retryable=in_stream and code in _TEMPORARY)
 
 
+def client_error(error: Exception) -> AgentError | None:
+    """Map an exception of a provider's own client library, as a node of a graph raises it; None for any other.
+
+    The libraries of OpenAI, Anthropic, Groq and others are made by one generator, and name their exceptions alike. Like
+    `user_error`, the message quotes nothing.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(error, "status_code", None)
+    if "APITimeoutError" in names:
+        code = "model_timeout"
+    elif "APIConnectionError" in names:
+        code = "model_unreachable"
+    elif "APIStatusError" in names and isinstance(status, int):
+        words = " ".join(str(getattr(error, name, "")) for name in ("code", "type", "body"))
+        code = (
+            _code_by_words(words) or _CLIENT_STATUS.get(status) or ("model_down" if status >= 500 else "model_rejected")
+        )
+    else:
+        return None
+    return AgentError(_MESSAGES[code], code=code)
+
+
+def _code_by_words(words: str) -> str | None:
+    return next((found for found, signs in _SIGNS if signs.search(words[:_MAX_SEARCHED])), None)
+
+
 def _api_code(error: failures.ModelAPIError, code: str) -> str:
-    words = f"{error.provider_error_code} {error.provider_error_type} {error.body}"[:_MAX_SEARCHED]
-    for found, signs in _SIGNS:
-        if signs.search(words):
-            return found
+    words = f"{error.provider_error_code} {error.provider_error_type} {error.body}"
+    if found := _code_by_words(words):
+        return found
     if code != "model_rejected":
         return code
     if isinstance(error, failures.ModelHTTPError):

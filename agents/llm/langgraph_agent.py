@@ -18,6 +18,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
+from agents.llm.errors import client_error, user_error
 from agents.llm.files import seen_of
 from agents.llm.graphs.interrupts import Decisions
 from agents.llm.graphs.nodes import Nodes, NodeTurn
@@ -93,7 +94,11 @@ class LangGraphAgent:
             return None
         made = self._to_answer(values)
         made = await made if inspect.isawaitable(made) else made
-        return made if isinstance(made, str) else to_jsonable_python(made, inf_nan_mode="null", serialize_unknown=True)
+        return (
+            made
+            if isinstance(made, str)
+            else to_jsonable_python(made, bytes_mode="base64", inf_nan_mode="null", serialize_unknown=True)
+        )
 
 
 def _note(turn: Turn) -> str:
@@ -157,6 +162,10 @@ class _Execution:
                 await self._take(namespace, mode, chunk)
         except GraphRecursionError:
             raise AgentError("This took more steps than one answer may. Ask for a part of it.", code="limit") from None
+        except Exception as error:
+            if words := user_error(error) or client_error(error):
+                raise words from None  # the error may quote the key
+            raise
         self._saver.release_all()
         await self._save()
 

@@ -125,7 +125,7 @@ async def answer(
         is_said = relay.is_cut or "".join(turn.said.split()).endswith("".join(result.output.split()))
         returned = whole if is_said and not _is_corrected(result.new_messages()) else result.output
     else:
-        returned = to_jsonable_python(result.output, inf_nan_mode="null", serialize_unknown=True)
+        returned = to_jsonable_python(result.output, bytes_mode="base64", inf_nan_mode="null", serialize_unknown=True)
     with suppress(AgentError):  # too large to be kept: the next turn has the texts
         await turn.save({"answer": returned, "messages": history.dumped(result.all_messages()), **state()})
     return returned

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from anthropic import AsyncAnthropic
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk
@@ -15,7 +16,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
+from openai import AsyncOpenAI
 from PIL import Image
+from pydantic_ai import Agent
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.models.function import FunctionModel
 
 from agents.llm.langgraph_agent import served
 from agents.sdk import Turn, current_turn
@@ -25,6 +30,7 @@ from chat.db.access import from_database
 from chat.models import Message, Run, RunState
 from chat.protocol import MAX_INPUT_MESSAGE, ProtocolError
 from tests.factories import accept, client, decline, frames, message, types, upload
+from tests.model_provider import KEY, Provider, refuses
 from tests.turns import DONE, execute, killing, lose, note, of, open_requests, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -659,3 +665,68 @@ def test_a_graph_says_that_it_does_not_look_at_a_picture(alice, answer):
     execute(chain(answer=answer))
     note = "*“cat.png” was not looked at: the agent takes no pictures and PDF files.*"
     assert text(thread_id) == f"{note}\n\nI see."
+
+
+# ---- Faults of providers ----
+
+FAULTS = {
+    "a key that is refused": (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, "model_key"),
+    "no credit": (429, {"error": {"code": "insufficient_quota", "message": "You exceeded your quota"}}, "model_quota"),
+    "too many requests": (429, {"error": {"message": "Rate limit reached"}}, "model_busy"),
+    "a long conversation": (400, {"error": {"code": "context_length_exceeded", "message": "x"}}, "too_long"),
+    "filtered content": (400, {"error": {"code": "content_filter", "message": "x"}}, "model_refused"),
+    "an unknown model": (404, {"error": {"message": "The model `x` does not exist"}}, "model_unknown"),
+    "an overloaded provider": (529, {"type": "error", "error": {"type": "overloaded_error"}}, "model_down"),
+    "a broken provider": (500, {"error": {"message": "The server had an error"}}, "model_down"),
+    "a wrong request": (422, {"error": {"message": "tools: wrong"}}, "model_rejected"),
+}
+
+
+@pytest.mark.parametrize("library", ["openai", "anthropic"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_provider_of_a_node_s_model_is_told_without_its_words(thread, name, library):
+    status, body, code = FAULTS[name]
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        async with Provider(refuses(status, body)).running() as url:
+            given = {"api_key": KEY, "base_url": url, "max_retries": 0}
+            asked: Any = {"model": "x", "messages": [{"role": "user", "content": "Hello"}]}
+            if library == "openai":
+                await AsyncOpenAI(**given).chat.completions.create(**asked)
+            else:
+                await AsyncAnthropic(**given).messages.create(**asked, max_tokens=5)
+        return {}
+
+    run = execute(chain(ask=ask))
+    assert (run.status, run.error_code) == (Run.FAILED, code)
+    assert KEY not in json.dumps(frames(thread)[-1])
+
+
+def test_a_provider_that_cannot_be_reached_is_told(thread):
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        async with Provider().running() as url:
+            pass
+        await AsyncOpenAI(api_key=KEY, base_url=url, max_retries=0).models.list()
+        return {}
+
+    assert execute(chain(ask=ask)).error_code == "model_unreachable"
+
+
+def test_a_fault_of_an_agent_of_pydantic_ai_in_a_node_is_told(thread):
+    def refuse(messages: Any, info: Any) -> Any:
+        raise ModelHTTPError(401, "x", {"message": KEY})
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        await Agent(FunctionModel(refuse)).run("Hello")
+        return {}
+
+    assert execute(chain(ask=ask)).error_code == "model_key"
+
+
+def test_another_error_of_a_node_stays_an_internal_one(thread):
+    def ask(state: MessagesState) -> dict[str, Any]:
+        raise ValueError("secret")
+
+    run = execute(chain(ask=ask))
+    assert run.error_code == "internal_error"
+    assert "secret" not in json.dumps(frames(thread)[-1])

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_ai import (
     Agent,
     BinaryContent,
+    BinaryImage,
     DeferredToolRequests,
     ModelRetry,
     NativeOutput,
@@ -25,6 +26,7 @@ from pydantic_ai.capabilities import ModelFallback
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelHTTPError
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import (
+    FilePart,
     ModelMessage,
     ModelResponse,
     TextPart,
@@ -127,6 +129,16 @@ def test_a_structured_output_is_the_result(thread):
     agent = Agent(TestModel(custom_output_args={"total": 3, "day": "2026-11-30"}), output_type=Report)
     execute(served(agent, SimpleNamespace()))
     assert frames(thread)[-1]["result"] == {"total": 3, "day": "2026-11-30"}
+
+
+def test_an_image_as_output_is_the_result_in_base64(thread):
+    def paint(messages, info):
+        return ModelResponse(parts=[FilePart(BinaryContent(b"\x89PNG\r\n\x1a\n", media_type="image/png"))])
+
+    painter = FunctionModel(paint, profile={"supports_image_output": True})
+    execute(served(Agent(painter, output_type=BinaryImage), SimpleNamespace()))
+    result = frames(thread)[-1]["result"]
+    assert (result["data"], result["media_type"]) == ("iVBORw0KGgo=", "image/png")
 
 
 @pytest.mark.parametrize("mode", [NativeOutput, PromptedOutput])

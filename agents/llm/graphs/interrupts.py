@@ -84,7 +84,7 @@ class Decisions:
         return {interrupt.id: self._answers[keys[interrupt.id]].value for interrupt in interrupts}
 
     def _key(self, interrupt: Interrupt) -> str:
-        value = to_jsonable_python(interrupt.value, serialize_unknown=True)
+        value = to_jsonable_python(interrupt.value, bytes_mode="base64", serialize_unknown=True)
         return f"{interrupt.id} {self._saver.times_asked(interrupt.id)} {json.dumps(value, sort_keys=True)}"
 
     async def _answer(self, interrupt: Interrupt, key: str) -> None:
@@ -107,7 +107,7 @@ class Decisions:
         text = (
             message
             if isinstance(message, str) and message
-            else json.dumps(to_jsonable_python(value, serialize_unknown=True))
+            else json.dumps(to_jsonable_python(value, bytes_mode="base64", serialize_unknown=True))
         )
         try:
             return await self._turn.ask(shortened(text), schema, key=key)
