@@ -31,10 +31,14 @@ class UserSerializer(serializers.Serializer[User]):
 class ProfileSerializer(UserSerializer):
     user_id = serializers.CharField(source="id")
     email_verified = serializers.SerializerMethodField(help_text="by a trusted provider or a reset by mail")
+    groups = serializers.SerializerMethodField(help_text="names of the user's groups")
     created_at = Timestamp()
 
     def get_email_verified(self, user: User) -> bool:
         return is_verified(user)
+
+    def get_groups(self, user: User) -> list[str]:
+        return list(user.groups.order_by("name").values_list("name", flat=True))
 
 
 class TokensSerializer(serializers.Serializer[Any]):
@@ -61,20 +65,6 @@ class ProvidersSerializer(serializers.Serializer[Any]):
     providers = ProviderSerializer(many=True)
     password = serializers.BooleanField(help_text="false: only providers sign in")
     signup = serializers.BooleanField(help_text="whether anybody may register with a password")
-
-
-class ConnectionSerializer(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    provider = serializers.CharField()
-    name = serializers.CharField(help_text="of the provider")
-    email = serializers.CharField(help_text="the provider's address of the user, empty if it says none")
-    connected_at = Timestamp()
-    used_at = Timestamp()
-
-
-class ConnectionsSerializer(serializers.Serializer[Any]):
-    accounts = ConnectionSerializer(many=True)
-    password = serializers.BooleanField(help_text="whether the account has one")
 
 
 class SessionSerializer(serializers.Serializer[Session]):

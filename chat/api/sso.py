@@ -16,13 +16,10 @@ from rest_framework.response import Response
 from chat.accounts import tokens
 from chat.api.auth import Account, Entrance, session_id_of
 from chat.api.base import owner
+from chat.api.fields import Timestamp
 from chat.api.parsers import fields
 from chat.api.schema import described
-from chat.api.serializers import (
-    ConnectionsSerializer,
-    ProofSerializer,
-    ProvidersSerializer,
-)
+from chat.api.serializers import ProofSerializer, ProvidersSerializer
 from chat.models import User
 from chat.oidc import config, connections
 from chat.protocol import ProtocolError
@@ -30,6 +27,20 @@ from chat.protocol import ProtocolError
 
 class ConnectSerializer(serializers.Serializer[Any]):
     url = serializers.URLField()
+
+
+class ConnectionSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    provider = serializers.CharField()
+    name = serializers.CharField(help_text="of the provider")
+    email = serializers.CharField(help_text="the provider's address of the user, empty if it says none")
+    connected_at = Timestamp()
+    used_at = Timestamp()
+
+
+class ConnectionsSerializer(serializers.Serializer[Any]):
+    accounts = ConnectionSerializer(many=True)
+    password = serializers.BooleanField(help_text="whether the account has one")
 
 
 def demand_proof(request: Request, user: User, session_id: UUID) -> None:

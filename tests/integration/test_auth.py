@@ -12,6 +12,7 @@ import jwt
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.models import Group
 from django.core.asgi import get_asgi_application
 from django.core.checks import run_checks
 from django.db import connection
@@ -893,7 +894,14 @@ def test_me(client, alice, signed_in):
     answer = client.get("/auth/me", headers=bearer(signed_in.access)).json()
     assert answer.pop("created_at").endswith("Z")
     assert answer.pop("email_verified") is False
+    assert answer.pop("groups") == []
     assert answer == {"id": str(alice.pk), "user_id": str(alice.pk), "email": alice.email, "name": "Alice"}
+
+
+def test_me_names_the_groups_of_the_user_alone(client, alice, bob, signed_in):
+    for name, members in (("staff", [alice, bob]), ("finance", [alice]), ("others", [bob])):
+        Group.objects.create(name=name).user_set.set(members)
+    assert client.get("/auth/me", headers=bearer(signed_in.access)).json()["groups"] == ["finance", "staff"]
 
 
 def test_me_after_a_provider_or_a_mail_has_shown_whose_the_address_is(client, alice, bob, signed_in):
