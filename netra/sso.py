@@ -14,6 +14,7 @@ from netra.env import names, text
 KINDS = ("oidc", "google", "microsoft", "github")
 NAMES = {"google": "Google", "microsoft": "Microsoft", "github": "GitHub"}
 GOOGLE, GITHUB, MICROSOFT = "https://accounts.google.com", "https://github.com", "https://login.microsoftonline.com"
+DISCOVERY = "/.well-known/openid-configuration"
 ANY_TENANT = ("common", "organizations", "consumers")
 
 
@@ -73,6 +74,8 @@ def _url(prefix: str, kind: str, trust: str) -> str:
         good = False
     if not good or re.search(r"\s", url):  # the URL may hold a password: it is not repeated
         raise ImproperlyConfigured(f"{prefix}_URL must be https://host/path, without user and query.")
+    if parts.path.endswith(DISCOVERY):
+        raise ImproperlyConfigured(f"{prefix}_URL must be the issuer: the address without {DISCOVERY}.")
     return url
 
 

@@ -41,6 +41,7 @@ def read(monkeypatch):
         ("NETRA_SSO_CORP_URL", "https://id.example.com?x=hunter2"),
         ("NETRA_SSO_CORP_URL", "https://id.example.com:port"),
         ("NETRA_SSO_CORP_URL", "https://"),
+        ("NETRA_SSO_CORP_URL", "https://id.example.com/realms/staff/.well-known/openid-configuration"),
         ("NETRA_SSO_CORP_TRUST_EMAIL", "on"),
         ("NETRA_SSO_CORP_DOMAINS", "@example.com"),
         ("NETRA_SSO_CORP_DOMAINS", "example.com,*.example.org"),
