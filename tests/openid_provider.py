@@ -40,12 +40,14 @@ class OpenIdProvider:
     """A provider whose user is `person`; tests change what it says.
 
     `claims` are added to the id_token, `userinfo` to that answer (None removes one), `granted` to that of the token
-    endpoint, and `returned` to the query of the callback. `sign` makes a token of claims.
+    endpoint, and `returned` to the query of the callback. `sign` makes a token of claims; `signs_userinfo` are those
+    that a signed answer of userinfo has beside the person's, None: it is JSON.
     """
 
     def __init__(self):
         self.person = {"sub": "u-1", "email": "carol@corp.example", "email_verified": True, "name": "Carol"}
         self.claims, self.userinfo, self.discovery, self.granted, self.returned = {}, {}, {}, {}, {}
+        self.signs_userinfo = None
         self.secret_in = "form"  # or "header", as the client was registered
         self.key, self.kid, self.algorithm = RSA, "one", "RS256"
         self.keys = [public(RSA, "one", alg="RS256"), public(EC, "two")]
@@ -84,7 +86,10 @@ class OpenIdProvider:
         if token not in self.access_tokens:
             return 401, {}, {"error": "invalid_token"}
         if path == "/userinfo":
-            return 200, {}, {k: v for k, v in {**self.person, **self.userinfo}.items() if v is not None}
+            said = {k: v for k, v in {**self.person, **self.userinfo}.items() if v is not None}
+            if self.signs_userinfo is None:
+                return 200, {}, said
+            return 200, {"Content-Type": "application/jwt;charset=UTF-8"}, self.sign({**said, **self.signs_userinfo})
         if path == "/api/v3/user":
             return 200, {}, {"id": 4711, "login": "carol", "name": "Carol", "email": None}
         if path == "/api/v3/user/emails":
@@ -139,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.provider.requests.append(urlsplit(self.path).path)
         if self.server.provider.broken:
             status, headers, body = 500, {}, "out of order"
-        content = json.dumps(body).encode()
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Verification of a provider's signed tokens: the id_token of a sign-in, the logout_token of a back-channel logout.
+"""Verification of a provider's signed tokens: the id_token and userinfo of a sign-in, the token of a logout.
 
 allauth leaves the signature unchecked behind TLS, takes the algorithm from the token, and knows no nonce.
 """
@@ -32,6 +32,11 @@ def verify_sign_in(provider: Config, token: object, nonce: str) -> dict[str, Any
         raise BadAnswer("the id_token has another nonce")
     subject_of(claims)
     return claims
+
+
+def verify_userinfo(provider: Config, token: str) -> dict[str, Any]:
+    """Return the claims of a userinfo answer that is signed. Raises BadAnswer."""
+    return _verify(provider, token, ("sub",))
 
 
 def verify_logout(provider: Config, token: object) -> dict[str, Any]:
@@ -102,5 +107,7 @@ def _check(provider: Config, claims: dict[str, Any], key: discovery.Key) -> None
     if claims["iss"] not in issuers:
         raise BadAnswer("the token is of another issuer")
     audience, party = claims["aud"], claims.get("azp")
-    if party not in (None, provider.client) or (isinstance(audience, list) and len(audience) > 1 and party is None):
+    if party not in (None, provider.client) or (
+        isinstance(audience, list) and len(set(audience)) > 1 and party is None
+    ):
         raise BadAnswer("the token is for another client")

@@ -36,7 +36,6 @@ def of_claims(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[s
     """
     source = id_token if id_token.get("email") else userinfo
     words = [source, userinfo] if userinfo.get("email") == source.get("email") else [source]
-    name = id_token.get("name") or userinfo.get("name")
     sid = id_token.get("sid")
     return Identity(
         provider=provider,
@@ -44,8 +43,18 @@ def of_claims(provider: Config, id_token: Mapping[str, Any], userinfo: Mapping[s
         subject=str(id_token["sub"]),
         sid=sid if isinstance(sid, str) and len(sid) <= MAX_SID and "\0" not in sid else "",
         groups=groups_of(provider, id_token, userinfo),
-        **_described(provider, source.get("email"), _is_verified(words), name),
+        **_described(provider, source.get("email"), _is_verified(words), _name_of(id_token, userinfo)),
     )
+
+
+def _name_of(*sources: Mapping[str, Any]) -> str:
+    """Return the name that the provider has for the person: else its parts, else that of the account there."""
+    for names in (("name",), ("given_name", "family_name"), ("preferred_username",), ("nickname",)):
+        for claims in sources:
+            parts = [claims[name] for name in names if isinstance(claims.get(name), str)]
+            if found := " ".join(parts).strip():
+                return found
+    return ""
 
 
 def of_github(provider: Config, profile: Mapping[str, Any], addresses: list[Mapping[str, Any]]) -> Identity:

@@ -135,7 +135,9 @@ class OidcAdapter(_Adapter, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         id_token = id_tokens.verify_sign_in(self.config, given["response"].get("id_token"), nonce)
         userinfo: dict[str, Any] = {}
         if url := self.openid_config.get("userinfo_endpoint"):
-            userinfo = self.ask(url, token.token).json()
+            answer = self.ask(url, token.token, "application/json, application/jwt;q=0.9")
+            is_signed = answer.headers.get("Content-Type", "").lower().startswith("application/jwt")
+            userinfo = id_tokens.verify_userinfo(self.config, answer.text) if is_signed else answer.json()
             if not isinstance(userinfo, dict) or userinfo.get("sub") != id_token["sub"]:
                 raise BadAnswer("userinfo is of another user")
         return self.login(identity.of_claims(self.config, id_token, userinfo))

@@ -4,6 +4,7 @@ The fields and their oddities are those of the providers' documentation and of r
 people are this test's.
 """
 
+import jwt
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -170,6 +171,13 @@ PROVIDERS = {
         "keys": [public(ec.generate_private_key(ec.SECP384R1()), "a"), public(RSA, "b"), public(EC, "c")],
     },
     "two keys of one id": {"keys": [public(OTHER, "one"), public(RSA, "one")]},
+    "one audience, twice": {"claims": {"aud": [CLIENT, CLIENT]}},
+    # Keycloak, Curity and others sign userinfo where the client is registered for that.
+    "signed userinfo": {
+        "settings": {"groups": "groups"},
+        "signs_userinfo": {"aud": [CLIENT], "groups": ["netra-staff"]},
+        "claims": {"email": None, "email_verified": None},
+    },
 }
 
 
@@ -197,6 +205,9 @@ def configure(provider, sso, case):
     provider.userinfo = case.get("userinfo", {})
     provider.granted, provider.returned = case.get("granted", {}), case.get("returned", {})
     provider.secret_in = case.get("secret_in", "form")
+    provider.signs_userinfo = case.get("signs_userinfo")
+    if provider.signs_userinfo is not None:
+        provider.signs_userinfo = {"iss": issuer, **filled(provider.signs_userinfo, provider.url)}
     if case.get("fraction"):
         provider.sign = lambda claims, sign=provider.sign, **header: sign(
             {name: value + 0.889183 if name in ("iat", "exp") else value for name, value in claims.items()}, **header
@@ -258,6 +269,12 @@ REFUSED = {
         },
         "sso_failed",
     ),
+    "userinfo that is signed for another client": ({"signs_userinfo": {"aud": "another"}}, "sso_failed"),
+    "userinfo that is signed by another issuer": (
+        {"signs_userinfo": {"aud": CLIENT, "iss": "https://evil.example"}},
+        "sso_failed",
+    ),
+    "userinfo that is signed and of another user": ({"signs_userinfo": {"aud": CLIENT, "sub": "u-2"}}, "sso_failed"),
     # Zitadel without the party: every application of the project is in the audience.
     "zitadel without a party": (
         {"claims": {"aud": ["257714027772314751@platform", CLIENT], "client_id": "257714027772314751@platform"}},
@@ -273,6 +290,33 @@ def test_person_of_a_real_provider_is_refused(provider, sso, name):
     before = everything()
     assert error_of(Browser().sign_in()) == error
     assert everything() == before
+
+
+def test_userinfo_that_is_signed_with_no_key_of_the_provider_is_refused(provider, sso):
+    configure(provider, sso, {"signs_userinfo": {"aud": CLIENT}})
+    sign = provider.sign
+    provider.sign = lambda claims: sign(claims) if "nonce" in claims else jwt.encode(claims, OTHER, "RS256")
+    before = everything()
+    assert error_of(Browser().sign_in()) == "sso_failed"
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"name": None, "given_name": "Carol", "family_name": "Doe"}, "Carol Doe"),
+        ({"name": "", "given_name": "Carol"}, "Carol"),
+        ({"name": ["Carol"], "family_name": None, "preferred_username": "cdoe", "nickname": "caro"}, "cdoe"),
+        ({"name": None, "nickname": "caro"}, "caro"),
+        ({"name": None}, ""),
+    ],
+)
+@pytest.mark.parametrize("source", ["claims", "userinfo"])
+def test_name_is_made_of_what_the_provider_has(provider, sso, said, name, source):
+    del provider.person["name"]
+    getattr(provider, source).update(said)
+    assert succeeded(Browser().sign_in())
+    assert User.objects.get().name == name
 
 
 def test_keys_of_consumers_sign_for_consumers(provider, sso):
