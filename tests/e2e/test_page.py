@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -1120,6 +1121,48 @@ def test_question_stands_at_the_top_while_its_answer_grows(site, meet):
     page.reload()
     expect(runs(page, "completed")).to_have_count(3)
     wait_until(lambda: 0 <= in_view(page)["question"] < 30, "the last question at the top of a thread that is opened")
+
+
+def test_long_conversation_is_drawn_from_its_end_where_the_reader_is_and_as_a_whole_for_print(site, meet):
+    ann = meet(site)
+    path = ann.thread("echo")
+    socket = ann.user.connect()
+    for number in range(40):
+        asked = socket.ask(f"question {number}", thread_id=path.removeprefix("/c/"))
+    socket.answer(asked["run_id"])
+    page = ann.context.new_page()
+    # Each look at the clock takes long, so that a step of drawing is short, and the next step waits for the test.
+    page.add_init_script(
+        """{ let time = 0; globalThis.look = 5; performance.now = () => (time += look);
+          const after = setTimeout; globalThis.later = [];
+          globalThis.setTimeout = (work, ms, ...rest) => ms === 10 ? later.push(work) : after(work, ms, ...rest); }"""
+    )
+    step = "later.splice(0).forEach((work) => work())"
+    page.goto(site.url + path)
+    exchanges = page.locator(".exchange")
+
+    def drawn(number: int) -> Callable[[], bool]:
+        def look() -> bool:
+            page.evaluate(step)
+            return bool(exchanges.nth(number).locator(".markdown").count())
+
+        return look
+
+    wait_until(drawn(39), "the newest answer")
+    expect(exchanges).to_have_count(40)
+    expect(exchanges.nth(0)).to_be_empty()
+    page.evaluate("look = 0")
+    page.focus("#scroller")
+    page.keyboard.press("Home")
+    wait_until(lambda: page.evaluate("document.querySelector('#scroller').scrollTop === 0"), "the beginning")
+    page.evaluate("look = 5")
+    wait_until(drawn(0), "the answer that the reader went to")
+    expect(exchanges.nth(0)).to_contain_text("question 0")
+    expect(exchanges.nth(20)).to_be_empty()
+
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert exchanges.locator(".markdown").count() == 40
+    assert questions(page).all_inner_texts() == [f"question {number}" for number in range(40)]
 
 
 def test_reader_at_the_live_edge_follows_until_scrolling_away(site, meet):

@@ -316,7 +316,9 @@ export const withThread = (state, id, change) => put(state, change(state.threads
  */
 export const withMessage = (thread, message) => ({
   ...thread,
-  messages: [...thread.messages.filter((one) => one.id !== message.id), message],
+  messages: thread.messages.some((one) => one.id === message.id)
+    ? [...thread.messages.filter((one) => one.id !== message.id), message]
+    : [...thread.messages, message],
 });
 
 /**
@@ -328,9 +330,11 @@ export const withMessage = (thread, message) => ({
 export function withRun(thread, event, change) {
   const { run_id } = event;
   if (!run_id) return thread;
-  const known = thread.runs.some((run) => run.id === run_id);
-  const runs = known ? thread.runs : [...thread.runs, newRun(run_id, event.agent_name ?? "", thread.loaded)];
-  return { ...thread, runs: runs.map((run) => (run.id === run_id ? change(run) : run)) };
+  const { runs } = thread;
+  // Most events are of one of the last runs: a long log is applied in time.
+  const at = runs.findLastIndex(({ id }) => id === run_id);
+  if (at >= 0) return { ...thread, runs: runs.with(at, change(runs[at])) };
+  return { ...thread, runs: [...runs, change(newRun(run_id, event.agent_name ?? "", thread.loaded))] };
 }
 
 /**

@@ -20,8 +20,6 @@ import { VerdictCard } from "./verdict.js";
 
 /** Drawing an answer takes at most this share of the time, so that the page stays smooth. */
 const MAX_DRAWING_SHARE = 0.3;
-/** How long one step of it may take. */
-const MAX_STEP_MS = 25;
 /** How many charts are shown until the user asks for the others. */
 const SHOWN_CHARTS = 2;
 
@@ -77,13 +75,14 @@ export class Answer {
    * @param {State["answers"]} answers to its input requests that were given here
    * @param {boolean} online
    * @param {number} now
+   * @param {number} deadline when to leave off, in `performance.now()` milliseconds
    * @returns {boolean} its newest text is still to be shown
    */
-  update(run, answers, online, now) {
+  update(run, answers, online, now, deadline) {
     this.card.update(run, now);
     this.requests.update(run.requests, answers, online, now);
     if (run.result !== this.#run?.result) this.#take(run.result);
-    const late = this.#write(run);
+    const late = this.#write(run, deadline);
     if (run === this.#run) return late;
     if (run.steps !== this.#run?.steps) this.#draw(run);
     this.#run = run;
@@ -159,8 +158,11 @@ export class Answer {
     this.article.append(plain);
   }
 
-  /** @param {Run} run */
-  #write(run) {
+  /**
+   * @param {Run} run
+   * @param {number} deadline
+   */
+  #write(run, deadline) {
     const final = !unfinished(run);
     this.article.toggleAttribute("data-streaming", !final);
     const whole = withoutSteps(withoutChips(run.text, run.result), this.#verdict);
@@ -176,13 +178,13 @@ export class Answer {
     }
     if (text === this.#shown && final === this.#wasFinal) return false;
     const begun = performance.now();
-    if (!final && begun < this.#next) return true;
+    if (final ? begun > deadline : begun < this.#next) return true;
     if (!this.#writing) {
       this.#writing = new Writing();
       this.article.querySelector("pre.plain")?.remove();
       this.article.append(this.#writing.node);
     }
-    const isWhole = this.#writing.write(text, final, begun + MAX_STEP_MS);
+    const isWhole = this.#writing.write(text, final, deadline);
     if (isWhole) {
       this.#shown = text;
       this.#wasFinal = final;

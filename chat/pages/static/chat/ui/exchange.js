@@ -59,7 +59,6 @@ export const userMessage = (content, attachments, actions, data) => {
 
 /** A message of the user and what became of it. */
 export class Exchange {
-  node = element("section", { class: "exchange" });
   #actions;
   /** @type {Map<string, Answer>} */
   #answers = new Map();
@@ -83,14 +82,18 @@ export class Exchange {
   #answered = element("h2", { class: "unseen" });
   /** @type {Shown | null} */
   #shown = null;
+  /** @type {unknown[]} what it was drawn of, if all of that is shown and stays as it is */
+  #drawn = [];
   #answer_id = "";
   #editing = false;
 
   /**
    * @param {Message} message
    * @param {Actions} actions
+   * @param {HTMLElement} node that is to show it
    */
-  constructor(message, actions) {
+  constructor(message, actions, node) {
+    this.node = node;
     this.#actions = actions;
     this.#messages = new Switch("message", actions.choose);
     this.#versions = new Switch("answer", actions.choose);
@@ -178,10 +181,16 @@ export class Exchange {
    * @param {import("../state/model.js").State["answers"]} answers to input requests that were given here
    * @param {boolean} online
    * @param {number} now
+   * @param {number} deadline when to leave off, in `performance.now()` milliseconds
    * @returns {boolean} an answer's newest text is still to be shown
    */
-  update(shown, answer_id, waits, answers, online, now) {
+  update(shown, answer_id, waits, answers, online, now, deadline) {
     const { run, message } = shown;
+    const drawn = [run, message, answer_id, waits, answers, online, ...shown.siblings, ...shown.versions];
+    if (drawn.length === this.#drawn.length && drawn.every((one, at) => one === this.#drawn[at])) {
+      this.#shown = shown;
+      return false;
+    }
     this.#shown = shown;
     this.#answer_id = answer_id;
     this.#waits = waits;
@@ -204,7 +213,8 @@ export class Exchange {
       answer = new Answer(this.#actions, (content) => this.#actions.send(content, []), check);
       this.#answers.set(run.id, answer);
     }
-    const late = run && answer ? answer.update(run, answers, online, now) : false;
+    const late = run && answer ? answer.update(run, answers, online, now, deadline) : false;
+    this.#drawn = late || (run && unfinished(run)) ? [] : drawn;
     const worked = run !== null && (run.parts.length > 0 || run.steps.length > 0 || unfinished(run));
     setText(this.#answered, run?.agent ? t("answer.of", { agent: run.agent }) : t("answer"));
     /** @type {(HTMLElement | null | undefined | false)[]} */

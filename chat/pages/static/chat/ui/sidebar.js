@@ -44,8 +44,11 @@ export function period(timestamp, now) {
  * @param {Thread} thread
  * @returns {string} its title; until the server's is known, its first words
  */
-export const titleOf = (thread) =>
-  [thread.title, path(thread)[0]?.message.content.slice(0, 80) ?? ""].find(visible) ?? t("conversation.new");
+export function titleOf(thread) {
+  if (visible(thread.title)) return thread.title;
+  const words = path(thread)[0]?.message.content.slice(0, 80) ?? "";
+  return visible(words) ? words : t("conversation.new");
+}
 
 export class Sidebar {
   #root;

@@ -1,8 +1,8 @@
 /** The open thread: its exchanges, and below them what is not sent yet. */
 
-import { answerOf, path } from "../state/branches.js";
+import { path } from "../state/branches.js";
 import { inQueue, unfinished } from "../state/model.js";
-import { arrange } from "./element.js";
+import { arrange, element, found } from "./element.js";
 import { Exchange } from "./exchange.js";
 import { Pending } from "./pending.js";
 
@@ -34,6 +34,11 @@ import { Pending } from "./pending.js";
  * @typedef {MessageActions & Omit<import("./request.js").Decider, "owns" | "thread_id">} Actions
  */
 
+/** Drawing leaves off after so long, so that the page can answer. */
+const MAX_STEP_MS = 25;
+/** So many exchanges at the end are drawn before those of which nothing is near the view. */
+const NEWEST = 3;
+
 export class Transcript {
   #root;
   #actions;
@@ -42,6 +47,21 @@ export class Transcript {
   #thread;
   /** @type {Shown[]} */
   #path = [];
+  /** @type {Map<string | null, string>} the ids of runs to those of their answers */
+  #answers = new Map();
+  /** @type {Map<string, HTMLElement>} where each exchange stands, before it is drawn as well */
+  #places = new Map();
+  /** @type {Set<Element>} the places in or near the view */
+  #near = new Set();
+  #observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (isIntersecting) this.#near.add(target);
+        else this.#near.delete(target);
+      }
+    },
+    { root: found("#scroller", HTMLElement), rootMargin: "100% 0px" },
+  );
   /** @type {Map<string, Exchange>} */
   #exchanges = new Map();
   #pending;
@@ -78,43 +98,77 @@ export class Transcript {
    * @param {Pick<import("../state/model.js").State, "answers" | "feedback" | "checklist">} state
    * @param {boolean} online
    * @param {number} now the server's time in milliseconds
-   * @returns {boolean} it must be called again soon: an answer's newest text is not shown yet
+   * @param {number} [deadline] when to leave off, in `performance.now()` milliseconds
+   * @returns {"near" | "far" | "nothing"} what is still to be drawn, if it is called again soon: `near` the view or of a
+   *   run at work, or `far` from it only
    */
-  render(thread, unsent, state, online, now) {
+  render(thread, unsent, state, online, now, deadline = performance.now() + MAX_STEP_MS) {
     if ((thread?.id ?? "") !== this.#thread_id) {
       this.#thread_id = thread?.id ?? "";
       for (const exchange of this.#exchanges.values()) exchange.remove();
       this.#exchanges.clear();
+      this.#observer.disconnect();
+      this.#near.clear();
+      this.#places.clear();
       this.#pending.clear();
     }
     if (thread !== this.#thread) {
       this.#thread = thread;
       this.#path = thread && (thread.loaded || thread.last > 0) ? path(thread) : [];
+      const said = thread?.messages.filter(({ role }) => role === "assistant") ?? [];
+      this.#answers = new Map(said.map(({ run_id, id }) => [run_id, id]));
     }
+    const places = this.#path.map(({ message }) => this.#place(message.id));
+    arrange(this.#root, [...places, ...unsent.map((message) => this.#pending.node(message, online))]);
     const first = thread?.runs.find(inQueue);
-    let late = false;
-    const nodes = this.#path.map((shown) => {
-      const exchange = this.#exchange(shown.message);
-      const { run } = shown;
-      const waits = run !== null && run.status === "queued" && first !== undefined && first.id !== run.id;
-      const answer_id = thread && run && !unfinished(run) ? answerOf(thread, run) : null;
-      try {
-        late = exchange.update(shown, answer_id ?? "", waits, state.answers, online, now) || late;
-        exchange.mark(state.feedback.get(answer_id ?? "") ?? null, state.checklist);
-      } catch (error) {
-        // What is wrong with one is no reason to hide the others.
-        exchange.plain(shown);
-        reportError(error);
+    /** @type {"near" | "far" | "nothing"} */
+    let rest = "nothing";
+    const [near, far] = this.#inOrder();
+    for (const [at, shown] of [...near, ...far].entries()) {
+      const { run, message } = shown;
+      let isDrawn = this.#exchanges.has(message.id) || performance.now() <= deadline;
+      if (isDrawn) {
+        const exchange = this.#exchange(message);
+        const waits = run !== null && run.status === "queued" && first !== undefined && first.id !== run.id;
+        const answer_id = (run && !unfinished(run) && this.#answers.get(run.id)) || "";
+        try {
+          isDrawn = !exchange.update(shown, answer_id, waits, state.answers, online, now, deadline);
+          exchange.mark(state.feedback.get(answer_id) ?? null, state.checklist);
+        } catch (error) {
+          // What is wrong with one is no reason to hide the others.
+          exchange.plain(shown);
+          reportError(error);
+        }
       }
-      return exchange.node;
-    });
-    arrange(this.#root, [...nodes, ...unsent.map((message) => this.#pending.node(message, online))]);
+      if (!isDrawn && rest !== "near") rest = at < near.length ? "near" : "far";
+    }
     const chosen = this.#path.find(({ message, run }) => [message.id, run?.id].includes(this.#chosen));
     if (chosen) {
       this.#exchange(chosen.message).focus(this.#chosen);
       this.#chosen = "";
     }
-    return late;
+    return rest;
+  }
+
+  /** @returns {[Shown[], Shown[]]} those to be drawn first, and the others, each the newest first */
+  #inOrder() {
+    /** @type {[Shown[], Shown[]]} */
+    const order = [[], []];
+    const newest = this.#path.length - NEWEST;
+    for (const [at, shown] of this.#path.entries()) {
+      const { message, run } = shown;
+      const isFirst =
+        at >= newest ||
+        (run && unfinished(run)) ||
+        this.#near.has(/** @type {Element} */ (this.#places.get(message.id)));
+      order[isFirst ? 0 : 1].push(shown);
+    }
+    return [order[0].reverse(), order[1].reverse()];
+  }
+
+  /** @returns {boolean} there is nothing of the thread to show */
+  get isEmpty() {
+    return this.#path.length === 0;
   }
 
   /**
@@ -122,11 +176,10 @@ export class Transcript {
    * @returns {HTMLElement | null} the exchange that has this message or answer, if it is shown
    */
   exchangeOf(message_id) {
-    const thread = this.#thread;
     const found = this.#path.find(
-      ({ message, run }) => message.id === message_id || (thread && run && answerOf(thread, run) === message_id),
+      ({ message, run }) => message.id === message_id || (run && this.#answers.get(run.id) === message_id),
     );
-    return found ? this.#exchange(found.message).node : null;
+    return found ? this.#place(found.message.id) : null;
   }
 
   /** @returns {HTMLElement | undefined} the newest open input request, if it was not asked for before */
@@ -143,9 +196,19 @@ export class Transcript {
     for (const exchange of this.#exchanges.values()) exchange.tick(now);
   }
 
+  /** @param {string} id of a message */
+  #place(id) {
+    const known = this.#places.get(id);
+    if (known) return known;
+    const place = element("section", { class: "exchange" });
+    this.#places.set(id, place);
+    this.#observer.observe(place);
+    return place;
+  }
+
   /** @param {Message} message */
   #exchange(message) {
-    const exchange = this.#exchanges.get(message.id) ?? new Exchange(message, this.#actions);
+    const exchange = this.#exchanges.get(message.id) ?? new Exchange(message, this.#actions, this.#place(message.id));
     this.#exchanges.set(message.id, exchange);
     return exchange;
   }

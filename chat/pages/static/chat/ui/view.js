@@ -1,7 +1,7 @@
 /** The page as it is to be seen for a state. It changes nothing but the DOM; what a person does goes to `Actions`. */
 
 import { BASE } from "../net/base.js";
-import { lineage, path } from "../state/branches.js";
+import { lineage } from "../state/branches.js";
 import { waitingInputs } from "../state/inputs.js";
 import { inQueue, unfinished } from "../state/model.js";
 import { t, told } from "../text/strings.js";
@@ -164,6 +164,8 @@ export class View {
     this.#welcome = new Welcome((text, file) => this.#composer.suggest(text, file));
     this.#listen();
     this.#menus();
+    // What is printed is there as a whole.
+    addEventListener("beforeprint", () => this.#draw(Infinity));
     setInterval(() => this.#tick(), 1_000);
   }
 
@@ -305,7 +307,8 @@ export class View {
     if (run && !run.stopping) this.#actions.stop(run.id);
   }
 
-  #draw() {
+  /** @param {number} [deadline] when to leave off, in `performance.now()` milliseconds */
+  #draw(deadline) {
     this.#due = false;
     const model = this.#model;
     if (!model) return;
@@ -323,9 +326,10 @@ export class View {
       this.#composer.show(model.open ?? "");
     }
     const online = model.connection.phase === "online";
-    const late = this.#transcript.render(thread, unsent, model.state, online, this.#now());
+    const rest = this.#transcript.render(thread, unsent, model.state, online, this.#now(), deadline);
+    const late = rest === "near";
     this.#panel.update();
-    const empty = path(thread).length === 0 && unsent.length === 0;
+    const empty = this.#transcript.isEmpty && unsent.length === 0;
     const missing = removed || (thread?.missing === true && unsent.length === 0);
     this.#missing.hidden = !missing;
     this.#loading.hidden = model.open === null || missing || thread?.loaded === true || !empty;
@@ -352,7 +356,7 @@ export class View {
     const asked = !late && thread?.loaded ? this.#transcript.newRequest() : undefined;
     if (asked) this.#viewport.reveal(asked);
     if (this.#sought && thread?.loaded && !late) this.#reveal(thread, this.#sought);
-    if (!late) return;
+    if (rest === "nothing") return;
     // Not with the next frame: where painting is slow, a long answer would take as many frames as it takes goes.
     this.#due = true;
     setTimeout(() => this.#draw(), LATE_MS);
