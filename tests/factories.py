@@ -42,6 +42,13 @@ def completed(run, answer="done", **fields):
     return RunBatch(run, [body], RunOutcome(Run.COMPLETED, answer, message_id))
 
 
+def failed(run):
+    """The entry of a run that fails."""
+    event = {"type": "agent_failed", "agent_name": run.agent, "error_code": "agent_error", "message": "No."}
+    body = event_log.encode_event(run.thread_id, run.run_id, run.attempt, event)
+    return RunBatch(run, [body], RunOutcome(Run.FAILED, error_code="agent_error"))
+
+
 def asked(run, kind="form", seconds=3600, **fields):
     """A batch in which the run asks a person."""
     request_id, expires_at = uuid.uuid4(), runs.expiry_of(seconds)

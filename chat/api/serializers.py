@@ -106,6 +106,8 @@ class ThreadSerializer(serializers.Serializer[Thread]):
     updated_at = Timestamp()
     message_count = serializers.IntegerField()
     last_seq = serializers.IntegerField()
+    seen_seq = serializers.IntegerField(help_text="the last event that the user has seen")
+    unread = serializers.CharField(allow_null=True, help_text="completed or failed: the end of a run that was not seen")
     open_inputs = serializers.IntegerField(help_text="requests that wait for a person")
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Substr
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,7 +12,7 @@ from rest_framework.response import Response
 from chat import metrics, runs
 from chat.api import search
 from chat.api.base import ListView, View, identity_of, owner
-from chat.api.fields import Flag, Id, Name, Text
+from chat.api.fields import Count, Flag, Id, Name, Text
 from chat.api.pagination import PAGED
 from chat.api.parsers import fields
 from chat.api.schema import described
@@ -19,7 +20,7 @@ from chat.api.serializers import (
     ThreadSerializer,
     ThreadsPageSerializer,
 )
-from chat.models import InputRequest, Message, Run, Thread, User
+from chat.models import Event, InputRequest, Message, Run, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import retention
 
@@ -59,6 +60,7 @@ class ChangeThreadSerializer(serializers.Serializer[Any]):
     title = Name(max_length=200, required=False)
     pinned = Flag(required=False)
     archived = Flag(required=False, help_text="only a search finds it")
+    seen_seq = Count(required=False, help_text="events up to this one are seen")
 
     def to_internal_value(self, data: Any) -> Any:
         """Refuse a body that changes nothing."""
@@ -81,11 +83,15 @@ def threads_of(user: User) -> QuerySet[Thread]:
     counted = messages.annotate(n=Func("pk", function="COUNT")).values("n")
     asked = InputRequest.objects.filter(thread=OuterRef("pk"), status=InputRequest.OPEN).order_by()
     number_asked = asked.annotate(n=Func("pk", function="COUNT")).values("n")
+    ended = Event.objects.filter(
+        thread=OuterRef("pk"), seq__gt=OuterRef("seen_seq"), type__in=("agent_completed", "agent_failed")
+    )
     return (
         Thread.objects.for_user(user)
         .annotate(
             message_count=Subquery(counted, output_field=IntegerField()),
             open_inputs=Subquery(number_asked, output_field=IntegerField()),
+            unread=Subquery(ended.order_by("-seq").values(status=Substr("type", len("agent_") + 1))[:1]),
         )
         .order_by("-updated_at", "-id")
     )
@@ -172,11 +178,13 @@ class OneThread(View):
 
     @described("change_thread", {200: OneThreadSerializer}, ChangeThreadSerializer)
     def patch(self, request: Request, thread_id: UUID) -> Response:
-        """Change the title, or whether the thread is pinned or archived."""
+        """Change the title, whether the thread is pinned or archived, or which of its events the user has seen."""
         given = fields(ChangeThreadSerializer, request)
-        title = given.pop("title", None)
+        title, seen = given.pop("title", None), given.pop("seen_seq", None)
         if title is not None:
             runs.rename(owner(request).pk, thread_id, title)
+        if seen is not None:
+            runs.see(owner(request).pk, thread_id, seen)
         if given:
             runs.mark(owner(request).pk, thread_id, **given)
         return self.get(request, thread_id)

@@ -18,6 +18,7 @@ class Thread(models.Model):
     """A conversation of a user.
 
     `last_seq` is the number of its last event. The transaction that inserts events raises it, so numbers have no gap.
+    `seen_seq` is the number of the last event that the user has seen on a page.
     """
 
     OWNER, IN_THREAD = "user", True
@@ -26,6 +27,7 @@ class Thread(models.Model):
     title = models.CharField(max_length=200, blank=True)
     agent = models.CharField(max_length=64)
     last_seq = models.BigIntegerField(default=0)
+    seen_seq = models.BigIntegerField(db_default=0)
     hidden = models.BooleanField(
         db_default=False, help_text="Whether it is in no list: a client's call made it without naming it."
     )

@@ -76,7 +76,7 @@ def untold(page: Page) -> Page:
 LAYERS = {
     "net": (
         "api", "base", "choices", "drafts", "http", "inputs", "loader", "outbox", "session", "socket", "storage",
-        "unread", "uuid",
+        "uuid",
     ),
     "state": (
         "branches", "difference", "forms", "hidden", "inputs", "model", "outbox", "parameters", "reducer", "requests",

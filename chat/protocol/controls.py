@@ -104,6 +104,14 @@ class ThreadDeleted(Declaration):
     thread_id: Id
 
 
+class ThreadSeen(Declaration):
+    """The user has seen a thread's events up to this one, on this device or another."""
+
+    type: Literal["thread_seen"]
+    thread_id: Id
+    seen_seq: Count
+
+
 class TokenExpiring(Declaration):
     """The token ends soon: send `authenticate` with a new one."""
 
@@ -202,6 +210,7 @@ AnyControl: TypeAlias = (
     | Resumed
     | Resync
     | ThreadDeleted
+    | ThreadSeen
     | TokenExpiring
     | SessionRevoked
     | ActiveRuns

@@ -61,6 +61,7 @@ from chat.runs.threads import (
     mark,
     move,
     rename,
+    see,
     show,
 )
 from chat.runs.types import AnyId, ClaimedRun, History, Origin, RunBatch, RunOutcome, StartedRun, StartRequest, ToolCall
@@ -140,6 +141,7 @@ __all__ = [
     "rerun",
     "revoke_grant",
     "save_state",
+    "see",
     "set_run_timer",
     "show",
     "start",

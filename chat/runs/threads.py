@@ -193,6 +193,17 @@ def mark(user_id: int, thread_id: uuid.UUID, **marks: bool) -> None:
         Thread.objects.filter(id=lock_thread(user_id, thread_id).id).update(**marks)
 
 
+def see(user_id: int, thread_id: uuid.UUID, seq: int) -> None:
+    """Note that the user has seen the thread's events up to this one, and tell the user's sockets. Raises not_found."""
+    with transaction.atomic():
+        thread = lock_thread(user_id, thread_id)
+        seen = min(seq, thread.last_seq)
+        if seen > thread.seen_seq:
+            Thread.objects.filter(id=thread.id).update(seen_seq=seen)
+            frame = protocol.control("thread_seen", thread_id=str(thread.id), seen_seq=seen)
+            event_log.publish(user_id, {"type": "notice", "frame": frame})
+
+
 def move(user_id: int, thread_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
     """Put the thread into a project of the same user, or into none. Raises not_found."""
     with transaction.atomic():

@@ -40,7 +40,7 @@ def test_agents_s_agent_and_its_tests_work_as_they_are_written(
 def test_clients_names_every_event_frame_code_and_path() -> None:
     page = (ROOT / "docs/clients.md").read_text()
     frames = {"user_message", "regenerate", "stop_agent", "resume", "ping", "ack", "agent_status", "authenticate"}
-    frames |= {"answer_input", "answer_accepted", "approvals_changed"}
+    frames |= {"answer_input", "answer_accepted", "approvals_changed", "thread_seen"}
     codes = {str(code) for name, code in vars(protocol).items() if name.startswith("CLOSE_")} - {"1000"}
     errors = set(protocol.STATUS) - {"forbidden", "method_not_allowed", "internal_error", "upgrade_required"}
     missing = {word for word in protocol.EVENTS | frames | codes | errors | set(protocol.MODES) if word not in page}

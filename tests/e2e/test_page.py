@@ -2602,6 +2602,35 @@ def test_answer_is_rated_in_words_that_outlive_a_reload(site, meet):
     expect(bad).to_have_attribute("aria-pressed", "false")
 
 
+def test_answer_that_nobody_saw_is_marked_until_it_was_shown_on_one_device(site, meet):
+    ann = meet(site)
+    elsewhere = ann.user.connect()
+    asked = elsewhere.ask("while away")
+    elsewhere.answer(asked["run_id"])
+    page = ann.open("/")
+    marked = page.locator("#threads a[data-mark=completed]")
+    expect(marked.locator(".title")).to_have_text("While away")
+    page.reload()
+    expect(marked).to_have_count(1)
+    thread = f"/api/threads/{asked['thread_id']}"
+    ann.user.http("PATCH", thread, {"seen_seq": ann.user.http("GET", thread).json()["last_seq"]})
+    expect(marked).to_have_count(0)
+    assert listed(page).all_inner_texts() == ["While away"]
+
+    again = elsewhere.ask("once more", thread_id=asked["thread_id"])
+    end = elsewhere.answer(again["run_id"])
+    expect(marked).to_have_count(1)
+    listed(page).click()
+    expect(answers(page)).to_have_text(["while away", "once more"])
+    expect(marked).to_have_count(0)
+    seen = elsewhere.receive("thread_seen", thread_id=asked["thread_id"])
+    while seen["seen_seq"] < end["seq"]:
+        seen = elsewhere.receive("thread_seen", thread_id=asked["thread_id"])
+    page.goto(site.url)
+    expect(listed(page)).to_have_text(["While away"])
+    expect(marked).to_have_count(0)
+
+
 def test_shared_conversation_is_looked_at_first_then_read_by_members_until_revoked(site, meet):
     ann, bob, carol = meet(site), meet(site), meet(site, signed_in=False)
     page = ann.open(ann.thread("echo"))

@@ -43,6 +43,7 @@ from tests.factories import (
     completed,
     decline,
     delta,
+    failed,
     frames,
     message,
     new_worker,
@@ -993,12 +994,6 @@ def answer(text=None):
     said = runs.history(run)[0]
     runs.record([completed(run, text or f"answer {run.text}")])
     return said
-
-
-def failed(run):
-    event = {"type": "agent_failed", "agent_name": run.agent, "error_code": "agent_error", "message": "No."}
-    body = event_log.encode_event(run.thread_id, run.run_id, run.attempt, event)
-    return RunBatch(run, [body], RunOutcome(Run.FAILED, error_code="agent_error"))
 
 
 def test_message_without_parent_follows_the_end_of_the_queue(alice):

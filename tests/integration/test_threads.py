@@ -1,5 +1,6 @@
 """Pinned, archived and temporary threads in the lists of the API."""
 
+import json
 import uuid
 
 import pytest
@@ -8,7 +9,8 @@ from django.db.models import F
 from chat import runs
 from chat.models import Event, Message, Run, Thread
 from chat.runs import retention
-from tests.factories import claim_one, client, completed, message
+from tests.factories import claim_one, client, completed, failed, message
+from tests.frames import check
 
 
 def started(user, content="hello", **fields):
@@ -19,6 +21,13 @@ def started(user, content="hello", **fields):
 
 def change(caller, thread_id, **fields):
     return caller.patch(f"/api/threads/{thread_id}", fields, format="json")
+
+
+@pytest.fixture
+def published(monkeypatch):
+    found = []
+    monkeypatch.setattr("chat.realtime.channel_layer.publish", lambda group, told: found.append((group, told)))
+    return found
 
 
 def listed(caller, **query):
@@ -59,6 +68,51 @@ def test_threads_of_another_user_are_neither_pinned_nor_archived(ann, bob):
     his = started(bob)
     assert change(ann, his, pinned=True, archived=True).status_code == 404
     assert not Thread.objects.filter(pinned=True).exists() and not Thread.objects.filter(archived=True).exists()
+
+
+def test_thread_is_unread_from_the_end_of_a_run_until_it_is_seen(ann, alice):
+    def read(thread_id):
+        (listed,) = (one for one in ann.get("/api/threads").json()["threads"] if one["id"] == thread_id)
+        assert ann.get(f"/api/threads/{thread_id}").json()["unread"] == listed["unread"]
+        return listed["unread"], listed["seen_seq"]
+
+    done = started(alice)
+    accepted = runs.start(alice.id, message("broken"))
+    other = str(accepted.thread_id)
+    assert read(other) == (None, 0)
+    runs.record([failed(claim_one())])
+    assert (read(done), read(other)) == (("completed", 0), ("failed", 0))
+    last = ann.get(f"/api/threads/{done}").json()["last_seq"]
+    assert change(ann, done, seen_seq=last - 1).json()["unread"] == "completed"
+    assert change(ann, done, seen_seq=last + 5, pinned=True).json()["unread"] is None
+    assert (read(done), read(other)) == ((None, last), ("failed", 0))
+    assert change(ann, done, seen_seq=1).json()["seen_seq"] == last, "seen once is seen"
+    started(alice, thread_id=uuid.UUID(done))
+    assert read(done) == ("completed", last)
+
+
+def test_other_devices_are_told_once_what_was_seen(ann, alice, bob, published, django_capture_on_commit_callbacks):
+    thread_id = started(alice)
+    last = ann.get(f"/api/threads/{thread_id}").json()["last_seq"]
+    published.clear()
+    for _ in range(2):
+        with django_capture_on_commit_callbacks(execute=True):
+            change(ann, thread_id, seen_seq=last)
+    ((group, told),) = published
+    assert group.endswith(f".{alice.id}")
+    assert check(json.loads(told["frame"])) == {"type": "thread_seen", "thread_id": thread_id, "seen_seq": last}
+
+
+@pytest.mark.parametrize("seq", [-1, "1", True, 1.5])
+def test_bad_number_of_a_seen_event_is_refused(ann, alice, seq):
+    refused = change(ann, started(alice), seen_seq=seq)
+    assert (refused.status_code, refused.json()["field"]) == (422, "seen_seq")
+
+
+def test_thread_of_another_user_is_not_seen(ann, bob):
+    his = started(bob)
+    assert change(ann, his, seen_seq=1).status_code == 404
+    assert not Thread.objects.filter(seen_seq__gt=0).exists()
 
 
 def spent(model, cost):

@@ -365,20 +365,32 @@ test("a thread that is not open keeps its entry, its title and its mark only", (
 test("an answer in a thread that nobody looks at is unread until it is seen; one in a log that is read first is not", () => {
   const elsewhere = play(LOG, EMPTY);
   assert.deepEqual([...elsewhere.unread.keys()], [THREAD]);
-  const seen = reduce(elsewhere, { type: "thread_seen", thread_id: THREAD });
+  const { seq } = elsewhere.unread.get(THREAD);
+  const seeing = { type: "thread_seen", thread_id: THREAD, seen_seq: seq };
+  assert.equal(reduce(elsewhere, { ...seeing, seen_seq: seq - 1 }), elsewhere);
+  const seen = reduce(elsewhere, seeing);
   assert.equal(seen.unread.size, 0);
-  assert.equal(reduce(seen, { type: "thread_seen", thread_id: OTHER }), seen);
+  assert.equal(reduce(seen, { ...seeing, thread_id: OTHER }), seen);
   assert.equal(play(LOG).unread.size, 0);
   const other = log([asked("x", "Mine"), started("x"), done("x", "Yours")], OTHER);
   const both = other.reduce(reduce, elsewhere);
   assert.deepEqual(
-    [...both.unread],
+    [...both.unread].map(([id, { outcome }]) => [id, outcome]),
     [
       [THREAD, "failed"],
       [OTHER, "completed"],
     ],
   );
   assert.deepEqual([...reduce(both, { type: "thread_deleted", thread_id: OTHER }).unread.keys()], [THREAD]);
+});
+
+test("the list says which threads are unread, and forgets none that ended since it was read", () => {
+  const entry = { id: THREAD, title: "", agent: "", updated_at: "", pinned: false, archived: false, temporary: false };
+  const list = (of, more) => reduce(of, { type: "threads_listed", threads: [{ ...entry, ...more }] });
+  const marked = list(EMPTY, { last_seq: 9, seen_seq: 3, unread: "failed" });
+  assert.deepEqual([...marked.unread], [[THREAD, { outcome: "failed", seq: 9 }]]);
+  assert.equal(list(marked, { last_seq: 9, seen_seq: 8, unread: null }).unread.size, 1);
+  assert.equal(list(marked, { last_seq: 9, seen_seq: 9, unread: null }).unread.size, 0);
 });
 
 test("opening a thread reads its log from the start", () => {

@@ -178,7 +178,7 @@ export class Api {
 
   /**
    * @param {string} id
-   * @param {{title?: string, pinned?: boolean, archived?: boolean}} change
+   * @param {{title?: string, pinned?: boolean, archived?: boolean, seen_seq?: number}} change
    * @returns {Promise<ListedThread>}
    */
   change(id, change) {

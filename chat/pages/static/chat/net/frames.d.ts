@@ -29,6 +29,7 @@ export type ServerFrame =
   | Resumed
   | Resync
   | ThreadDeleted
+  | ThreadSeen
   | TokenExpiring
   | SessionRevoked
   | ActiveRuns
@@ -894,6 +895,14 @@ export interface Resync {
 export interface ThreadDeleted {
   type: "thread_deleted";
   thread_id: string;
+}
+/**
+ * The user has seen a thread's events up to this one, on this device or another.
+ */
+export interface ThreadSeen {
+  type: "thread_seen";
+  thread_id: string;
+  seen_seq: number;
 }
 /**
  * The token ends soon: send `authenticate` with a new one.

@@ -179,12 +179,15 @@
  *   given here and not in the log yet
  * @property {Map<string, Feedback>} feedback by the id of the answer
  * @property {CheckedStep[]} checklist
- * @property {Map<string, Outcome>} unread threads with an answer that the user has not seen: how its run ended
+ * @property {Map<string, {outcome: Outcome, seq: number}>} unread threads with an answer that the user has not seen:
+ *   how its run ended, and up to which event the thread is to be seen
  * @property {Project[]} projects by name
  * @property {Set<string>} stopping ids of the runs that were asked to stop here and have not ended yet
  *
  * @typedef {{id: string, title: string, agent: string, updated_at: string, pinned: boolean, archived: boolean,
- *   temporary: boolean, project_id: string | null, usage?: unknown}} ListedThread  `usage`: only where one is asked for
+ *   temporary: boolean, project_id: string | null, last_seq?: number, seen_seq?: number,
+ *   unread?: Outcome | null, usage?: unknown}} ListedThread  those with a question mark: only as the server has it;
+ *   `usage`: only where one is asked for
  *
  * @typedef {"completed" | "failed"} Outcome
  * @typedef {{id: string, name: string, instructions: string}} Project
@@ -205,8 +208,6 @@
  *   | {type: "feedback_withdrawn", message_id: string}
  *   | {type: "checklist_listed", checklist: CheckedStep[]}
  *   | {type: "step_unchecked", step: CheckedStep}
- *   | {type: "thread_seen", thread_id: string}
- *   | {type: "unread_known", unread: [string, Outcome][]}
  *   | {type: "projects_listed", projects: Project[]}
  *   | {type: "stop_asked" | "stop_refused", run_id: string}} Own
  */

@@ -115,9 +115,7 @@ export function reduce(state, event) {
       };
     }
     case "thread_seen":
-      return withoutUnread(state, event.thread_id);
-    case "unread_known":
-      return { ...state, unread: new Map(event.unread) };
+      return withoutUnread(state, event.thread_id, event.seen_seq);
     case "projects_listed":
       return { ...state, projects: event.projects };
     case "stop_asked":
@@ -251,16 +249,19 @@ function unreadAfter(unread, event, thread) {
   // What is read of an opened thread's log for the first time is no news.
   if (thread.opened && !thread.loaded) return unread;
   if (event.type !== "agent_completed" && event.type !== "agent_failed") return unread;
-  return new Map(unread).set(event.thread_id, event.type === "agent_failed" ? "failed" : "completed");
+  const outcome = event.type === "agent_failed" ? "failed" : "completed";
+  return new Map(unread).set(event.thread_id, { outcome, seq: event.seq });
 }
 
 /**
  * @param {State} state
  * @param {string} thread_id
+ * @param {number} [seen_seq] the last event of it that the user has seen
  * @returns {State}
  */
-function withoutUnread(state, thread_id) {
-  if (!state.unread.has(thread_id)) return state;
+function withoutUnread(state, thread_id, seen_seq = Infinity) {
+  const unread = state.unread.get(thread_id);
+  if (!unread || unread.seq > seen_seq) return state;
   return { ...state, unread: new Map([...state.unread].filter(([id]) => id !== thread_id)) };
 }
 
@@ -270,7 +271,11 @@ function withoutUnread(state, thread_id) {
  * @returns {State}
  */
 function mergeListed(state, entry) {
-  return withThread(state, entry.id, (thread) => ({
+  const { unread, last_seq = 0, seen_seq = 0 } = entry;
+  const after = unread
+    ? { ...state, unread: new Map(state.unread).set(entry.id, { outcome: unread, seq: last_seq }) }
+    : withoutUnread(state, entry.id, seen_seq);
+  return withThread(after, entry.id, (thread) => ({
     ...thread,
     title: entry.title,
     agent: entry.agent,

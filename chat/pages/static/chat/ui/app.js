@@ -10,7 +10,6 @@ import { Loader } from "../net/loader.js";
 import { forgetUnsent, keepUnsent, restoreUnsent } from "../net/outbox.js";
 import { onSignOutElsewhere, Session, signedInAs } from "../net/session.js";
 import { refusedResume, refusedStop, Socket } from "../net/socket.js";
-import { forgetUnread, keptUnread } from "../net/unread.js";
 import { isId, uuid } from "../net/uuid.js";
 import { choices } from "../state/branches.js";
 import { HiddenThreads } from "../state/hidden.js";
@@ -61,10 +60,10 @@ const store = new Store((state, before) => {
   if (thread?.loaded && !known?.loaded && thread.messages.some(({ role }) => role === "assistant")) {
     loader.readBesides(thread.id);
   }
-  unreadChanged(before);
+  lookAtUnread();
   render();
 });
-const unreadChanged = watchUnread(store, () => open);
+const lookAtUnread = watchUnread({ store, api, attempt }, () => open);
 const loader = new Loader(api, store, {
   attempt,
   open: () => open,
@@ -421,7 +420,6 @@ const view = new View({
       socket.close();
       forgetUnsent();
       forgetChoices();
-      forgetUnread();
       forgetDrafts();
       toSignIn();
     }).finally(() => {
@@ -440,8 +438,7 @@ if (signedInAs() !== null) {
   });
   onSignOutElsewhere(() => toSignIn());
   const { mine, kept } = restoreUnsent(userId);
-  if (mine) store.dispatch({ type: "unread_known", unread: keptUnread() });
-  else forgetDrafts();
+  if (!mine) forgetDrafts();
   if (mine && kept) store.dispatch({ type: "outbox_restored", unsent: kept.unsent, stopping: kept.stopping });
   show(open, atInputs);
   socket.start();

@@ -149,7 +149,7 @@ export class Sidebar {
         ? "asking"
         : working.has(thread.id)
           ? "running"
-          : (state.unread.get(thread.id) ?? "");
+          : (state.unread.get(thread.id)?.outcome ?? "");
       groups.set(name, [...(groups.get(name) ?? []), this.#item(thread, thread.id === open, mark)]);
     }
     const nodes = [...groups].flatMap(([name, items]) => {

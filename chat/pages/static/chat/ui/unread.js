@@ -1,24 +1,25 @@
 /** Marks of threads whose answer was not seen: they go when the thread is shown in a tab that is looked at. */
 
-import { keepUnread, keptUnread, onUnreadElsewhere } from "../net/unread.js";
-
 /**
- * @param {import("../state/store.js").Store} store
+ * @param {object} page
+ * @param {import("../state/store.js").Store} page.store
+ * @param {import("../net/api.js").Api} page.api
+ * @param {import("../net/loader.js").Owner["attempt"]} page.attempt
  * @param {() => string | null} open the thread that is shown
- * @returns {(before: import("../state/model.js").State) => void} to be called after each change of the state
+ * @returns {() => void} to be called after each change of the state
  */
-export function watchUnread(store, open) {
-  const see = () => {
-    const thread_id = open();
-    if (thread_id && document.visibilityState === "visible" && store.state.unread.has(thread_id))
-      store.dispatch({ type: "thread_seen", thread_id });
+export function watchUnread({ store, api, attempt }, open) {
+  const look = () => {
+    const id = open();
+    const unread = id && store.state.unread.get(id);
+    if (!unread || document.visibilityState !== "visible") return;
+    store.dispatch({ type: "thread_seen", thread_id: id, seen_seq: unread.seq });
+    // Where that fails the list marks it again.
+    void attempt(
+      () => api.change(id, { seen_seq: unread.seq }),
+      () => {},
+    );
   };
-  document.addEventListener("visibilitychange", see);
-  onUnreadElsewhere(() => store.dispatch({ type: "unread_known", unread: keptUnread() }));
-  return (before) => {
-    const { unread } = store.state;
-    if (unread !== before.unread && JSON.stringify(keptUnread()) !== JSON.stringify([...unread]))
-      keepUnread([...unread]);
-    see();
-  };
+  document.addEventListener("visibilitychange", look);
+  return look;
 }
