@@ -96,8 +96,10 @@ def _due() -> dict[int, list[Any]]:
 
 
 def _take(user_id: int, requests: Iterable[Any]) -> Notice | None:
-    """Mark that the user gets a mail now. Return None if there is nothing new, or another worker sends it."""
-    user = User.objects.annotate(now=Now()).get(pk=user_id)
+    """Mark that the user gets a mail now. Return None if nothing is new, another worker sends it, or nobody is left."""
+    user = User.objects.annotate(now=Now()).filter(pk=user_id).first()
+    if user is None:
+        return None
     before, at = user.input_mail_at, user.now
     wait = timedelta(seconds=settings.NETRA_INPUT_MAIL_SECONDS)
     if before is not None and at - before < wait:

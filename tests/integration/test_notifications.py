@@ -196,6 +196,23 @@ def test_a_mail_that_is_refused_keeps_no_other_from_being_sent(alice, bob, finan
     assert sent() == []
 
 
+def test_a_user_who_is_erased_while_mail_is_sent_keeps_no_other_from_getting_theirs(
+    alice, bob, finance, run, monkeypatch
+):
+    carol, dave = (User.objects.create_user(email=f"{name}@example.com") for name in ("carol", "dave"))
+    finance.user_set.add(carol, dave)
+    ask(run, "approval", decided_by="group:finance")
+    passes(minutes=10)
+    send = mail.EmailMessage.send
+
+    def erases(self):
+        User.objects.filter(pk=carol.pk).delete()
+        return send(self)
+
+    monkeypatch.setattr(mail.EmailMessage, "send", erases)
+    assert sent() == [(bob.email, ONE), (dave.email, ONE)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_several_workers_send_one_mail(bob, finance, run):
     ask(run, "approval", decided_by="group:finance")
