@@ -61,7 +61,7 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "date-time": (_is_date_time, "must be a date and time with its zone, as 2026-11-30T09:00:00Z"),
 }
 # Type -> what an answer of another type is told.
-_TYPES = {
+TYPES = {
     "string": "must be a text",
     "number": "must be a number",
     "integer": "must be a whole number",
@@ -254,7 +254,7 @@ def _problem(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
     """Return (place below the property, what its value must be) of a wrong value; None for a right one."""
     kind = schema["type"]
     if not _has_type(kind, value):
-        return "", _TYPES[kind]
+        return "", TYPES[kind]
     if kind == "string":
         return _string_problem(schema, value)
     if kind == "array":

@@ -394,7 +394,7 @@ def test_edited_parameters_are_checked_and_kept_beside_the_proposed(alice, run):
         ({"$ref": "#/$defs/none"}, 4, "cannot be checked"),
         ({"multipleOf": 0}, 4, "cannot be checked"),
         ({"uniqueItems": True}, [{"of": number % 2999} for number in range(3000)], "must not repeat an entry"),
-        ({"maximum": 3}, 4, "4 is greater than the maximum of 3"),
+        ({"maximum": 3}, 4, "must be at most 3"),
     ],
 )
 def test_a_schema_of_a_tool_costs_bounded_time(alice, run, checks, amount, message):
@@ -405,6 +405,30 @@ def test_a_schema_of_a_tool_costs_bounded_time(alice, run, checks, amount, messa
     )
     assert message in error.message
     assert error.field in ("parameters", "parameters.amount")
+
+
+@pytest.mark.parametrize(
+    ("checks", "value", "message"),
+    [
+        ({"type": "integer"}, True, "parameters.amount: must be a whole number"),
+        ({"type": "string"}, None, "parameters.amount: must be a text"),
+        ({"type": "object"}, [], "parameters.amount: must be an object"),
+        ({"enum": [1, 2]}, 3, "parameters.amount: must be one of the choices"),
+        ({"exclusiveMinimum": 0}, 0, "parameters.amount: must be more than 0"),
+        ({"multipleOf": 5}, 6, "parameters.amount: must be a multiple of 5"),
+        ({"maxLength": 2}, "abc", "parameters.amount: must have at most 2 characters"),
+        ({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}, ["a", 1],
+         "parameters.amount[1]: must be a text"),
+        ({"oneOf": [{"type": "null"}, {"type": "string", "minLength": 1}]}, "",
+         "parameters.amount: must have at least 1 characters"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, [], "parameters.amount: [] is not valid under any"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_told_as_a_form_tells_it(alice, run, checks, value, message):
+    request_id = ask(run, "approval", schema={"properties": {"amount": checks}})
+    error = refused("invalid_message", accept, alice, request_id, parameters={"amount": value})
+    assert error.message.startswith(message)
+    assert message.startswith(f"{error.field}: ")
 
 
 ADDRESS = {

@@ -10,7 +10,7 @@ from jsonschema.validators import extend  # type: ignore[import-untyped]
 from referencing import Registry
 
 from chat import protocol
-from chat.protocol import MAX_SHOWN_PARAMETERS, ProtocolError
+from chat.protocol import MAX_SHOWN_PARAMETERS, ProtocolError, forms
 
 # A regular expression may take exponential time; `format` is only an annotation.
 _LEFT_OUT = {"pattern", "patternProperties", "propertyNames", "$dynamicRef"}
@@ -20,6 +20,21 @@ _NEGATIVE = {"not", "if", "then", "else", "maxContains", "unevaluatedProperties"
 _BY_NAME = {"properties", "$defs", "definitions", "dependentSchemas"}  # their keys are names and no keywords
 _VALUES = {"const", "enum", "default", "examples", "dependentRequired"}
 _TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
+# What persons read, as forms say it.
+_SAID_TYPES = {**forms.TYPES, "object": "must be an object"}
+_SAID = {
+    "enum": "must be one of the choices",
+    "const": "must be one of the choices",
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} entries",
+    "maxItems": "must have at most {} entries",
+}
 MAX_LEVELS = 16  # of a schema; below that anything is accepted
 MAX_REFERENCES = 2000  # that one check follows: a few that double each other would take exponential time
 
@@ -73,10 +88,29 @@ def check_parameters(schema: Mapping[str, Any] | None, parameters: Any) -> None:
     except Exception as broken:  # a foreign tool's schema may be anything
         raise _invalid("parameters", "cannot be checked, so they cannot be edited") from broken
     if error is not None:
+        error = _innermost(error)
         wrong = _absent_or_unknown(error)
         path = [*error.absolute_path, *wrong[:1]]
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-        raise _invalid(f"parameters{place}"[:200], wrong[1] if wrong else error.message[:300])
+        raise _invalid(f"parameters{place}"[:200], wrong[1] if wrong else _said(error))
+
+
+def _innermost(error: ValidationError) -> ValidationError:
+    """Return the error of the one alternative that is not null: what may be absent is an alternative of two."""
+    while error.context:
+        found = [one for one in error.context if (one.validator, one.validator_value) != ("type", "null")]
+        if len({one.relative_schema_path[0] for one in found}) != 1:
+            break
+        error = found[0]
+    return error
+
+
+def _said(error: ValidationError) -> str:
+    """Return what the value must be, in the words of a form where it has them."""
+    kind, demanded = error.validator, error.validator_value
+    if kind == "type" and isinstance(demanded, str) and demanded in _SAID_TYPES:
+        return _SAID_TYPES[demanded]
+    return _SAID[kind].format(demanded) if kind in _SAID else error.message[:300]
 
 
 def _absent_or_unknown(error: ValidationError) -> tuple[str, ...]:

@@ -111,6 +111,12 @@ export const server = {
   "must be one of the choices": "muss eine der Möglichkeiten sein",
   "must be at least {count}": "muss mindestens {count} sein",
   "must be at most {count}": "darf höchstens {count} sein",
+  "must be more than {count}": "muss mehr als {count} sein",
+  "must be less than {count}": "muss weniger als {count} sein",
+  "must be a multiple of {count}": "muss ein Vielfaches von {count} sein",
+  "must not repeat an entry": "darf keinen Eintrag wiederholen",
+  "{field}: cannot be checked, so they cannot be edited":
+    "{field}: Das lässt sich nicht prüfen und darum nicht bearbeiten.",
   "must have at least {count} characters": "muss mindestens {count} Zeichen haben",
   "must have at most {count} characters": "darf höchstens {count} Zeichen haben",
   "must have at least {count} entries": "muss mindestens {count} Einträge haben",
