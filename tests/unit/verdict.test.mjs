@@ -80,6 +80,7 @@ test("a verdict says what its figure rests on", () => {
     return verdictOf({ figures, verdict: { figure: "saving" }, measures }).confidence;
   };
   assert.deepEqual(of({}), { rows: 0, priced: "", isEstimate: false });
+  assert.deepEqual(of({ prices: ["gpt-4, 2026-13-45"] }), { rows: 0, priced: "", isEstimate: false });
   assert.deepEqual(of({ rows: 12, prices: ["gpt-4: $30 in, 2026-12-01", 5] }), {
     rows: 12,
     priced: "2026-12-01",

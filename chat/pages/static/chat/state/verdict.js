@@ -65,6 +65,7 @@ export function verdictOf(result) {
   const dates = (Array.isArray(figure.prices) ? figure.prices : []).flatMap(
     (/** @type {unknown} */ price) => /\d{4}-\d{2}-\d{2}$/.exec(String(price)) ?? [],
   );
+  const days = dates.filter((/** @type {string} */ one) => !Number.isNaN(Date.parse(one)));
   const beside = Array.isArray(named.beside) ? named.beside : [];
   return {
     figure,
@@ -73,7 +74,7 @@ export function verdictOf(result) {
     steps: steps(measures),
     confidence: {
       rows: Number.isInteger(figure.rows) ? figure.rows : 0,
-      priced: dates.sort().at(0) ?? "",
+      priced: days.sort().at(0) ?? "",
       isEstimate: steps(measures).length > 0 && measures.some(({ proven }) => !proven),
     },
   };
