@@ -1,5 +1,6 @@
 """The chat page in a real Chromium, against the real stack."""
 
+import gzip
 import io
 import json
 import re
@@ -14,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.axe import serious
+from tests.factories import USAGE
 from tests.page import (
     CONFLICT,
     MISSING,
@@ -1386,6 +1388,28 @@ def test_a_picture_is_shown_small_in_its_message_and_large_when_it_is_opened(sit
     large = page.locator("#preview").get_by_role("img", name="red.png")
     expect(large).to_have_js_property("naturalWidth", 40)
     expect(page.locator("#preview")).not_to_contain_text("PNG\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "tables", "text", "foot"),
+    [
+        ("notes.md", b"# Hello, world\n\nThis, is, a text.\n", 0, "# Hello, world\n\nThis, is, a text.\n", "34 B"),
+        ("a.py", b"def f(a, b):\n    return a, b\n", 0, "def f(a, b):\n    return a, b\n", "29 B"),
+        ("usage.txt", USAGE, 1, None, "1 row"),
+        ("usage.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0), 0, None, "28 B"),
+        ("marked.csv", b"\xef\xbb\xbf", 1, None, "0 rows, 3 B"),
+        ("mac.csv", b"a,b\r1,2\r3,4\r", 1, None, "2 rows, 12 B"),
+        ("windows.csv", b'a,b\r\n"1\r\n",2\r\n\r\n3,4', 1, None, "2 rows"),
+    ],
+)
+def test_preview_shows_text_as_text_and_nothing_of_an_archive(site, meet, name, content, tables, text, foot):
+    page = meet(site).open()
+    page.set_input_files("#file", [{"name": name, "mimeType": "", "buffer": content}])
+    page.locator(".chip-open:not([disabled])").click()
+    preview = page.locator("#preview")
+    expect(preview.locator(".foot")).to_contain_text(foot)
+    expect(preview.locator("table")).to_have_count(tables)
+    expect(preview.locator("pre")).to_have_text([text] if text else [], use_inner_text=True)
 
 
 def test_preview_of_a_table_says_how_many_rows_there_are_and_sets_numbers_to_the_right(site, meet):

@@ -27,12 +27,13 @@ async function countRows(blob) {
   const reader = blob.stream().getReader();
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
     for (const byte of next.value) {
-      if (byte === 0x0a && !quoted) {
+      // An empty line is no row: so is what stands between the two ends of a line of Windows.
+      if ((byte === 0x0a || byte === 0x0d) && !quoted) {
         if (!empty) rows += 1;
         empty = true;
       } else {
         if (byte === 0x22) quoted = !quoted;
-        if (byte !== 0x0d) empty = false;
+        empty = false;
       }
     }
   }
@@ -45,12 +46,23 @@ async function countRows(blob) {
  * @returns {Promise<string>} how much of a table is shown
  */
 async function extent(blob, shown) {
-  const [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
-  const wide = (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
+  const wide = isWide(new Uint8Array(await blob.slice(0, 2).arrayBuffer()));
   const all = wide ? 0 : await countRows(blob);
   const counted = t("file.rows", { count: all });
   return all > shown ? t("file.first_of", { shown, rows: counted }) : wide ? t("file.first") : counted;
 }
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {boolean} the text is in UTF-16
+ */
+const isWide = ([first, second]) => (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
+
+/**
+ * @param {Uint8Array} bytes that a file begins with
+ * @returns {boolean} they are no text: an archive, a workbook, Parquet
+ */
+const isBinary = (bytes) => (bytes[0] === 0x1f && bytes[1] === 0x8b) || (bytes.includes(0) && !isWide(bytes));
 
 /** @param {Uint8Array} bytes */
 function decoded(bytes) {
@@ -109,10 +121,19 @@ export async function preview(attachment, content, store) {
     const about = element("span", { class: "dim" }, size(attachment.size));
     return waiting.replaceWith(...shown, element("p", { class: "foot" }, about, save));
   }
-  const text = decoded(new Uint8Array(await blob.slice(0, PREVIEW_BYTES).arrayBuffer()));
-  const table = /csv|tab-separated/.test(attachment.media_type) || recognised?.layout === "csv";
+  const bytes = new Uint8Array(await blob.slice(0, PREVIEW_BYTES).arrayBuffer());
+  if (isBinary(bytes)) {
+    const about = element("span", { class: "dim" }, size(attachment.size));
+    return waiting.replaceWith(element("p", { class: "foot" }, about, save));
+  }
+  const text = decoded(bytes);
+  // What is no usage data has the layout of a table too.
+  const isUsage = recognised?.layout === "csv" && recognised.columns.length > 0;
+  const table = /csv|tab-separated/.test(attachment.media_type) || isUsage;
   const read = table ? rows(text, blob.size > PREVIEW_BYTES) : [];
-  const about = table ? `${await extent(blob, read.length - 1)}, ${size(attachment.size)}` : size(attachment.size);
+  const about = table
+    ? `${await extent(blob, Math.max(0, read.length - 1))}, ${size(attachment.size)}`
+    : size(attachment.size);
   waiting.replaceWith(
     table ? grid(read, recognised) : element("pre", { tabindex: "0", dir: "auto" }, text.slice(0, 8_000)),
     element("p", { class: "foot" }, element("span", { class: "dim" }, about), save),
