@@ -304,6 +304,7 @@ def test_a_thread_from_its_making_to_its_end(ann):
     assert thread.pop("created_at").endswith("Z")
     assert thread.pop("updated_at").endswith("Z")
     shown = {"object": "thread", "title": "Spend", "agent": "echo", "message_count": 0, "last_seq": 0, "open_inputs": 0}
+    shown |= {"seen_seq": 0, "unread": None}
     shown |= {"pinned": False, "archived": False, "temporary": False, "project_id": None}
     assert thread == {"id": thread["id"], **shown}
 
