@@ -1,6 +1,7 @@
 """The smallest agent: a demonstration, and a stand-in for tests."""
 
 from agents.sdk import Turn
+from chat.translation import speaking, t
 
 
 def word_count(text: str) -> int:
@@ -10,7 +11,8 @@ def word_count(text: str) -> int:
 
 async def echo(turn: Turn) -> None:
     """Repeat the message, word by word."""
-    await turn.think("Counting the words")
+    with speaking(turn.language):
+        await turn.think(t("Counting the words"))
     await turn.call(word_count, text=turn.text)
     for word in turn.text.split():
         await turn.say(word + " ")

@@ -1,14 +1,18 @@
-"""Bring the catalogues of templates and Python up to date with the texts there, and compile them.
+"""Bring the catalogues of templates, Python and agents up to date with the texts there, and compile them.
 
-It needs neither GNU gettext nor a network. What is new in a catalogue is empty: translate it, and run this again.
+`django.po` has the texts of pages and mails, `agents.po` those that agents say (chat/translation.py). It needs neither
+GNU gettext nor a network. What is new in a catalogue is empty: translate it, and run this again.
 """
 
 import os
 import sys
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import django
 from babel.messages import Catalog
@@ -18,11 +22,15 @@ from babel.messages.pofile import read_po, write_po
 from django.apps import apps
 from django.utils.translation import templatize
 
+from agents.usage import asked, figures, rates
+from agents.usage.reading import values
 from chat.dashboard import names
 from chat.devserver import environment
+from chat.usage import formats
+from chat.usage.names import ROLES
 
 ROOT = Path(__file__).resolve().parents[1]
-CATALOGUES = sorted((ROOT / "chat/locale").glob("*/LC_MESSAGES/django.po"))
+CATALOGUES = sorted((ROOT / "chat/locale").glob("*/LC_MESSAGES/*.po"))
 TEMPLATES = ROOT / "chat/pages/templates"
 # What libraries say in another tone than the pages do, or do not translate.
 OF_LIBRARIES = (
@@ -31,10 +39,43 @@ OF_LIBRARIES = (
     "Raw passwords are not stored, so there is no way to see the user’s password.",
 )
 KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "gettext_noop": None, "ngettext": (1, 2)}
+AGENTS_KEYWORDS = {"t": None, "tn": (1, 2), "tc": ((1, "c"), 2)}
+ABOUT = {"django": "texts of pages and mails", "agents": "texts of agents"}
+
+Found = tuple[str, str | tuple[str, ...], str | None]  # path, text or its plural forms, context
 
 
-def texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
-    """Yield (path, text or its plural forms) of every text that Django translates."""
+def toml(path: str) -> dict[str, Any]:
+    """Return the tables of a file of the repository."""
+    return tomllib.loads((ROOT / path).read_text())
+
+
+def agents_texts() -> Iterator[Found]:
+    """Yield every text that an agent translates: those in calls, and those in tables that a variable names."""
+    for path in [*sorted((ROOT / "agents").rglob("*.py")), *sorted((ROOT / "chat/usage").rglob("*.py"))]:
+        for _, text, _, context in extract("python", BytesIO(path.read_bytes()), AGENTS_KEYWORDS):
+            yield str(path.relative_to(ROOT)), text, context
+    table = toml("agents/advisor/fields.toml")
+    goals = [goal["title"] for goal in table["goals"].values() if "title" in goal]
+    plain = [table[name].values() for name in ("titles", "needs", "said", "per", "several", "prices", "refusals")]
+    levers = [lever.values() for lever in table["levers"].values()]
+    for text in [*goals, *table["scales"], *table["nouns"].split(), *chain(*plain, *levers)]:
+        yield "agents/advisor/fields.toml", text, None
+    hints = get_type_hints(asked.Query).values()
+    for text in (choice for hint in hints for choice in get_args(hint) if isinstance(choice, str) and choice):
+        yield "agents/usage/asked.py", text.replace("_", " "), None
+    for text in [*figures.FORMULAS.values(), *figures.EFFECTS.values(), rates.FORMULA]:
+        yield "agents/usage/figures.py", text, None
+    for text in toml("agents/advisor/language/words.toml")["conversions"].values():
+        yield "agents/advisor/language/words.toml", text, None
+    for text, _, _ in values.problems():
+        yield "agents/usage/reading/values.py", text, None
+    for text in chain(ROLES.values(), *([one.title, *one.notes] for one in formats.FORMATS)):
+        yield "chat/usage/names.toml", text, None
+
+
+def texts() -> Iterator[Found]:
+    """Yield every text that Django translates."""
     for path in [*sorted(TEMPLATES.rglob("*.*")), *sorted((ROOT / "chat").rglob("*.py"))]:
         source = path.read_text()
         if path.suffix != ".py":
@@ -42,17 +83,17 @@ def texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
         elif "django.utils.translation" not in source:
             continue
         for _, text, _, _ in extract("python", BytesIO(source.encode()), KEYWORDS):
-            yield str(path.relative_to(ROOT)), text
+            yield str(path.relative_to(ROOT)), text, None
     for text in names.texts(apps.get_app_config("chat").get_models()):
-        yield "chat/models", text
+        yield "chat/models", text, None
     for text in OF_LIBRARIES:
-        yield "tools/messages.py", text
+        yield "tools/messages.py", text, None
 
 
 def read(path: Path) -> Catalog:
     """Return the catalogue of this file."""
     with path.open("rb") as file:
-        catalogue = read_po(file, locale=path.parents[1].name)
+        catalogue = read_po(file, locale=path.parents[1].name, domain=path.stem)
     # Else Babel puts the time of now into what is compiled.
     catalogue.creation_date = catalogue.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     return catalogue
@@ -60,10 +101,10 @@ def read(path: Path) -> Catalog:
 
 def updated(known: Catalog) -> Catalog:
     """Return the catalogue with all texts that there are, and no others; what was translated stays so."""
-    fresh = Catalog(known.locale)
-    for path, text in texts():
-        message = fresh.add(text, locations=[(path, None)])
-        if (old := known.get(message.id)) and not old.fuzzy:
+    fresh = Catalog(known.locale, domain=known.domain)
+    for path, text, context in agents_texts() if known.domain == "agents" else texts():
+        message = fresh.add(text, locations=[(path, None)], context=context)
+        if (old := known.get(message.id, context)) and not old.fuzzy:
             message.string = old.string
     return fresh
 
@@ -72,7 +113,7 @@ def written(catalogue: Catalog) -> bytes:
     """Return the catalogue as a .po file, without dates."""
     file = BytesIO()
     write_po(file, catalogue, width=0, omit_header=True, include_lineno=False)
-    header = f"# {catalogue.locale.english_name} texts of pages and mails, kept by `make messages`.\n"
+    header = f"# {catalogue.locale.english_name} {ABOUT[str(catalogue.domain)]}, kept by `make messages`.\n"
     header += 'msgid ""\nmsgstr ""\n'
     header += '"Content-Type: text/plain; charset=utf-8\\n"\n'
     header += f'"Language: {catalogue.locale}\\n"\n"Plural-Forms: {catalogue.plural_forms}\\n"\n\n'

@@ -16,6 +16,7 @@ from agents.advisor.request import Case, Form, Query, Understood, Workload, fill
 from agents.advisor.triage import Model, triage
 from agents.sdk import AgentError, Declined, Expired, Turn
 from agents.usage.files import UsageFiles
+from chat.translation import speaking, t
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +46,19 @@ async def advisor(turn: Turn) -> dict[str, Any] | None:
 
     The result has the request, its chips and the figures with their provenance.
     """
-    text, attachments = turn.text, list(turn.attachments)
     pasted = pasted_table(turn.text)
-    if pasted:
-        attachments.append(Pasted("pasted table", pasted[0].encode()))
-    files = UsageFiles(attachments)
-    try:
-        return await _advise(turn, files, pasted[1] if pasted and files.is_table("pasted table") else text)
-    finally:
-        await files.leave()
+    with speaking(turn.language):
+        name = t("pasted table")
+        files = UsageFiles([*turn.attachments, *([Pasted(name, pasted[0].encode())] if pasted else [])])
+        try:
+            return await _advise(turn, files, pasted[1] if pasted and files.is_table(name) else turn.text)
+        finally:
+            await files.leave()
 
 
 async def _advise(turn: Turn, files: UsageFiles, text: str) -> dict[str, Any] | None:
     model = Model(turn.usage)
-    async with turn.subagent("triage", task="Find out what is asked") as sub:
+    async with turn.subagent("triage", task=t("Find out what is asked")) as sub:
         understood, names, problems = await triage(sub, files, model, text)
     if understood.form:
         understood = await _asked(turn, understood, understood.form)
@@ -68,14 +68,14 @@ async def _advise(turn: Turn, files: UsageFiles, text: str) -> dict[str, Any] | 
     if understood.refusal:
         await turn.say(" ".join([*problems, understood.refusal]).strip() + "\n")
         return None
-    await _try(turn, case, "data", "Find the figures", lambda sub: data(sub, case, files, names))
+    await _try(turn, case, "data", t("Find the figures"), lambda sub: data(sub, case, files, names))
     if understood.wants_savings and (case.answer or understood.general):
         await _try(
-            turn, case, "optimization", "Find what would save", lambda sub: optimization(sub, case, files, names)
+            turn, case, "optimization", t("Find what would save"), lambda sub: optimization(sub, case, files, names)
         )
         if case.levers and not understood.general:
-            await _try(turn, case, "actions", "Put the measures in order", lambda sub: actions(sub, case))
-    async with turn.subagent("reporting", task="Write the answer") as sub:
+            await _try(turn, case, "actions", t("Put the measures in order"), lambda sub: actions(sub, case))
+    async with turn.subagent("reporting", task=t("Write the answer")) as sub:
         return await reporting(sub, case, model)
 
 
@@ -97,7 +97,7 @@ async def ask(turn: Turn, form: Form) -> dict[str, Any] | None:
     try:
         return dict(await turn.ask(form.message, form.schema))
     except Declined:
-        await turn.say("Without that there is nothing that I can work out.\n")
+        await turn.say(t("Without that there is nothing that I can work out.") + "\n")
     except Expired:
         await turn.say(f"{form.message}\n")
     return None
@@ -112,4 +112,4 @@ async def _try(turn: Turn, case: Case, name: str, task: str, work: Callable[[Tur
         case.problems.append(error.message)
     except Exception:
         log.exception("sub-agent %s failed", name)
-        case.problems.append(f"{name}: an internal error. What depends on it is missing here.")
+        case.problems.append(t("{0}: an internal error. What depends on it is missing here.", name))

@@ -13,6 +13,7 @@ from agents.usage.asked import Query
 from agents.usage.figures import Answer, escaped
 from agents.usage.files import UsageFiles
 from agents.usage.prices import common_models
+from chat.translation import t, tn
 
 SHOWN_VENDORS = ("openai", "anthropic", "google")
 
@@ -48,8 +49,8 @@ async def recognised(turn: Turn, files: UsageFiles) -> tuple[list[str], list[str
         elif found["prose"] and not pasted_table(text := await turn.call(files.text_of_file, attachment=name)):
             prose.append(text)
         else:
-            why = found["words"].partition(" For example:")[0]
-            why = "It is a table, but of no format that I know." if found["prose"] else why
+            why = found["words"].partition(" " + t("For example:"))[0]
+            why = t("It is a table, but of no format that I know.") if found["prose"] else why
             problems.append(f"{escaped(name)}: {escaped(why, 400)}")
     if names:
         await files.reserve(turn, len(names))
@@ -60,18 +61,19 @@ async def data(turn: Turn, case: Case, files: UsageFiles, names: list[str]) -> N
     """Find the figures of the case's request."""
     request = case.understood.request
     if case.understood.general:
-        await turn.think("Looking up the list prices of current models")
+        await turn.think(t("Looking up the list prices of current models"))
         case.answer = Answer.from_json(await turn.call(list_prices, vendors=list(SHOWN_VENDORS)))
     elif isinstance(request, Workload):
-        await turn.think("Looking up prices and working out the figures")
+        await turn.think(t("Looking up prices and working out the figures"))
         case.answer = Answer.from_json(await turn.call(workload_figures, request=said(request)))
     elif isinstance(request, Query):
         await _read_files(turn, case, files, names, request)
-    turn.summary = f"{len(case.answer.figures)} figures." if case.answer else "No figures."
+    count = len(case.answer.figures) if case.answer else 0
+    turn.summary = tn("{0} figure.", "{0} figures.", count, count) if count else t("No figures.")
 
 
 async def _read_files(turn: Turn, case: Case, files: UsageFiles, names: list[str], query: Query) -> None:
-    await turn.think("Reading the usage data")
+    await turn.think(t("Reading the usage data"))
     try:
         case.answer = Answer.from_json(await turn.call(files.query_files, attachments=names, query=asdict(query)))
     except AgentError as error:

@@ -8,6 +8,7 @@ from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Read
 from agents.advisor.request import (
     EACH,
+    TEXTS,
     TITLES,
     Request,
     Understood,
@@ -22,6 +23,7 @@ from agents.advisor.request import (
 from agents.advisor.workload import calls_in, ratios_of
 from agents.usage.asked import Query
 from agents.usage.figures import escaped
+from chat.translation import t
 
 MAX_GROWTH = 1e6  # times of today
 MAX_SPEND = 1e11  # a month, in any currency: more than all of the world's AI spend
@@ -45,7 +47,7 @@ def complete(request: Request) -> Understood:
         return Understood(refusal=why)
     odd = {name: value for name, value in said(request).items() if request.goal and name not in used(request)}
     request = replace(request, **{name: getattr(Workload(), name) for name in odd})
-    unused = tuple(escaped(f"{TITLES[name]}: {value}") for name, value in odd.items())
+    unused = tuple(escaped(f"{t(TITLES[name])}: {value}") for name, value in odd.items())
     missing = tuple(open_fields(request))
     asked = form(request, missing, (), unused) if missing or unused else None
     return Understood(request, asked, wants_savings=request.goal == "saving")
@@ -138,17 +140,13 @@ def _of_searches(request: Workload) -> Iterator[str]:
 
 def refusal(request: Workload) -> str:
     """Return why the request cannot be, for the user; empty if it can."""
-    if request.saving is not None and request.saving > 100:
-        return "A saving of more than 100 % cannot be: at 100 % nothing is left to pay."
     own = any(one is not None for one in (request.unit_price, request.input_price, request.output_price))
-    if request.goal == "cost" and own and (request.cached or request.batched):
-        return (
-            "Your own prices do not say what cached or batched tokens cost, so a share of those cannot be worked out. "
-            "Name a model of the price list, or leave the share out."
-        )
-    if request.growth and math.log(request.growth) * (request.growth_for or 1) > math.log(MAX_GROWTH):
-        return "That growth cannot be: it is more than a million times of today. Please check it."
+    grown = math.log(request.growth) * (request.growth_for or 1) if request.growth else 0.0
     per_year = words.PER_YEAR.get(request.spend_per or "month", 1.0)
-    if request.spend is not None and request.spend * per_year / 12 > MAX_SPEND:
-        return "That amount cannot be: it is more than everybody together pays for AI models. Please check it."
-    return ""
+    reasons = {
+        "too_much_saved": request.saving is not None and request.saving > 100,
+        "own_prices": request.goal == "cost" and own and (request.cached or request.batched),
+        "growth": grown > math.log(MAX_GROWTH),
+        "spend": request.spend is not None and request.spend * per_year / 12 > MAX_SPEND,
+    }
+    return next((t(TEXTS["refusals"][reason]) for reason, found in reasons.items() if found), "")

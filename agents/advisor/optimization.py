@@ -6,24 +6,19 @@ from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from agents.advisor.language.vocabulary import PER_YEAR
-from agents.advisor.request import Case, Workload, a_period, parts_of
+from agents.advisor.request import TEXTS, Case, Workload, a_period, parts_of
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import NAMED, Query
-from agents.usage.figures import escaped, format_value
+from agents.usage.figures import escaped, format_value, rows_text
 from agents.usage.files import UsageFiles
 from agents.usage.prices import Price, cheaper_candidates, common_models, price_lookup
+from chat.translation import t, tn
 
 STEP = 10  # percent: what an "if" is said for
 MAX_TARGETS = 2
 Lever = Literal["failures", "cache", "batch", "model", "output"]
-# How to find out how much of a lever is true, and its risk.
-_LEVERS: dict[Lever, tuple[str, str]] = {
-    "failures": ("Count the failed requests by status each week.", "none for users"),
-    "cache": ("Compare the beginnings of prompts, and watch the cached part of the input.", "none for answers"),
-    "batch": ("Count the requests that nobody waits for.", "answers come within a day"),
-    "model": ("Compare the answers of both models on 100 of your requests.", "answers may be worse"),
-    "output": ("Watch the output tokens of a request.", "answers are shorter"),
-}
+# Of each lever: the step to take, how to find out how much of it is true, and its risk.
+LEVERS: dict[Lever, dict[str, str]] = TEXTS["levers"]
 
 
 class Measure(TypedDict):
@@ -47,10 +42,10 @@ class Measure(TypedDict):
 def _measure(
     lever: Lever, text: str, saved: tuple[float, float], unit: str, formula: str, rows: int = 0, proven: bool = False
 ) -> Measure:
-    (measure, risk), (low, high) = _LEVERS[lever], saved
+    (low, high), texts = saved, LEVERS[lever]
     return {
         "lever": lever, "proven": proven, "text": text, "low": low, "high": high, "unit": unit, "rows": rows,
-        "formula": formula, "measure": measure, "risk": risk,
+        "formula": formula, "measure": t(texts["measure"]), "risk": t(texts["risk"]),
     }  # fmt: skip
 
 
@@ -64,20 +59,20 @@ def _of_bill(spend: float, currency: str, price: Price, period: str) -> Iterator
     part = spend * STEP / 100
 
     def saved(low: float, high: float) -> tuple[tuple[float, float], str]:
-        return (part * low, part * high), f"{_span(part * low, part * high, currency)}{period}."
+        return (part * low, part * high), _span(part * low, part * high, currency) + period
 
     if (batch := _batch_parts(price))[1] > 0:
         span, text = saved(*batch)
-        text = f"If {STEP} % of it could be sent as batch: {text}"
-        yield _measure("batch", text, span, currency, "part × batch discount")
+        text = t("If {0} % of it could be sent as batch: {1}.", STEP, text)
+        yield _measure("batch", text, span, currency, t("part × batch discount"))
     for target in _targets(price):
         span, text = saved(*_parts(price, target["input"], target["output"]))
-        text = f"If {STEP} % of it could run on {target['model']}: {text}"
-        yield _measure("model", text, span, currency, "part × (1 − ratio of prices)")
+        text = t("If {0} % of it could run on {1}: {2}.", STEP, target["model"], text)
+        yield _measure("model", text, span, currency, t("part × (1 − ratio of prices)"))
     if price["cache_read"] is not None:
         less = format_value((1 - price["cache_read"] / price["input"]) * 100, "%")
-        text = f"If input is repeated: what is read from the cache costs {less} less."
-        yield _measure("cache", text, (0, 0), currency, "1 − cached price / input price")
+        text = t("If input is repeated: what is read from the cache costs {0} less.", less)
+        yield _measure("cache", text, (0, 0), currency, t("1 − cached price / input price"))
 
 
 def general_measures() -> list[Measure]:
@@ -86,16 +81,16 @@ def general_measures() -> list[Measure]:
     cached = [1 - price["cache_read"] / price["input"] for price in prices if price["cache_read"] is not None]
     batch = [_batch_parts(price)[1] for price in prices if price["batch_input"] is not None]
     levers: list[tuple[Lever, list[float], str, str]] = [
-        ("cache", cached, "input that is read from the cache", "1 − lower price / price"),
-        ("batch", batch, "requests that are sent as batch", "1 − lower price / price"),
-        ("output", [STEP / 100], f"output, with answers {STEP} % shorter", "output is charged by the token"),
+        ("cache", cached, t("input that is read from the cache"), t("1 − lower price / price")),
+        ("batch", batch, t("requests that are sent as batch"), t("1 − lower price / price")),
+        ("output", [STEP / 100], t("output, with answers {0} % shorter", STEP), t("output is charged by the token")),
     ]
     made = []
     for lever, parts, what, formula in levers:
         if parts:
             span = (min(parts) * 1000, max(parts) * 1000)
             saved = format_value(span[0], "USD") if lever == "output" else _span(*span, "USD")
-            text = f"{saved} of each {format_value(1000, 'USD')} for {what}."
+            text = t("{0} of each {1} for {2}.", saved, format_value(1000, "USD"), what)
             made.append(_measure(lever, text, span, "USD", formula))
     return made
 
@@ -105,8 +100,8 @@ def file_measures(rows: list[dict[str, Any]], currency: str, cached: bool) -> li
     found: list[Measure] = []
     failed, count = sum(row["failed_cost"] for row in rows), sum(row["failed"] for row in rows)
     if failed > 0:
-        cost, formula = format_value(failed, currency), "sum of the cost of failed rows"
-        text = f"{count:,} failed rows cost {cost}: at most that can be saved by failing less."
+        formula, cost = t("sum of the cost of failed rows"), format_value(failed, currency)
+        text = t("Failed: {0}, for {1}; at most that can be saved by failing less.", rows_text(count), cost)
         found.append(_measure("failures", text, (0, failed), currency, formula, count, proven=True))
     for row in sorted(rows, key=lambda one: -one["cost"])[:3]:
         if row["priced_as"] and row["cost"] > 0:
@@ -121,21 +116,23 @@ def _of_model(row: dict[str, Any], price: Price, currency: str, cached: bool) ->
         paid = row["cost"] / row["list_usd"] if row["list_usd"] else 1.0  # for a dollar of the price list
         saved = fresh * STEP / 100 * (price["input"] - price["cache_read"]) / 1e6 * paid
         share = format_value(row["cached"] / row["input"] * 100, "%")
-        more = f"{share} of the input is cached; if {STEP} % of the rest were too"
-        text = f"{name}: {more if cached else f'if {STEP} % of the input were cached'}: {rough(saved, currency)}."
-        formula = f"{STEP} % × uncached input × (input − cached price)"
+        more = t("{0}: {1} of the input is cached; if {2} % of the rest were too: {3}.")
+        text = more if cached else t("{0}: if {2} % of the input were cached: {3}.")
+        text = text.format(name, share, STEP, rough(saved, currency))
+        formula = t("{0} % × uncached input × (input − cached price)", STEP)
         yield _measure("cache", text, (0, saved), currency, formula, count)
     rest, (low, high) = max(0.0, row["cost"] - row["batch_cost"]), _batch_parts(price)
     if high > 0 and rest > 0:
         span = (rest * STEP / 100 * low, rest * STEP / 100 * high)
-        text = f"{name}: if {STEP} % of the requests outside of batch were sent as batch: {_span(*span, currency)}."
-        yield _measure("batch", text, span, currency, f"{STEP} % × cost × batch discount", count)
+        parts = name, STEP, _span(*span, currency)
+        text = t("{0}: if {1} % of the requests outside of batch were sent as batch: {2}.", *parts)
+        yield _measure("batch", text, span, currency, t("{0} % × cost × batch discount", STEP), count)
     for target in _targets(price)[:1] if rest > 0 else []:
         here, there = (fresh * one["input"] + row["output"] * one["output"] for one in (price, target))
         if here > there and here > 0:
             saved = rest * STEP / 100 * (1 - there / here)
-            text = f"{name}: if {STEP} % could run on {target['model']}: {rough(saved, currency)}."
-            formula = f"{STEP} % × cost × (1 − tokens at its prices / tokens at today's)"
+            text = t("{0}: if {1} % could run on {2}: {3}.", name, STEP, target["model"], rough(saved, currency))
+            formula = t("{0} % × cost × (1 − tokens at its prices / tokens at today's)", STEP)
             yield _measure("model", text, (0, saved), currency, formula, count)
 
 
@@ -168,21 +165,21 @@ def _targets_on(model: str, day: date) -> tuple[Price, ...]:
 
 def rough(value: float, unit: str) -> str:
     """Write what an "if" would save, with the two digits that it bears."""
-    return "about " + format_value(float(f"{value:.2g}"), unit)
+    return t("about {0}", format_value(float(f"{value:.2g}"), unit))
 
 
 def _span(low: float, high: float, unit: str) -> str:
-    return " to ".join(dict.fromkeys((rough(low, unit), rough(high, unit))))
+    return t(" to ").join(dict.fromkeys((rough(low, unit), rough(high, unit))))
 
 
 async def optimization(turn: Turn, case: Case, files: UsageFiles, names: list[str]) -> None:
     """Find the measures of the case."""
     request = case.understood.request
     if case.understood.general:
-        await turn.think("Working out what each lever saves by the price list")
+        await turn.think(t("Working out what each lever saves by the price list"))
         case.levers = await turn.call(general_measures)
     elif isinstance(request, Query):
-        await turn.think("Looking for evidence of savings in the rows")
+        await turn.think(t("Looking for evidence of savings in the rows"))
         rows = {name: getattr(request, name) for name in ("since", "until", *(f"{one}s" for one in NAMED))}
         try:
             sums = await turn.call(files.lever_sums, attachments=names, query=rows)
@@ -190,14 +187,15 @@ async def optimization(turn: Turn, case: Case, files: UsageFiles, names: list[st
         except AgentError as error:
             case.problems.append(escaped(error.message, 300))
     elif isinstance(request, Workload) and request.models and not parts_of(request):
-        await turn.think("Working out what the levers would save")
+        await turn.think(t("Working out what the levers would save"))
         figures = case.answer.figures if case.answer else {}
         month = figures.get("month") or figures.get("month_1")
-        spend, currency, period = (month.value, month.unit, " a month") if month else (0.0, "USD", "")
+        spend, currency, period = (month.value, month.unit, a_period("month")) if month else (0.0, "USD", "")
         if request.spend is not None:
             spend, currency = request.spend, request.currency
             period = a_period(request.spend_per) if request.spend_per in PER_YEAR else ""
         if spend > 0:
             given = {"spend": spend, "currency": currency, "models": request.names, "period": period}
             case.levers = await turn.call(bill_measures, **given)
-    turn.summary = f"{len(case.levers)} measures, {sum(one['proven'] for one in case.levers)} of them shown by rows."
+    count, proven = len(case.levers), sum(one["proven"] for one in case.levers)
+    turn.summary = tn("{0} measure, {1} shown by rows.", "{0} measures, {1} shown by rows.", count, count, proven)

@@ -13,6 +13,7 @@ from agents.advisor.language.phrases import read
 from agents.advisor.request import Understood, checked, said
 from agents.usage.asked import Query, calendar_period
 from agents.usage.figures import escaped
+from chat.translation import t
 
 _EACH_REQUEST = re.compile(r"\b(?:per|each|one|a|pro|par|por)\s+(request|call|message|query|anfrage|requete)\b")
 _PARTS = {"cached", "input_tokens", "output_tokens", "latency", "users"}
@@ -46,7 +47,7 @@ class _Question:
             if known and not any(start <= piece.start < end for start, end in taken):
                 self._take_word(piece.text, piece.kind)
         query = self._finished()
-        doubts = tuple(f"“{escaped(word)}”" for word in dict.fromkeys(self._unknown))
+        doubts = tuple(t("“{0}”", escaped(word)) for word in dict.fromkeys(self._unknown))
         return checked(query, doubts, tuple(map(escaped, self._unplaced)))
 
     def _set(self, **values: Any) -> bool:
@@ -98,7 +99,7 @@ class _Question:
         for one in plain.quantities:
             if not self._take_quantity(one):
                 self._unplaced.append(one.text)
-        self._unknown += [one.strip("“”") for one in plain.doubts if "a range" in one or "more numbers" in one]
+        self._unknown += [one for one in plain.doubts if one in (t("a range"), t("more numbers than I read"))]
 
     def _take_quantity(self, one: Quantity) -> bool:
         if one.unit == "percent" and one.role == "save":
@@ -170,7 +171,7 @@ class _Question:
         if self._weak and "latency" not in found and "statistic" not in self._query:
             unknown.append("time")
         if bool(self._supposed) != ("on_model" in self._query):
-            unknown += self._supposed or [f"at the prices of {self._query['on_model']}"]
+            unknown += self._supposed or [t("at the prices of {0}", self._query["on_model"])]
         if "order" in self._query and not found:  # most used: by requests, tokens or cost
             unknown += self._uses
         mean, by = self._query.pop("mean", False), list(dict.fromkeys(self._by))
@@ -191,11 +192,11 @@ class _Question:
         if "batched" in metrics and len(metrics) > 1:
             metrics = [one for one in metrics if one != "cost"]
         if _PARTS & {*metrics} and "cost" in found and "cost" not in metrics:
-            unknown.append("the cost of a part")
+            unknown.append(t("the cost of a part"))
         if mean and not {*metrics} & {"unit_cost", "latency"}:
-            unknown.append("average")
+            unknown.append(t("average"))
         if len(metrics) > 2 or len(by) > 1:
-            unknown.append("more than two figures at once")
+            unknown.append(t("more than two figures at once"))
         metric, also, *_ = [*metrics, "", ""]
         return Query(metric=metric, also=also, by=by[0] if by else "", **self._query)  # type: ignore[arg-type]
 

@@ -10,8 +10,9 @@ from agents.advisor.lacking import open_fields, refusal
 from agents.advisor.language import vocabulary as words
 from agents.advisor.language.grammar import Quantity, Read
 from agents.advisor.language.split import split
-from agents.advisor.request import EACH, TITLES, Workload, said, short, used
+from agents.advisor.request import EACH, TITLES, Workload, a_period, said, short, used
 from agents.usage.prices import common_models, price_lookup
+from chat.translation import t
 
 LONGEST_PROMPT = 1_000_000  # tokens: more than this without "per request" may be of a day or of everything
 _TOKEN_FIELDS = {"in": "input_tokens", "out": "output_tokens", "": "all_tokens"}
@@ -70,7 +71,7 @@ def _each(read: Read) -> Reading | None:
         return None
     held["converted"] = "; ".join(dict.fromkeys(one.converted for one in requests if one.converted))
     request = replace(requests[0], **held)
-    doubts = [f"no price of “{name}” is known" for name in unknown]
+    doubts = [t("no price of “{0}” is known", name) for name in unknown]
     return Reading(request, [*(["models"] if unknown else []), *open_fields(request)], doubts=doubts)
 
 
@@ -88,7 +89,7 @@ class _Filling:
         self._counted = bool(self._requests) or any(one.unit == "token" for one in read.quantities)
         grown = [one for one in read.quantities if one.role == "compound" or (one.unit == "factor" and one.per)]
         self._grows = grown[0].per[0] if grown and grown[0].per[0] in words.PERIODS else ""
-        self._converted = [f"{name} is a quarter" for name in read.periods if read.quantities]
+        self._converted = [t("{0} is a quarter", name) for name in read.periods if read.quantities]
         for one in read.quantities:
             take = getattr(self, f"_take_{one.unit or 'number'}", None)
             if one.value is None or take is None or not take(one, one.value):
@@ -115,12 +116,14 @@ class _Filling:
             return False
         if scope == "request":
             noun = one.noun.removeprefix("/") if one.noun.startswith("/") else ""
-            self._reading.doubts += ["tokens of what"] if self._token_noun not in (None, noun) else []
+            self._reading.doubts += [t("tokens of what")] if self._token_noun not in (None, noun) else []
             self._token_noun = noun
         return self._set(**{name: value})
 
     def _take_character(self, one: Quantity, value: float) -> bool:
-        self._converted.append(f"{short(value)} {one.unit}s at {words.CONVERSIONS[one.unit]}")
+        many, size = f"{one.unit}s", words.CONVERSIONS[one.unit]
+        text = t("{0} {1} at {2}", short(value), t(many), t(size))
+        self._converted.append(text)
         per = one.per or (("request",) if self._requests and self._requests[0].per else ())
         return self._take_token(replace(one, per=per), value * words.TOKENS_OF[one.unit])
 
@@ -164,7 +167,7 @@ class _Filling:
             return False
         if one.role == "budget" or (one.role == "goal" and "spend" in self._values):
             self._ceiling_per = period
-            self._reading.doubts += ["the period of the budget"] if one.role == "budget" and not period else []
+            self._reading.doubts += [t("the period of the budget")] if one.role == "budget" and not period else []
             return self._set(ceiling=value, **currency)
         return self._set(spend=value, spend_per=period, **currency)
 
@@ -221,10 +224,10 @@ class _Filling:
             if request.tokens_per == "once" and request.requests is None and _is_tiered(request):
                 reading.missing.append("tokens_per")
         odd = [name for name in said(request) if name not in used(request)] if request.goal else []
-        reading.doubts += [f"what “{TITLES[name].lower()}” has to do with it" for name in odd]
-        reading.doubts += [f"no price of “{name}” is known" for name in read.unknown_models[:3]]
+        reading.doubts += [t("what “{0}” has to do with it", t(TITLES[name])) for name in odd]
+        reading.doubts += [t("no price of “{0}” is known", name) for name in read.unknown_models[:3]]
         if request.goal == "cost" and read.has("share") and not self._shares:
-            reading.doubts.append("a share of what")
+            reading.doubts.append(t("a share of what"))
         reading.refusal = refusal(request)
         return reading
 
@@ -300,22 +303,24 @@ class _Filling:
         elif amount is not None and per != paid and per in words.PER_YEAR and paid in words.PER_YEAR:
             whole = round(amount * words.PER_YEAR[paid] / words.PER_YEAR[per], 2)
             values |= {"spend": whole, "spend_per": per}
-            self._converted.append(f"{short(amount)} a {paid} is {short(whole)} a {per}")
+            parts = short(amount), a_period(paid), short(whole), a_period(per)
+            self._converted.append(t("{0}{1} is {2}{3}", *parts))
 
     def _check_nouns(self, request: Workload) -> None:
         doubts, tokens, noun = self._reading.doubts, self._token_noun, request.noun.removeprefix("/")
         if request.calls is not None:
             if tokens is not None and (not tokens or tokens != self._call_noun):
-                doubts.append(f"whether the tokens are of one {noun or 'request'} or of one {self._call_noun}")
+                text = t("whether the tokens are of one {0} or of one {1}", noun or t("request"), self._call_noun)
+                doubts.append(text)
             if self._call_noun == noun:
-                doubts.append(f"what a {noun} in a {noun} is")
+                doubts.append(t("what a {0} in a {0} is", noun))
         elif tokens and noun and tokens != noun and not {tokens, noun} <= words.CALLS:
-            doubts.append(f"whether a {noun} is one {tokens}")
+            doubts.append(t("whether a {0} is one {1}", noun, tokens))
         priced = [one.noun.removeprefix("/") for one in self._read.quantities if one.unit == "money" and one.noun]
         for other in priced if request.unit == "request" and self._requests else ():
             counted = self._requests[0].noun
             if other != counted and not {other, counted} <= words.CALLS:
-                doubts.append(f"whether a {counted} is one {other}")
+                doubts.append(t("whether a {0} is one {1}", counted, other))
 
 
 def _is_tiered(request: Workload) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 from agents.advisor.request import Case, described
 from agents.advisor.triage import Model
 from agents.sdk import Turn
-from agents.usage.figures import Answer, escaped
+from agents.usage.figures import Answer, escaped, rows_text
+from chat.translation import t
 
 MAX_WORDS = 150  # before the folded part
 MAX_ROWS = 12
@@ -18,10 +19,6 @@ MAX_BESIDE = 2
 MAX_VERDICT_FIGURES = 10  # of an answer; one with more is a table
 # Figures of what was and of what becomes of it.
 COMPARED = (("spend", "rest"), ("spend", "after"), ("spend", "there_1"), ("before", "after"))
-GENERAL = (
-    "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for figures of "
-    "your own. By today's list prices:"
-)
 
 
 def report(case: Case) -> tuple[str, str]:
@@ -34,7 +31,7 @@ def report(case: Case) -> tuple[str, str]:
     rows, folded_notes = min(len(made.table), MAX_ROWS + 1), list[str]()
 
     def chips() -> str:
-        return f"Understood: {understood}" if understood else ""
+        return t("Understood: {0}", understood) if understood else ""
 
     def visible() -> str:
         return _joined(" ".join([first, *notes]), "\n".join(levers), chips(), "\n".join(_table(made.table[:rows])))
@@ -52,7 +49,7 @@ def report(case: Case) -> tuple[str, str]:
             break
     folded = [*(_table(made.table) if rows < len(made.table) else []), "", *folded_notes, *_details(case, made)]
     text = "\n".join(folded).strip()
-    summary = "<details><summary>Details: how this was worked out</summary>"
+    summary = "<details><summary>" + t("Details: how this was worked out") + "</summary>"
     return _joined(visible(), f"{summary}\n\n{text}\n\n</details>" if text else "") + "\n", chips()
 
 
@@ -63,14 +60,17 @@ def _joined(*blocks: str) -> str:
 def _headline(case: Case, made: Answer) -> str:
     problems = " ".join(case.problems)
     if not made.headline:
-        return problems or "There is nothing that I can work out here."
+        return problems or t("There is nothing that I can work out here.")
     if case.understood.general:
         made.notes.insert(0, made.headline)
-        return GENERAL
+        return t(
+            "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for "
+            "figures of your own. By today's list prices:"
+        )
     proven = [one for one in case.levers if one["proven"]]
     text = made.headline
     if case.understood.wants_savings and case.levers and not _is_goal(case):
-        text += " The rows show waste:" if proven else " What would save, and under which condition:"
+        text += " " + (t("The rows show waste:") if proven else t("What would save, and under which condition:"))
     return f"{text} {problems}".strip()
 
 
@@ -91,13 +91,13 @@ def _table(rows: list[list[str]]) -> Iterator[str]:
 
 def _details(case: Case, made: Answer) -> Iterator[str]:
     if case.steps:
-        yield from ("", "**Steps**", "", *(f"{number}. {step}" for number, step in enumerate(case.steps, 1)))
+        yield from ("", t("**Steps**"), "", *(f"{number}. {step}" for number, step in enumerate(case.steps, 1)))
     if case.levers:
-        yield from ("", "**Measures**", "")
+        yield from ("", t("**Measures**"), "")
         for one in _chosen(case):
-            rows = f" Rows: {one['rows']:,}." if one["rows"] else ""
-            yield f"- {one['text']} Formula: {one['formula']}.{rows} Risk: {one['risk']}."
-        yield from ("", "Measures change each other's base, so their savings are not added up.")
+            rows = f" {rows_text(one['rows'])}." if one["rows"] else ""
+            yield t("- {0} Formula: {1}.{2} Risk: {3}.", one["text"], one["formula"], rows, one["risk"])
+        yield from ("", t("Measures change each other's base, so their savings are not added up."))
     yield from ("", *(f"- {one}" for one in made.details))
     formulas = {one.formula: one.label for one in made.figures.values()}
     yield from ("", *(f"- {escaped(label)}: {formula}." for formula, label in list(formulas.items())[:12]))
@@ -105,7 +105,7 @@ def _details(case: Case, made: Answer) -> Iterator[str]:
 
 def words(text: str) -> int:
     """Return the number of words of a text, as a reader counts them."""
-    return len(text.split())
+    return len(text.replace("\xa0", "").split())
 
 
 def verdict(made: Answer) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
 
     `understood` is the paragraph of the text that clients leave out if they show the chips.
     """
-    await turn.think("Writing the answer")
+    await turn.think(t("Writing the answer"))
     made = case.answer or Answer()
     figures = [one.as_json() for one in made.figures.values()]
     if figures:
@@ -142,7 +142,7 @@ async def reporting(turn: Turn, case: Case, model: Model) -> dict[str, Any]:
         case.prose = await model.tried(turn, model.write_prose, **told) or []
     text, understood = report(case)
     await turn.say(text)
-    turn.summary = f"Answer of {words(text)} words with {len(made.figures)} figures."
+    turn.summary = t("Words: {0}, figures: {1}.", words(text), len(made.figures))
     return {
         **case.understood.as_json(),
         "understood": understood,

@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 from agents.advisor.language.vocabulary import CALLS, PER_YEAR
 from agents.usage.asked import Query as Query
 from agents.usage.asked import idle, lacking
-from agents.usage.figures import Answer, escaped
+from agents.usage.figures import Answer, day, escaped, is_shortened, numeral
 from chat.protocol import forms
+from chat.translation import t
 
 Period = Literal["", "second", "minute", "hour", "day", "week", "month", "quarter", "year", "once"]
 Scope = Literal["", "request", "second", "minute", "hour", "day", "week", "month", "quarter", "year", "once"]
@@ -142,11 +143,9 @@ def parts_of(request: Workload) -> list[Workload]:
     return [replace(request, **bare, **one, models=name) for name, one in zip(request.names, own, strict=True)]
 
 
-_DATA = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
-TITLES: dict[str, str] = _DATA["titles"]  # the name of each field in a form
-_NEEDS: dict[str, str] = _DATA["needs"]
-_GOALS: dict[str, dict[str, str]] = _DATA["goals"]
-_SAID: dict[str, str] = _DATA["said"]
+TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("fields.toml").read_text(encoding="utf-8"))
+TITLES: dict[str, str] = TEXTS["titles"]  # the name of each field in a form
+_GOALS: dict[str, dict[str, str]] = TEXTS["goals"]
 MAX_PROPERTIES = 20
 
 
@@ -241,14 +240,14 @@ def form(request: Request, missing: tuple[str, ...], doubts: tuple[str, ...], un
     names = list(dict.fromkeys([*missing, *held, *_GOALS[kind]["essential"].split()]))[: MAX_PROPERTIES - 2]
     properties = {name: _property(type(request), name, held.get(name)) for name in names if name in TITLES}
     if unused:
-        rest = "Not understood: put it into the fields above"
+        rest = t("Not understood: put it into the fields above")
         properties["rest"] = {"type": "string", "title": rest, "default": "; ".join(unused)[:1000], "maxLength": 2000}
     # A text can be emptied; a number or a choice that is left out of an answer takes its default.
     kept = [name for name in held if name in properties and name not in missing and name != "goal"]
-    kept = [name for name in kept if properties[name]["type"] != "string" or "enum" in properties[name]]
+    kept = [name for name in kept if properties[name]["type"] != "string" or "oneOf" in properties[name]]
     if kept:
-        titled = [{"const": name, "title": TITLES[name]} for name in kept]
-        properties["cleared"] = {"type": "array", "title": "Leave out", "items": {"type": "string", "oneOf": titled}}
+        titled = [{"const": name, "title": t(TITLES[name])} for name in kept]
+        properties["cleared"] = {"type": "array", "title": t("Leave out"), "items": {"type": "string", "oneOf": titled}}
     schema = {"type": "object", "properties": properties, "required": [name for name in missing if name in properties]}
     return Form(_message(request, missing, doubts, unused), schema, unused)
 
@@ -257,7 +256,7 @@ def checked(query: Query, doubts: tuple[str, ...] = (), unused: tuple[str, ...] 
     """Return the query, with a form for what its figures need, and for what they would not use."""
     odd, empty = idle(query), Query()
     query = replace(query, **{name: getattr(empty, name) for name in odd})
-    unused += tuple(escaped(f"{TITLES[name]}: {value}") for name, value in odd.items())
+    unused += tuple(escaped(f"{t(TITLES[name])}: {value}") for name, value in odd.items())
     missing = lacking(query) if query.metric or query.by or not doubts else ("metric",)
     asked = form(query, missing, doubts, unused) if doubts or unused or missing else None
     return Understood(query, asked, wants_savings=asked is None and query.metric == "saving")
@@ -272,81 +271,96 @@ def filled(form: Form, answer: dict[str, Any], kind: type[Workload] | type[Query
 def chips(request: Request) -> list[dict[str, Any]]:
     """Return what was understood, one chip a field, each with the part of a form that changes it."""
     kind = type(request)
-    return [
-        {"field": name, "text": _chip(name, value), "schema": _property(kind, name, value)}
-        for name, value in said(request).items()
-        if name in TITLES and name not in ("goal", "noun")
-    ]
+    held = {name: value for name, value in said(request).items() if name in TITLES and name not in ("goal", "noun")}
+    parts = ((name, value, _property(kind, name, value)) for name, value in held.items())
+    return [{"field": name, "text": _chip(name, value, part), "schema": part} for name, value, part in parts]
 
 
 def described(request: Request) -> list[str]:
     """Return what was understood in few words, as the answer shows it."""
     if isinstance(request, Query):
         return [chip["text"] for chip in chips(request)]
-    noun, unit = noun_of(request), request.unit
+    noun, unit, number = noun_of(request), request.unit, request.growth_for or 0
+    many, units = _english_noun(request), f"{request.amount_unit}s"
+    many = many if many.endswith("s") or not many.isascii() else f"{many}s"
     of_call = request.calls is not None and request.tokens_per == "request"
     scope = noun if request.tokens_per == "request" else request.tokens_per
+    seat = t("seat{0}", a_period(request.unit_per))
+    things = ", ".join(noun if one == "request" else t(one) for one in request.answer_per.split(", "))
     known = {
-        **asdict(request), "noun": noun, "nouns": noun if noun.endswith("s") or not noun.isascii() else f"{noun}s",
-        "seats": "seats" if unit == "user" else "users",
-        "each": " for each user" if request.requests_by == "user" else "",
-        "scope": " a call" if of_call else a_period(scope), "from": request.currency or "USD",
-        "what": {"million": "million tokens", "user": f"seat{a_period(request.unit_per)}"}.get(unit, unit),
-        "growing": f" each {request.growth_per}" if request.growth_per else "",
-        "wanted": f"cost per {request.answer_per.replace('request', noun)}".replace("cost per cached", "cached"),
+        **asdict(request), "noun": noun, "nouns": t(many),
+        "seats": t("seats") if unit == "user" else t("users"), "from": request.currency or "USD",
+        "each": t(" for each user") if request.requests_by == "user" else "",
+        "scope": t(" a call") if of_call else a_period(scope), "amount_units": t(units),
+        "what": {"million": t("million tokens"), "user": seat}.get(unit) or (t(unit) if unit else ""),
+        "growing": t(" each {0}", t(request.growth_per)) if request.growth_per else "",
+        "periods": t(TEXTS["several"][request.growth_per], short(number)) if request.growth_per else "",
+        "wanted": t("cached") if request.answer_per == "cached" else t("cost per {0}", things),
     }  # fmt: skip
     made = []
-    for name, template in _SAID.items():
+    for name, template in TEXTS["said"].items():
         value = getattr(request, name)
         amounts = listed_numbers(value) if name in EACH.values() else [value] if isinstance(value, float | int) else []
         if value not in (None, "") and (amounts or name not in EACH.values()):
             per = a_period(getattr(request, f"{name.removesuffix('_each')}_per", ""))
-            made.append(template.format(n=" / ".join(map(short, amounts or [])), per=per, **known))
+            made.append(t(template).format(n=" / ".join(map(short, amounts or [])), per=per, **known))
     return [" ".join(one.split()) for one in made]
 
 
 def a_period(period: str) -> str:
-    return {"": "", "once": " in all"}.get(period, f" a {period}")
+    """Return what follows an amount that falls due in a period, or for a thing: ` a month`, ` in all`, ` a ticket`."""
+    return t(TEXTS["per"][period]) if period in TEXTS["per"] else t(" a {0}", t(period)) if period else ""
+
+
+def period_title(period: str) -> str:
+    """Return the head of a column of amounts that fall due in a period."""
+    text = a_period(period).strip()
+    return text[:1].upper() + text[1:]
 
 
 def noun_of(request: Workload) -> str:
     """Return the user's word for a request."""
+    return t(_english_noun(request))
+
+
+def _english_noun(request: Workload) -> str:
     name = request.noun.removeprefix("/")
     return "request" if name in {*CALLS, ""} else "PR" if name == "pr" else escaped(name)
 
 
 def short(value: float) -> str:
     """Write a number in few characters, without rounding it: 50k, 1.2M, 12,345."""
-    for scale, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for letter, scale in TEXTS["scales"].items():
         part = value / scale
-        if value >= scale and abs(part * 100 - round(part * 100)) < 1e-9:
-            return f"{part:.10g}{letter}"
-    return f"{value:,.10g}"
+        if value >= scale and is_shortened(scale) and abs(part * 100 - round(part * 100)) < 1e-9:
+            return t(letter, numeral(f"{part:.10g}"))
+    return numeral(f"{value:,.10g}")
 
 
 def _message(request: Request, missing: tuple[str, ...], doubts: tuple[str, ...], unused: tuple[str, ...]) -> str:
-    wanted = [_NEEDS.get(name, "the " + TITLES[name].partition(" (")[0].lower()) for name in missing if name in TITLES]
-    parts = ["Please check how I read this before I work it out."]
+    wanted = [t(TEXTS["needs"].get(name, TITLES[name])) for name in missing if name in TITLES]
+    parts = [t("Please check how I read this before I work it out.")]
     if wanted:
-        parts = [f"First I need to know {' and '.join(filter(None, [', '.join(wanted[:-1]), wanted[-1]]))}."]
+        joined = t(" and ").join(filter(None, [", ".join(wanted[:-1]), wanted[-1]]))
+        parts = [t("First I need to know {0}.", joined)]
     if doubts:
-        parts.append(f"In doubt: {'; '.join(doubts[:6])}.")
+        parts.append(t("In doubt: {0}.", "; ".join(doubts[:6])))
     if unused:
-        parts.append("No place found for: " + ", ".join(f"“{one}”" for one in unused[:12]) + ".")
+        parts.append(t("No place found for: {0}.", ", ".join(t("“{0}”", one) for one in unused[:12])))
     if known := described(request):
-        parts.append("Understood so far: " + " · ".join(known) + ".")
+        parts.append(t("Understood so far: {0}.", " · ".join(known)))
     return " ".join(parts)
 
 
 def _property(kind: type, name: str, value: Any) -> dict[str, Any]:
     hint = next((one.type for one in fields(kind) if one.name == name), str)
-    made: dict[str, Any] = {"title": TITLES[name]}
+    made: dict[str, Any] = {"title": t(TITLES[name])}
     choices = [choice for choice in get_args(hint) if isinstance(choice, str) and choice]
     if name == "goal":
-        titled = [{"const": goal, "title": one["title"]} for goal, one in _GOALS.items() if "title" in one]
+        titled = [{"const": goal, "title": t(one["title"])} for goal, one in _GOALS.items() if "title" in one]
         made |= {"type": "string", "oneOf": titled}
     elif choices:
-        made |= {"type": "string", "enum": choices}
+        made |= {"type": "string", "oneOf": [{"const": one, "title": _choice(one)} for one in choices]}
     elif hint is int or float in get_args(hint):
         made |= {"type": "integer", "minimum": 1} if hint is int else {"type": "number", "minimum": 0}
     else:
@@ -356,6 +370,14 @@ def _property(kind: type, name: str, value: Any) -> dict[str, Any]:
     return made
 
 
-def _chip(name: str, value: Any) -> str:
-    label = TITLES[name].partition(" (")[0].partition(",")[0]
-    return f"{label}: {value:,.10g}" if isinstance(value, float) else f"{label}: {value}"
+def _choice(value: str) -> str:
+    return t(value.replace("_", " "))
+
+
+def _chip(name: str, value: Any, schema: dict[str, Any]) -> str:
+    label = t(TITLES[name]).partition(" (")[0].partition(",")[0]
+    if isinstance(value, float | int):
+        return f"{label}: {numeral(f'{value:,.15g}')}"
+    words = name == "answer_per" or "oneOf" in schema
+    text = ", ".join(map(_choice, _listed_names(value))) if words else value
+    return f"{label}: {day(text) if schema.get('format') == 'date' else text}"

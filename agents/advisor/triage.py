@@ -13,34 +13,25 @@ from agents.advisor.language.grammar import Read
 from agents.advisor.language.phrases import MAX_TEXT, read
 from agents.advisor.question import followed, understand_question
 from agents.advisor.reading import Reading, fill
-from agents.advisor.request import Understood, Workload, form, said, typed
+from agents.advisor.request import TEXTS, Understood, Workload, form, said, typed
 from agents.sdk import AgentError, Turn
 from agents.usage.asked import Query
 from agents.usage.figures import Figure, Figures, escaped
 from agents.usage.files import UsageFiles
 from chat.catalogue import unavailable
 from chat.protocol import ProtocolError
+from chat.translation import t, tn
 
 log = logging.getLogger(__name__)
 
 MAX_EARLIER = 10
-HELP = (
-    "I work out what AI models cost: attach a usage or billing file, or say the model, how many requests there are and "
-    "how many input and output tokens each has."
-)
-NO_CHANGE = (
-    "I did not understand what to change. Say it in figures or names: another model, number of requests or tokens, a "
-    "share that is cached or batched, or a period."
-)
-NO_FILE = "There is no usage or billing file in this conversation: attach one."
-NO_ROWS = "Only a usage file tells that: attach one as CSV, JSON or a workbook."
-NO_SIZING = "I work out what AI models cost and can save; I cannot answer that."
+REFUSALS: dict[str, str] = TEXTS["refusals"]
 
 
 def understand(texts: Sequence[str]) -> Understood:
     """Return the request of the last of a user's messages, in the light of those before it. There is no file."""
     if (given := _typed(texts[-1])) is not None:
-        return Understood(refusal=NO_FILE) if isinstance(given.request, Query) else given
+        return Understood(refusal=t(REFUSALS["no_file"])) if isinstance(given.request, Query) else given
     before: Reading | None = None
     reading: Reading | None = None
     for text in texts[-MAX_EARLIER:]:
@@ -53,15 +44,15 @@ def understand(texts: Sequence[str]) -> Understood:
             before, reading = reading, fill(found, reading)
     last = read(texts[-1])
     if last.has("outside") and not (reading and reading.certain):
-        return Understood(refusal=NO_SIZING)
+        return Understood(refusal=t(REFUSALS["no_sizing"]))
     if reading is None or (not _says(last) and not reading.certain and not said(reading.request)):
-        return Understood(refusal=HELP)
+        return Understood(refusal=t(REFUSALS["help"]))
     if reading.refusal:
         return Understood(refusal=reading.refusal)
     if before and before.certain and before.request == reading.request and _changes_nothing(last):
-        return Understood(refusal=NO_CHANGE)
+        return Understood(refusal=t(REFUSALS["no_change"]))
     if last.has("rows") and not last.quantities:
-        return Understood(refusal=NO_ROWS)
+        return Understood(refusal=t(REFUSALS["no_rows"]))
     request = reading.request
     # "Which is cheaper" compares models.
     saves = last.has("save") and (len(request.names) < 2 or request.saving is not None)
@@ -69,7 +60,7 @@ def understand(texts: Sequence[str]) -> Understood:
         return Understood(request, wants_savings=saves or request.goal == "saving")
     if reading.missing == ["goal"] and not said(request) and not reading.unused and not reading.doubts:
         if last.has("pay") and not saves:
-            return Understood(refusal=NO_ROWS)
+            return Understood(refusal=t(REFUSALS["no_rows"]))
         return Understood(general=True, wants_savings=True)
     unused = tuple(escaped(one.text) for one in reading.unused)
     doubts = tuple(escaped(one, 120) for one in dict.fromkeys(reading.doubts))
@@ -81,7 +72,7 @@ def _typed(text: str) -> Understood | None:
     try:
         request = typed(text)
     except ProtocolError as error:
-        return Understood(refusal=f"I cannot read this request: {escaped(error.message, 200)}.")
+        return Understood(refusal=t("I cannot read this request: {0}.", escaped(error.message, 200)))
     return None if request is None else complete(request)
 
 
@@ -117,7 +108,7 @@ class Model:
             return await turn.call(tool, **parameters)
         except AgentError as error:
             self._silent = True
-            await turn.think(f"{error.message} I go on without it.")
+            await turn.think(" ".join([error.message, t("I go on without it.")]))
             return None
 
     async def choose_request(self, newest: str, earlier: list[str], files: dict[str, Any] | None) -> dict[str, Any]:
@@ -133,7 +124,9 @@ class Model:
                 understood = replace(understood, form=form(understood.request, tuple(missing), (), (*more, *unused)))
         else:
             general = found.about == "cost in general"
-            understood = Understood(general=general, wants_savings=general, refusal="" if general else HELP)
+            understood = Understood(
+                general=general, wants_savings=general, refusal="" if general else t(REFUSALS["help"])
+            )
         return understood.as_json()
 
     async def write_prose(self, question: str, figures: list[dict[str, Any]], facts: list[str]) -> list[str]:
@@ -152,17 +145,17 @@ async def _answered(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except TimeoutError:
-        raise AgentError("The model did not answer in time.", code="model_timeout") from None
+        raise AgentError(t("The model did not answer in time."), code="model_timeout") from None
     except Exception as error:
         # JSON of another shape than the API's comes out of the library as whatever that broke in it.
         log.warning("the advisor's model failed: %s", type(error).__name__)
         known = (await asyncio.to_thread(import_module, "agents.llm.errors")).user_error(error)
-        raise known or AgentError("The model's answer could not be understood.", code="model_garbled") from None
+        raise known or AgentError(t("The model's answer could not be understood."), code="model_garbled") from None
 
 
 async def triage(turn: Turn, files: UsageFiles, model: Model, text: str) -> tuple[Understood, list[str], list[str]]:
     """Return what is asked, the names of the usage files, and problems with the others."""
-    await turn.think("Reading the amounts, models and units in the message")
+    await turn.think(t("Reading the amounts, models and units in the message"))
     earlier = [message.content for message in turn.history[:-1] if message.role == "user"][-MAX_EARLIER:]
     names, problems, prose = await recognised(turn, files)
     # One character more than is read, so that a longer text is known to be one.
@@ -175,7 +168,7 @@ async def triage(turn: Turn, files: UsageFiles, model: Model, text: str) -> tupl
         except AgentError as error:
             return Understood(refusal=escaped(error.message, 400)), [], problems
     elif problems and not read(text).quantities:
-        return Understood(refusal="Attach a usage or billing export as CSV or JSON."), [], problems
+        return Understood(refusal=t("Attach a usage or billing export as CSV or JSON.")), [], problems
     chosen = None
     if _typed(text) is None:
         # Of the names in a file a model is given the most frequent ones.
@@ -208,7 +201,8 @@ def _about_files(about: dict[str, Any], texts: list[str]) -> Understood:
 
 def _summary(understood: Understood) -> str:
     if understood.form:
-        return "Something is open: a form asks for it."
+        return t("Something is open: a form asks for it.")
     if understood.request:
-        return f"Understood {len(said(understood.request))} fields."
-    return "A question about costs in general." if understood.general else "Nothing that can be worked out."
+        count = len(said(understood.request))
+        return tn("Understood {0} field.", "Understood {0} fields.", count, count)
+    return t("A question about costs in general.") if understood.general else t("Nothing that can be worked out.")

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 from agents.advisor.language.vocabulary import PER_YEAR
-from agents.advisor.request import Workload, a_period, noun_of, short
-from agents.usage.figures import Answer, Figure, chart
-from agents.usage.prices import Price, price_lookup
+from agents.advisor.request import TEXTS, Workload, a_period, noun_of, period_title, short
+from agents.usage.figures import Answer, Figure, chart, numeral
+from agents.usage.prices import Price, listed, noted, price_lookup
+from chat.translation import t, tc
 
-_OWN_OR_LIST = "input tokens × input price + output tokens × output price"
+_PRICES: dict[str, str] = TEXTS["prices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,6 @@ def answer(request: Workload) -> Answer:
     if request.move_to and request.spend is not None:
         _move(made, request)
     return converted(made, request)
-
-
-def listed(price: Price) -> str:
-    """Name a list price with its date."""
-    return f"{price['model']}: ${price['input']:g} in, ${price['output']:g} out per million tokens, {price['as_of']}"
 
 
 def token_cost(request: Workload, model: str) -> Cost:
@@ -84,46 +80,48 @@ def _cost(made: Answer, request: Workload) -> None:
         _cost(before, replace(request, cached=None, batched=None))
         for figure in before.figures.values():
             if f"**{figure.text}**" in before.headline:
-                label = f"{figure.label}, not cached or batched"
+                label = t("{0}, not cached or batched", figure.label)
                 plain = replace(figure, id=f"plain_{figure.id}", label=label)
                 made.figures[plain.id] = plain
-                made.notes.append(f"Without cache and batch: {figure.text}.")
+                made.notes.append(t("Without cache and batch: {0}.", figure.text))
     if request.tokens_per == "request" and request.requests_per not in ("", "once", "month"):
-        made.notes.append("A month is a twelfth of 365 days.")
+        made.notes.append(t("A month is a twelfth of 365 days."))
     if request.output_tokens == 0:
-        made.notes.append("Input only: the answers come on top.")
+        made.notes.append(t("Input only: the answers come on top."))
     if request.saving:
-        made.notes.append("For the saving, attach a usage file: it shows what can be cached, batched or moved.")
-    made.details += [f"Price of {listed(cost.price)} ({cost.price['source']})." for cost in costs if cost.price]
+        made.notes.append(t("For the saving, attach a usage file: it shows what can be cached, batched or moved."))
+    used = (cost.price for cost in costs if cost.price)
+    made.details += [t("Price of {0} ({1}).", listed(price), price["source"]) for price in used]
 
 
 def _figures_of(made: Answer, request: Workload, cost: Cost, end: str, currency: str) -> None:
     times, period = calls_in(request)
     factor = (request.growth or 1.0) * (request.price_change or 1.0)
-    prices, name = ((listed(cost.price),), f" on {cost.model}") if cost.model and cost.price else ((), "")
-    basis = _OWN_OR_LIST if cost.price else "amount × its price"
-    counts = f"{short(times)} model calls" if request.requests is not None else "the amounts given"
-    formula = f"{basis}, × {counts}" + (f" each {period}" if period != "once" else "")
+    prices, name = ((noted(cost.price),), tc("model", " on {0}", cost.model)) if cost.model and cost.price else ((), "")
+    of_list = t("input tokens × input price + output tokens × output price")
+    basis = of_list if cost.price else t("amount × its price")
+    counts = t("{0} model calls", short(times)) if request.requests is not None else t("the amounts given")
+    formula = f"{basis}, × {counts}" + (a_period(period) if period != "once" else "")
 
     def add(id: str, label: str, value: float, how: str = formula) -> None:
         made.figures.add(f"{id}{end}", f"{label}{name}", value, currency, how, prices=prices)
 
     if request.tokens_per == "request" or request.unit == "request":
-        add("each", f"Each {noun_of(request)}", cost.total * (request.calls or 1.0) * factor, basis)
+        add("each", t("Each {0}", noun_of(request)), cost.total * (request.calls or 1.0) * factor, basis)
     if period == "request":
         return
     whole = cost.total * times * factor
     if period == "once":
-        add("once", "All of it", whole)
+        add("once", t("All of it"), whole)
     else:
         for wanted in dict.fromkeys((*request.periods, period, "day", "month", "year")):
-            add(wanted, f"A {wanted}", whole * PER_YEAR[period] / PER_YEAR[wanted])
+            add(wanted, period_title(wanted), whole * PER_YEAR[period] / PER_YEAR[wanted])
     if "user" in request.things and request.users:
         for wanted in request.periods or (("month",) if period != "once" else ()):
             value = whole * PER_YEAR[period] / PER_YEAR[wanted] / request.users
-            add("user", f"Each user, a {wanted}", value, f"{formula} / users")
+            add("user", t("Each user,{0}", a_period(wanted)), value, t("{0} / users", formula))
         if period == "once":
-            add("user", "Each user", whole / request.users)
+            add("user", t("Each user"), whole / request.users)
 
 
 def _say_cost(made: Answer, request: Workload, costs: list[Cost]) -> None:
@@ -133,65 +131,68 @@ def _say_cost(made: Answer, request: Workload, costs: list[Cost]) -> None:
     first = "each" if "request" in request.things else "user" if "user" in request.things else first
     ends = [f"_{index}" for index in range(1, len(costs) + 1)] if len(costs) > 1 else [""]
     of_user = a_period(wanted[0] if wanted else "month" if period != "once" else "")
-    spans = {"each": f"for each {subject}", "once": "in all", "user": f"for each user{of_user}"}
-    about = spans.get(first, f"a {first}")
+    spans = {"each": t("for each {0}", subject), "user": t("for each user{0}", of_user)}
+    about = spans.get(first) or a_period(first).strip()
     if len(costs) == 1:
-        name, value = f" on {costs[0].model}" if costs[0].model else "", figures[first].value
+        name, value = tc("model", " on {0}", costs[0].model) if costs[0].model else "", figures[first].value
         also = [one for one in (*wanted, "month", "once") if one != first and one in figures]
         if len(wanted) < 2 or first not in wanted:
             also = also[:1] if first in ("each", "user") else []
         else:
             also = [one for one in wanted if one != first]
         more = f" ({', '.join(f'{figures[one].text}{a_period(one)}' for one in also)})" if also else ""
-        each = f" ({figures['each'].text} each)" if first == "once" and "each" in figures else ""
-        large = f" (about {value / 1e3:,.0f} thousand)" if 1e5 <= value < 1e6 else ""
-        made.headline = f"This costs **{figures[first].text}**{large} {about}{name}{more}{each}."
+        each = t(" ({0} each)", figures["each"].text) if first == "once" and "each" in figures else ""
+        large = t(" (about {0} thousand)", numeral(f"{value / 1e3:,.0f}")) if 1e5 <= value < 1e6 else ""
+        text = t("This costs **{0}**{1} {2}{3}{4}{5}.")
+        made.headline = text.format(figures[first].text, large, about, name, more, each)
     else:
         order = sorted(zip(costs, ends, strict=True), key=lambda one: figures[f"{first}{one[1]}"].value)
         low, high = figures[f"{first}{order[0][1]}"], figures[f"{first}{order[-1][1]}"]
         parts = ", ".join(f"{cost.model} **{figures[f'{first}{end}'].text}**" for cost, end in order)
         gap = ""
         if len(order) == 2 and low.text != high.text:
-            saved = figures.add("difference", "Difference", high.value - low.value, high.unit, "dearer − cheaper")
-            gap = f": a difference of {saved.text} {about}"
-        made.headline = f"{'Equal' if low.text == high.text else 'Cheapest first'}, {about}: {parts}{gap}."
-        values = {"Cost": [figures[f"{first}{end}"].value for end in ends]}
-        made.chart = chart("bar", f"Cost {about}", [cost.model for cost in costs], values, "USD")
+            value, formula = high.value - low.value, t("dearer − cheaper")
+            saved = figures.add("difference", t("Difference"), value, high.unit, formula)
+            gap = t(": a difference of {0} {1}", saved.text, about)
+        order_text = t("Equal, {0}: {1}{2}.") if low.text == high.text else t("Cheapest first, {0}: {1}{2}.")
+        made.headline = order_text.format(about, parts, gap)
+        values = {t("Cost"): [figures[f"{first}{end}"].value for end in ends]}
+        made.chart = chart("bar", t("Cost {0}", about), [cost.model for cost in costs], values, "USD")
     shown = [one for one in ("each", "once", "user", "day", "month", "year") if f"{one}{ends[0]}" in figures]
-    header = {"each": f"Each {subject}", "once": "In all", "user": "Each user"}
-    made.table = [["", *(header.get(one, f"A {one}") for one in shown)]]
+    header = {"each": t("Each {0}", subject), "user": t("Each user")}
+    made.table = [["", *(header.get(one) or period_title(one) for one in shown)]]
     for cost, end in zip(costs, ends, strict=True):
-        made.table.append([cost.model or "At your price", *(figures[f"{one}{end}"].text for one in shown)])
+        made.table.append([cost.model or t("At your price"), *(figures[f"{one}{end}"].text for one in shown)])
 
 
 def _prices(made: Answer, request: Workload) -> None:
     prices = [price_lookup(name) for name in request.names]
-    made.table = [["Per million tokens", "Input", "Cached input", "Output", "Batch input", "Batch output"]]
+    made.table = [[t("Per million tokens"), *map(t, _PRICES.values())]]
     for index, price in enumerate(prices, 1):
         cells = {}
-        for key in ("input", "cache_read", "output", "batch_input", "batch_output"):
-            value: float | None = price[key]
+        for key, title in _PRICES.items():
+            value: float | None = price[key]  # type: ignore[literal-required]
             if value is not None:
-                label, of_list = f"{price['model']}: {key}", (listed(price),)
-                figure = made.figures.add(f"{key}_{index}", label, value, "USD", "price list", prices=of_list)
+                label, of_list = f"{price['model']}: {t(title)}", (noted(price),)
+                figure = made.figures.add(f"{key}_{index}", label, value, "USD", t("price list"), prices=of_list)
             cells[key] = "–" if value is None else figure.text
         made.table.append([price["model"], *cells.values()])
-        made.details.append(f"Price of {listed(price)} ({price['source']}).")
+        made.details.append(t("Price of {0} ({1}).", listed(price), price["source"]))
     texts = [(row[0], row[1], row[3]) for row in made.table[1:]]
-    made.headline = f"Input / output per million tokens: {', '.join(f'{m} {i} / {o}' for m, i, o in texts[:4])}."
+    each = ", ".join(f"{model} {inputs} / {outputs}" for model, inputs, outputs in texts[:4])
+    made.headline = t("Input / output per million tokens: {0}.", each)
     if len(texts) == 1:
-        model, inputs, outputs = texts[0]
-        made.headline = (
-            f"{model} costs **{inputs}** per million input tokens and **{outputs}** per million output tokens."
-        )
+        text = t("{0} costs **{1}** per million input tokens and **{2}** per million output tokens.")
+        made.headline = text.format(*texts[0])
     lower = [1 - price["cache_read"] / price["input"] for price in prices if price["cache_read"] is not None]
     if lower:
+        label, formula = t("Cached input is cheaper by"), t("1 − cached / input price")
         low, high = (
-            made.figures.add(f"cached_{end}", "Cached input is cheaper by", part * 100, "%", "1 − cached / input price")
+            made.figures.add(f"cached_{end}", label, part * 100, "%", formula)
             for end, part in (("least", min(lower)), ("most", max(lower)))
         )
-        span = low.text if low.text == high.text else f"{low.text} to {high.text}"
-        cheaper = f"Cached input tokens cost {span} less than other input tokens of the same model."
+        span = low.text if low.text == high.text else t("{0} to {1}", low.text, high.text)
+        cheaper = t("Cached input tokens cost {0} less than other input tokens of the same model.", span)
         if request.answer_per == "cached":
             made.headline, cheaper = cheaper.replace(span, f"**{span}**"), made.headline
         made.notes.append(cheaper)
@@ -199,35 +200,42 @@ def _prices(made: Answer, request: Workload) -> None:
 
 def _spend(made: Answer, request: Workload) -> tuple[Figure, str]:
     per = a_period(request.spend_per)
-    return made.figures.add("spend", f"Paid{per}", request.spend or 0.0, request.currency, "as stated"), per
+    return made.figures.add("spend", t("Paid{0}", per), request.spend or 0.0, request.currency, t("as stated")), per
 
 
 def _saving(made: Answer, request: Workload) -> None:
     (paid, per), code = _spend(made, request), request.currency
-    saved, formula = paid.value * (request.saving or 0) / 100, "paid × saving wanted"
+    saved, formula = paid.value * (request.saving or 0) / 100, t("paid × saving wanted")
     if request.ceiling is not None:
-        saved, formula = paid.value - request.ceiling, "paid − amount wanted"
-    off = made.figures.add("saving", f"Saving{per}", saved, code, formula)
-    rest = made.figures.add("rest", f"Left{per}", paid.value - saved, code, "paid − saving")
+        saved, formula = paid.value - request.ceiling, t("paid − amount wanted")
+    off = made.figures.add("saving", t("Saving{0}", per), saved, code, formula)
+    rest = made.figures.add("rest", t("Left{0}", per), paid.value - saved, code, t("paid − saving"))
     part = saved / paid.value * 100 if paid.value else 0
-    share = made.figures.add("share", "Saving of what is paid", part, "%", "saving / paid")
-    made.headline = f"**{off.text}**{per} has to go to get from {paid.text} to {rest.text}: {share.text} of it."
+    share = made.figures.add("share", t("Saving of what is paid"), part, "%", t("saving / paid"))
+    headline = t("**{0}**{1} has to go to get from {2} to {3}: {4} of it.")
+    made.headline = headline.format(off.text, per, paid.text, rest.text, share.text)
     if saved <= 0:
-        left = made.figures.add("left", f"Left of it{per}", abs(saved), code, "amount wanted − paid")
-        made.headline = f"**{left.text}**{per} is left: {paid.text} of {rest.text}. Nothing has to go."
+        label, formula = t("Left of it{0}", per), t("amount wanted − paid")
+        left = made.figures.add("left", label, abs(saved), code, formula)
+        headline = t("**{0}**{1} is left: {2} of {3}. Nothing has to go.")
+        made.headline = headline.format(left.text, per, paid.text, rest.text)
     elif request.spend_per and request.spend_per != "year":
-        value = saved * PER_YEAR[request.spend_per]
-        year = made.figures.add("year", "Saving a year", value, code, "saving × periods of a year")
-        made.notes.append(f"The saving is {year.text} a year.")
+        value, formula = saved * PER_YEAR[request.spend_per], t("saving × periods of a year")
+        year = made.figures.add("year", t("Saving a year"), value, code, formula)
+        made.notes.append(t("The saving is {0} a year.", year.text))
 
 
 def _change(made: Answer, request: Workload) -> None:
     (paid, per), code = _spend(made, request), request.currency
     factor = (request.growth or 1.0) * (request.price_change or 1.0)
-    after = made.figures.add("after", f"After it{per}", paid.value * factor, code, "paid × factor")
-    more = made.figures.add("more", f"Difference{per}", after.value - paid.value, code, "after − before")
-    made.headline = f"It becomes **{after.text}**{per}, {more.text} more than the {paid.text} of today."
-    made.notes.append("Cost follows traffic and prices in proportion; tiers, minimum charges and rate limits do not.")
+    after = made.figures.add("after", t("After it{0}", per), paid.value * factor, code, t("paid × factor"))
+    value, formula = after.value - paid.value, t("after − before")
+    more = made.figures.add("more", t("Difference{0}", per), value, code, formula)
+    parts = after.text, per, more.text, paid.text
+    made.headline = t("It becomes **{0}**{1}, {2} more than the {3} of today.", *parts)
+    made.notes.append(
+        t("Cost follows traffic and prices in proportion; tiers, minimum charges and rate limits do not.")
+    )
 
 
 def _bill(made: Answer, request: Workload) -> None:
@@ -235,39 +243,40 @@ def _bill(made: Answer, request: Workload) -> None:
     texts = [f"**{paid.text}**{per}"]
     for wanted in request.periods or ["year"]:
         if period and wanted != period:
-            value, formula = (
-                paid.value * PER_YEAR[period] / PER_YEAR[wanted],
-                f"paid a {period} × {period}s in a {wanted}",
-            )
-            figure = made.figures.add(wanted, f"A {wanted}", value, code, formula)
-            texts.insert(0 if request.periods else len(texts), f"**{figure.text}** a {wanted}")
+            value = paid.value * PER_YEAR[period] / PER_YEAR[wanted]
+            formula = t("paid a {0} × {0}s in a {1}", t(period), t(wanted))
+            figure = made.figures.add(wanted, period_title(wanted), value, code, formula)
+            texts.insert(0 if request.periods else len(texts), f"**{figure.text}**{a_period(wanted)}")
     for thing in request.things:
         count = (request.users if thing == "user" else request.requests) or 1
         if thing == "request" and request.requests_per in PER_YEAR and period:
             count *= PER_YEAR[request.requests_per] / PER_YEAR[period]
-        figure = made.figures.add(f"per_{thing}", f"Each {thing}", paid.value / count, code, f"paid / {thing}s")
-        texts.insert(0, f"**{figure.text}** for each {noun_of(request) if thing == 'request' else 'user'}")
-    made.headline = f"You pay {', '.join(texts)}."
+        many, noun = f"{thing}s", noun_of(request) if thing == "request" else t("user")
+        label, formula = t("Each {0}", t(thing)), t("paid / {0}", t(many))
+        figure = made.figures.add(f"per_{thing}", label, paid.value / count, code, formula)
+        texts.insert(0, " ".join([f"**{figure.text}**", t("for each {0}", noun)]))
+    made.headline = t("You pay {0}.", ", ".join(texts))
 
 
 def _seats(made: Answer, request: Workload) -> None:
     period, users, code = request.unit_per or "month", request.users or 0, request.currency
-    seat = made.figures.add("seat", f"A seat, a {period}", request.unit_price or 0, code, "as stated")
-    formula = "seats × price of a seat"
-    whole = made.figures.add("seats", f"All seats, a {period}", seat.value * users, code, formula)
-    year = made.figures.add("year", "All seats, a year", whole.value * PER_YEAR[period], code, "× periods of a year")
-    parts = [(whole, period), (year, "year")]
-    (first, span), (other, its) = parts[::-1] if "year" in request.periods and period != "year" else parts
-    made.headline = f"The seats cost **{first.text}** a {span} ({other.text} a {its})."
-    made.notes.append(f"Paying by use is cheaper below {seat.text} a {period} for each seat.")
+    per, add = a_period(period), made.figures.add
+    seat = add("seat", t("A seat,{0}", per), request.unit_price or 0, code, t("as stated"))
+    whole = add("seats", t("All seats,{0}", per), seat.value * users, code, t("seats × price of a seat"))
+    label, formula = t("All seats,{0}", a_period("year")), t("× periods of a year")
+    year = add("year", label, whole.value * PER_YEAR[period], code, formula)
+    parts = [whole.text, per, year.text, a_period("year")]
+    parts = parts[2:] + parts[:2] if "year" in request.periods and period != "year" else parts
+    made.headline = t("The seats cost **{0}**{1} ({2}{3}).", *parts)
+    made.notes.append(t("Paying by use is cheaper below {0}{1} for each seat.", seat.text, per))
     known = request.input_tokens is not None and request.output_tokens is not None and code == "USD"
     for index, name in enumerate(request.names if known else [], 1):
         cost = token_cost(replace(request, tokens_per="request"), name)
         if cost.total > 0 and cost.price:
             value, unit = seat.value / (cost.total * (request.calls or 1.0)), f"{noun_of(request)}s"
-            label, how = f"Break-even on {name}", "price of a seat / cost of one"
-            many = made.figures.add(f"even_{index}", label, value, unit, how, prices=(listed(cost.price),))
-            made.notes.append(f"On {name} that is {many.text} a {period} for each seat.")
+            label, how = t("Break-even on {0}", name), t("price of a seat / cost of one")
+            many = made.figures.add(f"even_{index}", label, value, unit, how, prices=(noted(cost.price),))
+            made.notes.append(t("On {0} that is {1}{2} for each seat.", name, many.text, per))
 
 
 def ratios_of(request: Workload) -> dict[str, float]:
@@ -296,23 +305,27 @@ def _move(made: Answer, request: Workload) -> None:
     base = made.figures.get("after") or made.figures["spend"]
     per, here, parts = a_period(request.spend_per), price_lookup(request.models), []
     for number, (name, ratio) in enumerate(ratios_of(request).items(), 1):
-        formula, prices = f"{base.label.lower()} × ratio of the list prices", (listed(here), listed(price_lookup(name)))
-        value, unit = base.value * ratio, base.unit
-        there = made.figures.add(f"there_{number}", f"On {name}{per}", value, unit, formula, prices=prices)
-        gap = made.figures.add(f"gap_{number}", f"Difference on {name}{per}", base.value - value, unit, "here − there")
-        size = f"{gap.text} less" if gap.value >= 0 else f"{gap.text.removeprefix('-')} more"
-        parts.append(f"on {name} the same tokens cost **{there.text}**{per}, {size}")
-    text = f"O{'; '.join(parts)[1:]}."
+        formula, prices = t("{0} × ratio of the list prices", base.label), (noted(here), noted(price_lookup(name)))
+        value, unit, label = base.value * ratio, base.unit, t("On {0}{1}", name, per)
+        there = made.figures.add(f"there_{number}", label, value, unit, formula, prices=prices)
+        value, label, formula = base.value - value, t("Difference on {0}{1}", name, per), t("here − there")
+        gap = made.figures.add(f"gap_{number}", label, value, unit, formula)
+        size = t("{0} less", gap.text) if gap.value >= 0 else t("{0} more", gap.text.removeprefix("-"))
+        parts.append(t("on {0} the same tokens cost **{1}**{2}, {3}", name, there.text, per, size))
+    text = f"{'; '.join(parts)}."
+    text = text[:1].upper() + text[1:]
     made.headline = f"{text} {made.headline}" if request.goal == "bill" else f"{made.headline} {text}"
-    made.details.append("Another model may count more or fewer tokens of the same text; cache and batch are not in it.")
+    made.details.append(
+        t("Another model may count more or fewer tokens of the same text; cache and batch are not in it.")
+    )
 
 
 def converted(made: Answer, request: Workload) -> Answer:
     """Say the first figure in another currency too, at the rate that the user gave."""
     amounts = [one for one in made.figures.values() if len(one.unit) == 3 and f"**{one.text}**" in made.headline]
     if amounts and request.convert_to and request.rate:
-        label, value = f"{amounts[0].label} in {request.convert_to}", amounts[0].value * request.rate
-        formula = f"× {request.rate:g}, the rate given"
+        label, value = t("{0} in {1}", amounts[0].label, request.convert_to), amounts[0].value * request.rate
+        formula = t("× {0}, the rate given", numeral(f"{request.rate:g}"))
         other = made.figures.add("converted", label, value, request.convert_to, formula)
-        made.headline = f"**{other.text}** at your rate. {made.headline}"
+        made.headline = t("**{0}** at your rate. {1}", other.text, made.headline)
     return made

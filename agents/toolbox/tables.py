@@ -16,6 +16,7 @@ from agents.usage.files import UsageFiles, are_numbers
 from chat.db.access import from_database
 from chat.models import InputRequest
 from chat.protocol import encoded_size, forms
+from chat.translation import t
 from chat.usage import Choice, Proposal, ProposedColumn
 from chat.usage.names import ROLES, TOKENS
 
@@ -30,7 +31,6 @@ _OF_TEXT = (
     "timestamp", "model", "provider", "user", "team", "project", "api_key", "feature", "environment", "status",
     "currency",
 )  # fmt: skip
-_ROWS = [{"const": "sum", "title": "A sum of several requests"}, {"const": "request", "title": "One request"}]
 
 
 async def settle_tables(turn: Turn, files: UsageFiles, attachment: str, tables: list[Proposal]) -> list[str]:
@@ -48,10 +48,9 @@ async def settle_tables(turn: Turn, files: UsageFiles, attachment: str, tables: 
             else await _ask(turn, files, attachment, table)
         )
         if choice is None:
-            unread.append(
-                f"The table “{escaped(attachment)}” is not read, as it was not said what its columns mean: "
-                f"{_listed([one['name'] for one in table['columns']])}."
-            )
+            names = _listed([one["name"] for one in table["columns"]])
+            text = t("The table “{0}” is not read, as it was not said what its columns mean: {1}.")
+            unread.append(text.format(escaped(attachment), names))
             continue
         files.choose(table["header"], choice)
     return unread
@@ -76,7 +75,7 @@ async def _ask(turn: Turn, files: UsageFiles, attachment: str, table: Proposal) 
             return choice
         for name, value in content.items():
             schema["properties"][name]["default"] = value
-        message = f"{problem} What do the columns of “{_plain(attachment)}” mean?"
+        message = " ".join([problem, t("What do the columns of “{0}” mean?", _plain(attachment))])
 
 
 def table_form(table: Proposal, totals: Mapping[str, str]) -> dict[str, Any]:
@@ -84,6 +83,8 @@ def table_form(table: Proposal, totals: Mapping[str, str]) -> dict[str, Any]:
 
     `totals`: what a column adds up to if it is the cost, by its name.
     """
+    rows = {"sum": t("A sum of several requests"), "request": t("One request")}
+    choices = [{"const": row, "title": title} for row, title in rows.items()]
     order = sorted(table["columns"], key=lambda one: (not one["role"], one["name"] not in totals))
     asked = [one for one in table["columns"] if one in order[:MAX_COLUMNS]]
     while True:
@@ -91,9 +92,9 @@ def table_form(table: Proposal, totals: Mapping[str, str]) -> dict[str, Any]:
             f"column_{number}": _column(one, totals.get(one["name"], "")) for number, one in enumerate(asked, 1)
         }
         properties[_ROW + table["header"]] = {
-            "type": "string", "title": "A row is", "oneOf": _ROWS, "default": table["row"] or "sum",
+            "type": "string", "title": t("A row is"), "oneOf": choices, "default": table["row"] or "sum",
         }  # fmt: skip
-        properties["currency"] = {"type": "string", "title": "Currency of the cost, as USD", "maxLength": 3}
+        properties["currency"] = {"type": "string", "title": t("Currency of the cost, as USD"), "maxLength": 3}
         if table["currency"]:
             properties["currency"]["default"] = table["currency"]
         schema = {"type": "object", "properties": properties}
@@ -106,13 +107,14 @@ def _column(column: ProposedColumn, total: str) -> dict[str, Any]:
     samples = column["samples"]
     offered = _OF_NUMBERS if are_numbers(samples) else _OF_TEXT
     meanings = dict.fromkeys([*([column["role"]] if column["role"] else []), *(["cost"] if total else []), *offered])
-    titles = {role: ROLES[role].capitalize() for role in ROLES if role in meanings}
+    names = ((role, t(ROLES[role])) for role in ROLES if role in meanings)
+    titles = {role: name[:1].upper() + name[1:] for role, name in names}
     if "cost" in titles and total:
-        titles["cost"] = f"Cost: adds up to {total}"
-    choices = [{"const": "", "title": "Not used"}, *({"const": one, "title": titles[one]} for one in meanings)]  # type: ignore[index]
+        titles["cost"] = t("Cost: adds up to {0}", total)
+    choices = [{"const": "", "title": t("Not used")}, *({"const": one, "title": titles[one]} for one in meanings)]  # type: ignore[index]
     return {
-        "type": "string", "title": column["name"] or "Without a name", "oneOf": choices, "default": column["role"],
-        "description": f"For example: {' · '.join(one[:40] for one in samples)}" if samples else "Empty",
+        "type": "string", "title": column["name"] or t("Without a name"), "oneOf": choices, "default": column["role"],
+        "description": t("For example: {0}", " · ".join(one[:40] for one in samples)) if samples else t("Empty"),
     }  # fmt: skip
 
 
@@ -124,12 +126,12 @@ def chosen(schema: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[Choic
     for role in ROLES:
         if roles.count(role) > 1:
             twice = _listed([name for name, one in columns.items() if one == role])
-            return None, f"More than one column is the {ROLES[role]}: {twice}. Choose one."
+            return None, t("More than one column is the {0}: {1}. Choose one.", t(ROLES[role]), twice)
     if "cost" not in roles and not {*TOKENS} & {*roles}:
-        return None, "Choose the column that is the cost, or those of the tokens."
+        return None, t("Choose the column that is the cost, or those of the tokens.")
     currency = str(content.get("currency", "")).strip().upper()
     if "cost" in roles and "currency" not in roles and not re.fullmatch("[A-Z]{3}", currency):
-        return None, "Say the currency of the cost by its code of three letters."
+        return None, t("Say the currency of the cost by its code of three letters.")
     row = next(value for name, value in content.items() if name.startswith(_ROW))
     return {"columns": columns, "row": row, "currency": currency}, ""
 
@@ -158,21 +160,21 @@ def _kept(user_id: int, headers: list[str]) -> dict[str, Any]:
 
 
 def _question(attachment: str, table: Proposal, schema: Mapping[str, Any], totals: Mapping[str, str]) -> str:
-    parts = [f"I do not know this kind of table: “{_plain(attachment)}”. What do its columns mean?"]
-    sums = [f"{total} if “{_plain(name)}” is the cost" for name, total in totals.items()]
+    parts = [t("I do not know this kind of table: “{0}”. What do its columns mean?", _plain(attachment))]
+    sums = [t("{0} if “{1}” is the cost", total, _plain(name)) for name, total in totals.items()]
     if sums:
-        parts.append(f"The total is {'; '.join(sums)}.")
+        parts.append(t("The total is {0}.", "; ".join(sums)))
     asked = {one.get("title") for one in schema["properties"].values()}
     left = [one["name"] for one in table["columns"] if one["name"] and one["name"] not in asked]
     if left:
-        parts.append(f"Not used: {_listed(left)}.")
-    parts.append("The answer also holds for your next files with these columns.")
+        parts.append(t("Not used: {0}.", _listed(left)))
+    parts.append(t("The answer also holds for your next files with these columns."))
     return " ".join(parts)
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(f"“{_plain(name)}”" for name in names[:MAX_NAMED]) + more
+    more = t(" and {0} more", len(names) - MAX_NAMED) if len(names) > MAX_NAMED else ""
+    return ", ".join(t("“{0}”", _plain(name)) for name in names[:MAX_NAMED]) + more
 
 
 def _plain(name: str) -> str:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents.usage.asked import NAMED, Query
-from agents.usage.figures import escaped, format_value
+from agents.usage.figures import escaped, format_value, rows_text
 from agents.usage.loaded import DIMENSIONS, Loaded
 from agents.usage.query import Asking
+from chat.translation import t
 
 MAX_NAMES = 5_000
 
@@ -32,7 +33,8 @@ def names_of(rows: Loaded) -> dict[str, Any]:
 def warnings(rows: Loaded) -> list[str]:
     """Return what a reader of a figure has to know: rows without a price, rows left out, money not counted."""
     found = [*rows.notes, *(note for report in rows.files if report["usage"] for note in report["notes"])]
-    found += [f"{report['file']} is not read: {report['notes'][0]}" for report in rows.files if not report["usage"]]
+    unread = (report for report in rows.files if not report["usage"])
+    found += [t("{0} is not read: {1}", report["file"], report["notes"][0]) for report in unread]
     found = [escaped(one, 300) for one in found]
     unpriced = rows.ask(
         "SELECT coalesce(model, '(none)'), count(*) FROM usage WHERE cost IS NULL AND list_usd IS NULL AND "
@@ -40,15 +42,17 @@ def warnings(rows: Loaded) -> list[str]:
     )
     if unpriced:
         names, count = ", ".join(escaped(model) for model, _ in unpriced[:3]), sum(number for _, number in unpriced)
-        found.append(f"{count:,} rows have neither a cost nor a known price ({names}): they are not in the cost.")
+        found.append(t("Neither a cost nor a known price: {0} ({1}), not in the cost.", rows_text(count), names))
     for report in rows.files:
         for problem in report["problems"]:
             lines = ", ".join(str(line) for line in problem["lines"][:3])
-            effect = "left out" if problem["left_out"] else "counted"
-            found.append(f"{problem['rows']:,} rows {effect}: {escaped(problem['what'], 120)} (line {lines}).")
-        found += [f"Not AI, and not counted: {format_value(amount, currency)}." for currency, amount in report["other"]]
+            parts = rows_text(problem["rows"]), escaped(problem["what"], 120), lines
+            left_out, counted = t("{0} left out: {1} (line {2}).", *parts), t("{0} counted: {1} (line {2}).", *parts)
+            found.append(left_out if problem["left_out"] else counted)
+        others = (format_value(amount, currency) for currency, amount in report["other"])
+        found += [t("Not AI, and not counted: {0}.", amount) for amount in others]
     if again := rows.ask("SELECT count(*) - count(DISTINCT (file, print)) FROM usage")[0][0]:
-        found.append(f"{again:,} rows stand twice, exactly alike: they are counted.")
+        found.append(t("Twice in the file, exactly alike: {0}, counted.", rows_text(again)))
     return list(dict.fromkeys(found))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from agents.sdk import AgentError
 from agents.usage.loaded import DIMENSIONS
+from chat.translation import t
 
 Metric = Literal[
     "", "cost", "requests", "tokens", "input_tokens", "output_tokens", "cached", "batched", "errors", "latency",
@@ -120,7 +121,7 @@ def chosen(query: Query) -> tuple[str, list[Any]]:
             try:
                 values.append(date.fromisoformat(day))
             except ValueError:
-                raise AgentError(f"{day[:40]} is no day.", code="bad_filter") from None
+                raise AgentError(t("{0} is no day.", day[:40]), code="bad_filter") from None
             conditions.append(f"day {sign} ?")
     return " AND ".join(conditions), values
 

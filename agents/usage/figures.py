@@ -5,9 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from typing import Any, Literal, TypedDict
 
+from babel import Locale
+from babel.dates import format_date, get_day_names
+
 from agents.sdk import AgentError
+from chat.translation import language, t, tn
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "CN¥", "INR": "₹", "KRW": "₩", "BRL": "R$"}
 
@@ -99,18 +104,20 @@ def escaped(text: str, length: int = 60) -> str:
 def format_value(value: float, unit: str) -> str:
     """Write a value with its unit; no more than 0.05 % off, but for percentages, which have one decimal place."""
     if unit == "%":
-        return f"{value:.1f}".removesuffix(".0") + " %"
+        return numeral(f"{value:.1f}".removesuffix(".0")) + " %"
     if unit == "×":
-        return f"{value:.3g}×"
+        return numeral(f"{value:.3g}×")
     if len(unit) == 3 and unit.isupper():
         return money(value, unit)
-    return f"{digits(value)} {unit}".strip()
+    return f"{digits(value)} {t(unit) if unit else ''}".strip()
 
 
 def money(amount: float, currency: str) -> str:
     """`$5,000`, `$123.40`, `€0.0042`, `CHF 12`; without a sign if the currency is not known."""
-    sign = SIGNS.get(currency, f"{currency} " if currency else "")
-    return f"{'-' if amount < 0 else ''}{sign}{digits(abs(amount), money=True)}"
+    sign, minus, number = SIGNS.get(currency, currency), "-" if amount < 0 else "", digits(abs(amount), money=True)
+    if not sign or not _style(language())[1]:
+        return f"{minus}{number}\xa0{sign}".rstrip()
+    return f"{minus}{sign}{'' if currency in SIGNS else ' '}{number}"
 
 
 def digits(amount: float, money: bool = False) -> str:
@@ -118,10 +125,49 @@ def digits(amount: float, money: bool = False) -> str:
     if amount < 0:
         return f"-{digits(-amount, money)}"
     if amount >= 1000 or amount == 0 or (not money and amount == int(amount)):
-        return f"{amount:,.0f}"
+        return numeral(f"{amount:,.0f}")
     if abs(round(amount, 2) - amount) <= amount * 0.0005:
-        return f"{amount:.2f}".removesuffix(".00")
-    return f"{amount:.4g}" if amount >= 1e-4 else f"{amount:.8f}".rstrip("0")
+        return numeral(f"{amount:.2f}".removesuffix(".00"))
+    return numeral(f"{amount:.4g}" if amount >= 1e-4 else f"{amount:.8f}".rstrip("0"))
+
+
+def rows_text(count: int) -> str:
+    """Write a number of rows."""
+    return tn("{0} row", "{0} rows", count, digits(count))
+
+
+def numeral(text: str) -> str:
+    """Write a number, as Python writes it, with the marks of the user's language: `1,234.5` is `1.234,5` in German."""
+    return text.translate(_style(language())[0])
+
+
+def is_shortened(scale: float) -> bool:
+    """Tell if the user's language has a short form of numbers of this size, as English of thousands."""
+    formats = Locale(language()).compact_decimal_formats["short"]["other"]
+    return bool(formats[f"{scale:.0f}"].pattern != "0")
+
+
+@cache
+def _style(language: str) -> tuple[dict[int, str], bool]:
+    """The marks of numbers, and whether the sign of a currency stands before the number."""
+    symbols, money = (locale := Locale(language)).number_symbols["latn"], locale.currency_formats["standard"]
+    return str.maketrans({",": symbols["group"], ".": symbols["decimal"]}), money.pattern.startswith("¤")
+
+
+def day(given: str | date) -> str:
+    """Write a day as the user's language does; in English as ISO 8601, since its readers differ in the order."""
+    return str(given) if language() == "en" else format_date(date.fromisoformat(str(given)), locale=language())
+
+
+def moment(label: str, kind: str) -> str:
+    """Write the label of a day, week, month or weekday, as a query gives it; any other label as it is."""
+    if language() == "en" or not label[:1].isdigit():
+        return label
+    if kind in ("day", "week"):
+        return day(label)
+    if kind == "month":
+        return format_date(date.fromisoformat(f"{label}-01"), "MMMM y", locale=language())
+    return f"{label[0]} {get_day_names(locale=language())[int(label[0]) - 1]}" if kind == "weekday" else label
 
 
 # Charts
@@ -194,7 +240,7 @@ def two_periods(first: date, last: date) -> tuple[tuple[date, date], tuple[date,
         end = (later + timedelta(days=32)).replace(day=1) - timedelta(days=1)
         return (earlier, later - timedelta(days=1)), (later, end)
     if days < 2:
-        raise AgentError("One day has nothing before it to compare with.", code="too_few")
+        raise AgentError(t("One day has nothing before it to compare with."), code="too_few")
     half = days // 2
     middle = last - timedelta(days=half - 1)
     return (middle - timedelta(days=half), middle - timedelta(days=1)), (middle, last)

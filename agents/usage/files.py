@@ -15,6 +15,7 @@ from agents.usage.figures import escaped, format_value
 from agents.usage.loaded import Loaded, load
 from agents.usage.query import answer
 from agents.usage.reading.containers import members
+from chat.translation import t
 from chat.usage import Choice, Proposal, recognise
 from chat.usage.cells import number
 from chat.usage.text import HEAD, text_of
@@ -65,7 +66,7 @@ class UsageFiles:
     async def reserve(self, turn: Turn, files: int) -> None:
         """Acquire a slot for each of this many files. If other runs have them, show a thought and wait."""
         if not file_slots.FILE_SLOTS.try_acquire(files):
-            await turn.think("Waiting until other runs have read their usage files")
+            await turn.think(t("Waiting until other runs have read their usage files"))
             await file_slots.FILE_SLOTS.acquire(files)
         self._slots += files
 
@@ -177,8 +178,8 @@ class UsageFiles:
 
     def _attachment(self, name: str) -> Attachment:
         if name not in self._attachments:
-            known = ", ".join(self._attachments) or "none"
-            raise AgentError(f"There is no file “{name}”. Attached: {known}.", code="not_found")
+            known = ", ".join(self._attachments) or t("none")
+            raise AgentError(t("There is no file “{0}”. Attached: {1}.", name, known), code="not_found")
         return self._attachments[name]
 
 

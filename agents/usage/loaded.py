@@ -21,11 +21,13 @@ from typing import Any, TypedDict, cast
 import duckdb
 
 from agents.sdk import AgentError, Attachment
+from agents.usage.figures import numeral, rows_text
 from agents.usage.rates import LONGEST, ListPrices
 from agents.usage.reading.containers import Joined, members
 from agents.usage.reading.overlaps import count_once
 from agents.usage.reading.rows import NAMED_LINES, Faults, Problem, read_rows, spool
 from agents.usage.reading.values import FAULT, OPTIONAL, Values, macros, problems
+from chat.translation import t
 from chat.usage import Choice, Proposal, Recognised, recognise
 from chat.usage.cells import read_date
 from chat.usage.columns import is_weak
@@ -170,9 +172,9 @@ class Loaded:
         try:
             yield
         except duckdb.InterruptException:
-            raise AgentError(f"{self.name} takes too long to work through.", code="too_large") from None
+            raise AgentError(t("{0} takes too long to work through.", self.name), code="too_large") from None
         except duckdb.OutOfMemoryException:
-            raise AgentError(f"{self.name} is too large to work through.", code="too_large") from None
+            raise AgentError(t("{0} is too large to work through.", self.name), code="too_large") from None
         finally:
             timer.cancel()
 
@@ -194,7 +196,8 @@ class Loaded:
 
     def _load(self, folder: str) -> None:
         if not self._parts:
-            raise AgentError(self._unread[0]["notes"][0] if self._unread else "There is no file.", code="no_usage_data")
+            why = self._unread[0]["notes"][0] if self._unread else t("There is no file.")
+            raise AgentError(why, code="no_usage_data")
         # The one folder that a query may open; it is gone before the first question is asked.
         allowed = folder.replace("'", "''")
         for setting in (
@@ -217,10 +220,11 @@ class Loaded:
         [(rows, currencies)] = self.ask("SELECT count(*), count(DISTINCT currency) FROM usage")
         if not rows:
             problems = [problem for part in self._parts for problem in part.problems]
-            words = " ".join(f"{problem['what']}: {problem['rows']} rows." for problem in problems[:5])
-            raise AgentError(f"No row of {self.name} can be read. {words}".strip(), code="no_usage_data")
+            why = " ".join(f"{problem['what']}: {rows_text(problem['rows'])}." for problem in problems[:5])
+            text = t("No row of {0} can be read.", self.name)
+            raise AgentError(f"{text} {why}".strip(), code="no_usage_data")
         if currencies > MAX_CURRENCIES:
-            text = f"{self.name} names {currencies} currencies, so its costs cannot be right."
+            text = t("{0} names {1} currencies, so its costs cannot be right.", self.name, currencies)
             raise AgentError(text, code="no_usage_data")
         self._assume()
 
@@ -364,31 +368,32 @@ class Loaded:
         change = ""
         if ratio and shape and not part.recognised.of("currency") and 0.2 < ratio < 2:
             change = "currency = 'USD', usd = cost"
-            part.notes.append("The prices in the file are those in US dollars.")
+            part.notes.append(t("The prices in the file are those in US dollars."))
         elif ratio and not shape and (tokens * 2 > rows > 1 or (far and is_weak(costs[0]))):
             change = "cost = NULL, currency = NULL, usd = list_usd"
-            why = f"{ratio:,.3g} times the tokens' list price" if not fixed else "the same in each row of a model"
-            part.notes.append(f"Column “{costs[0].name}” is not taken as the cost: it is {why}.")
+            times = t("{0} times the tokens' list price", numeral(f"{ratio:,.3g}"))
+            why = t("the same in each row of a model") if fixed else times
+            part.notes.append(t("Column “{0}” is not taken as the cost: it is {1}.", costs[0].name, why))
         if change:
             self._db.execute(f"UPDATE usage_rows SET {change} WHERE file = ?", [part.name])
 
     def _assume(self) -> None:
         for part in self._parts:
             if part.recognised.more or part.faults.more:
-                part.notes.append("The file is one page of several (has_more): what follows it is missing here.")
+                part.notes.append(t("The file is one page of several (has_more): what follows it is missing here."))
             if part.recognised.money:
-                part.notes.append(f"Look like money and are not used: {', '.join(part.recognised.money)}.")
+                part.notes.append(t("Look like money and are not used: {0}.", ", ".join(part.recognised.money)))
         found, used, say = self.recognised, self.prices.used, self._assumptions.append
         if self.ask("SELECT 1 FROM usage WHERE list_usd IS NOT NULL LIMIT 1"):
             say(self.prices.assumption)
         if not found.per_request and any(price["hours"] for price in used):
-            say("Prices that change within a day go by the time of a row, which sums up many hours.")
+            say(t("Prices that change within a day go by the time of a row, which sums up many hours."))
         unsaid = not found.lengths and not found.of("window")
         sums = f"SELECT 1 FROM usage WHERE input / greatest(requests, 1) > {LONGEST} LIMIT 1"
         if (unsaid or (found.lengths and self.ask(sums))) and self.prices.dearer_when_long:
-            say("No prompt is taken as long enough for a long-prompt price: the file does not say how long they are.")
+            say(t("No prompt is taken as long enough for a long-prompt price: the file does not tell their length."))
         elif found.of("requests") and any(price["above"] for price in used):
-            say("Long-prompt prices go by the average request of a row.")
+            say(t("Long-prompt prices go by the average request of a row."))
 
     def _report(self, part: Part) -> FileReport:
         days = "SELECT count(*), min(day), max(day) FROM usage WHERE file = ?"
@@ -396,7 +401,7 @@ class Loaded:
         sums = "SELECT currency, sum(cost) FROM other WHERE file = ? AND cost IS NOT NULL GROUP BY 1 ORDER BY 1"
         shape = part.recognised.shape
         return {
-            "file": part.name, "format": part.recognised.format, "title": shape.title if shape else "Usage data",
+            "file": part.name, "format": part.recognised.format, "title": t(shape.title if shape else "Usage data"),
             "source": shape.source if shape else None, "usage": True, "rows": part.rows, "rows_read": count,
             "first": first.isoformat() if first else None, "last": last.isoformat() if last else None,
             "problems": part.problems, "notes": part.notes, "assumptions": list(part.recognised.assumptions),

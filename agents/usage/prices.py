@@ -17,6 +17,8 @@ from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from agents.sdk import AgentError
+from agents.usage.figures import day, money
+from chat.translation import speaking, t
 
 VENDORS = ("openai", "anthropic", "google", "mistral", "x-ai", "deepseek", "cohere", "moonshotai", "meta")
 # Vendors that publish one discount for their whole batch API, for models whose batch price the list lacks.
@@ -64,8 +66,20 @@ def price_at(model: str, prompt_tokens: int | None, at: datetime) -> Price:
     entry = _catalogue().get(model)
     price = entry and (_price(*entry, prompt_tokens, at) or _price(*entry, prompt_tokens))
     if not price:
-        raise AgentError(f"The price list has no text price for “{model}”.", code="unknown_model")
+        raise AgentError(t("The price list has no text price for “{0}”.", model), code="unknown_model")
     return price
+
+
+def listed(price: Price) -> str:
+    """Name a list price with its date."""
+    dollars = (money(price[side], "USD") for side in ("input", "output"))
+    return t("{0}: {1} in, {2} out per million tokens, {3}", price["model"], *dollars, day(price["as_of"]))
+
+
+def noted(price: Price) -> str:
+    """Name a list price with its date as programs read it, in English."""
+    with speaking("en"):
+        return listed(price)
 
 
 def tier_price(model: str, prompt_tokens: int | None, at: datetime, tier: str) -> Price:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, TypedDict
 import duckdb
 
 from agents.sdk import AgentError
+from agents.usage.figures import day
 from agents.usage.prices import SOURCE, Price, changes, find_model, long_prompts, nearest_models, price_at, tier_price
 from agents.usage.reading.rows import shown
+from chat.translation import t
 
 FORMULA = (
     "(input − cached − written) × input price + cached × cached price + written × cache-write price + output × output "
@@ -153,10 +155,8 @@ def price_of(model: str) -> Price:
     """Return today's list price of a model as a user writes its name. AgentError where the list has none."""
     found = priced(model)
     if found is None:
-        near = ", ".join(nearest_models(bare(model)))
-        raise AgentError(
-            f"No list price of {shown(model)} is known." + (f" Known: {near}." if near else ""), code="unknown_model"
-        )
+        near, text = ", ".join(nearest_models(bare(model))), t("No list price of {0} is known.", shown(model))
+        raise AgentError(" ".join([text, t("Known: {0}.", near)]) if near else text, code="unknown_model")
     return price_at(found, None, datetime.now(UTC))
 
 
@@ -239,8 +239,8 @@ class ListPrices:
                     self._db.execute(f"INSERT INTO price VALUES ({', '.join('?' * len(values))})", values)
                     self.used.append(rate.used(model, tier))
         if len(models) > MAX_MODELS:
-            left = sum(count for _, count, *_ in models[MAX_MODELS:])
-            self.unknown.append({"model": f"{len(models) - MAX_MODELS} further models", "rows": left, "nearest": []})
+            left, name = sum(row[1] for row in models[MAX_MODELS:]), t("{0} further models", len(models) - MAX_MODELS)
+            self.unknown.append({"model": name, "rows": left, "nearest": []})
 
     def joined(self, hour: str) -> tuple[str, str]:
         """The joins of rows `t` with their rates, and the columns that come from them. `hour`: tokens kept an hour."""
@@ -259,9 +259,11 @@ class ListPrices:
 
     @property
     def assumption(self) -> str:
-        return (
-            f"List prices of each row's day, as far as {SOURCE} knows them (as of {self.used[0]['as_of']}); a contract "
-            "or a reseller charges otherwise."
+        return t(
+            "List prices of each row's day, as far as {0} knows them (as of {1}); a contract or a reseller charges "
+            "otherwise.",
+            SOURCE,
+            day(self.used[0]["as_of"]),
         )
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from chat.translation import t
 from chat.usage.cells import is_time
 from chat.usage.columns import (
     Column,
@@ -143,15 +144,16 @@ def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = Non
     head = head[:HEAD]
     container, inner, inner_name = container_of(head, name)
     if container:
-        found = recognise(inner, inner_name, choices) if inner else _nothing(_CONTAINERS[container], "utf-8")
-        text = found.text if found.usage and inner else f"{_CONTAINERS[container]} It is unpacked when it is read."
+        found = recognise(inner, inner_name, choices) if inner else _nothing(_container(container), "utf-8")
+        about = _container(container)
+        text = found.text if found.usage and inner else " ".join([about, t("It is unpacked when it is read.")])
         return dataclasses.replace(found, usage=True, prose=False, container=container, text=text, proposal=None)
     encoding = encoding_of(head)
     if encoding == "cp1252":
         encoding = max(_OLD_ENCODINGS, key=lambda one: _table_of(text_of(head[:16384], one), True).score)
     text = text_of(head, encoding)
-    refusal = refusal_of(head) or ("" if text.strip() else "The file is empty.")
-    refusal = refusal or ("This is no text, so it is no usage data." if is_binary(text) else "")
+    refusal = refusal_of(head) or ("" if text.strip() else t("The file is empty."))
+    refusal = refusal or (t("This is no text, so it is no usage data.") if is_binary(text) else "")
     if refusal:
         return _nothing(refusal, encoding)
     table = Table.of_json(text, cut) if text.lstrip()[0] in "{[" else None
@@ -160,7 +162,11 @@ def recognise(head: bytes, name: str, choices: Mapping[str, Choice] | None = Non
         table = _table_of(text, cut)
     found = _Reading(table, encoding, choices or {}).recognised()
     if prose and not found.usage and not found.proposal:
-        return dataclasses.replace(found, prose=True, text=_PROSE)
+        text = t(
+            "This is text and no table, so there is no usage data in it. The advisor takes from it the models, "
+            "amounts, tokens and goals that it names."
+        )
+        return dataclasses.replace(found, prose=True, text=text)
     return found
 
 
@@ -170,12 +176,11 @@ def _table_of(text: str, cut: bool) -> Table:
 
 # Where the names of columns are the same by all of them, the first counts.
 _OLD_ENCODINGS = ("cp1252", "shift_jis", "gb18030", "euc_kr", "cp1251", "cp1250")
-_CONTAINERS: dict[str, str] = {
-    "gzip": "A file compressed with gzip.",
-    "zip": "A ZIP archive.",
-    "workbook": "A workbook with sheets.",
-    "parquet": "A Parquet file.",
-}
+
+
+def _container(kind: str) -> str:
+    kinds = {"gzip": t("A file compressed with gzip."), "zip": t("A ZIP archive."), "parquet": t("A Parquet file.")}
+    return kinds.get(kind) or t("A workbook with sheets.")
 
 
 class _Reading:
@@ -201,7 +206,7 @@ class _Reading:
         if not (choice or shape or certain):
             return _uncertain(table, self._columns, roles, self._encoding)
         if not any(source.full for source in table.sources):
-            return _nothing("The file has the columns of usage data but no row under them.", self._encoding)
+            return _nothing(t("The file has the columns of usage data but no row under them."), self._encoding)
         cached_in_input = not shape.apart if shape else True
         if not shape or "usage_details" in shape.fields.get("output_tokens", ""):
             cached_in_input = is_cached_in_input(table, self._columns, self._decimal, self._assumptions)
@@ -239,7 +244,7 @@ class _Reading:
         if self._choice:
             self._columns = chosen(table, roles_of, self._decimal, said)
         elif shape:
-            said += shape.notes
+            said += map(t, shape.notes)
             self._columns = declared(table, shape, self._decimal, said)
             taken = {column.position for column in self._columns}
             others = (one for one in table.sources if one.position not in taken and one.plain not in _TOTALS)
@@ -256,7 +261,12 @@ class _Reading:
             per_request = self._choice.get("row") != "sum"
         elif per_request and not shape and (self._wide or sums_up(self._table, self._columns, self._decimal)):
             per_request = False
-            self._assumptions.append(_REQUESTS_UNKNOWN)
+            text = t(
+                "Each row is taken as a sum of many requests: there is one for each day and group, without a time of "
+                "day, or it is too large for one. No column counts the requests, so they and all figures of single "
+                "requests are unknown."
+            )
+            self._assumptions.append(text)
         odd = {"ended"} if "latency_ms" in roles and not shape else set()
         if not per_request:
             odd = {"latency_ms", "retry", *(() if shape else ("ended",))}
@@ -272,7 +282,7 @@ class _Reading:
         if not currency and "cost" in roles:
             currency = (self._choice or {}).get("currency") or declared or "USD"
             if "currency" not in roles and not shape and not self._choice and not is_signed(table, self._columns):
-                self._assumptions.append("The cost names no currency: taken as US dollars.")
+                self._assumptions.append(t("The cost names no currency: taken as US dollars."))
         return currency or declared
 
     def _may_be_cost(self) -> bool:
@@ -327,7 +337,7 @@ def _uncertain(table: Table, columns: tuple[Column, ...], roles: set[Role], enco
         asked.append({"name": source.name, "samples": samples, "role": guessed.get(source.place, "")})
     currency = next((one.unit for one in columns if one.role == "cost" and len(one.unit) == 3), table.currency)
     proposal: Proposal = {"header": header_id(table), "columns": asked, "row": "sum", "currency": currency}
-    text = f"{nothing.text} The advisor asks what its columns mean."
+    text = " ".join([nothing.text, t("The advisor asks what its columns mean.")])
     return dataclasses.replace(nothing, proposal=proposal, text=text)
 
 
@@ -347,49 +357,37 @@ def _meant(source: Source) -> str:
 _NO_AMOUNT = re.compile(r"share|percent|pct|cumul|running|budget|limit|quota|credit|saving|discount|(?:^|_)per_|rate$")
 
 
-_REQUESTS_UNKNOWN = (
-    "Each row is taken as a sum of many requests: there is one for each day and group, without a time of day, or it is "
-    "too large for one. No column counts the requests, so they and all figures of single requests are unknown."
-)
-
-
 def _words(found: Recognised) -> str:
-    how = {",": "CSV with commas", ";": "CSV with semicolons", "\t": "a table with tabs", "|": "a table with bars"}
-    layout = how.get(found.delimiter, "JSON, one record a line" if found.layout == "jsonl" else "JSON")
+    layouts = {",": t("CSV with commas"), ";": t("CSV with semicolons"), "\t": t("a table with tabs")}
+    layouts |= {"|": t("a table with bars"), "jsonl": t("JSON, one record a line"), "json": "JSON"}
+    layout = layouts.get(found.delimiter) or layouts[found.layout]
     by_role: dict[Role, list[str]] = {}
     for column in found.columns:
         by_role.setdefault(column.role, []).append(column.name)
-    read = "; ".join(f"{ROLES[role]}: {' + '.join(names)}" for role, names in by_role.items())
-    title = found.shape.title if found.shape else "Usage data"
-    sentences = [f"{title} ({layout}).", f"Recognised: {read}."]
+    read = "; ".join(f"{t(ROLES[role])}: {' + '.join(names)}" for role, names in by_role.items())
+    title = t(found.shape.title if found.shape else "Usage data")
+    sentences = [f"{title} ({layout}).", t("Recognised: {0}.", read)]
     if found.missing:
-        sentences.append(f"Missing: {', '.join(ROLES[role] for role in found.missing)}.")
+        sentences.append(t("Missing: {0}.", ", ".join(t(ROLES[role]) for role in found.missing)))
     if found.ignored:
-        more = f" and {len(found.ignored) - 12} more" if len(found.ignored) > 12 else ""
-        sentences.append(f"Not used: {', '.join(found.ignored[:12])}{more}.")
+        more = t(" and {0} more", len(found.ignored) - 12) if len(found.ignored) > 12 else ""
+        sentences.append(t("Not used: {0}.", ", ".join(found.ignored[:12]) + more))
     return " ".join([*sentences, *found.assumptions])
 
 
 def _no_usage(table: Table, roles: set[Role]) -> str:
     seen = ", ".join(source.name for source in table.sources[:8] if source.name)
-    sentences = ["I found no usage data in this file."]
+    sentences = [t("I found no usage data in this file.")]
     if seen:
-        sentences.append(f"Its columns begin with: {seen}.")
+        sentences.append(t("Its columns begin with: {0}.", seen))
     if roles:
-        sentences.append(f"I recognised {', '.join(ROLES[role] for role in ROLES if role in roles)}.")
-    sentences.append(
+        sentences.append(t("I recognised {0}.", ", ".join(t(ROLES[role]) for role in ROLES if role in roles)))
+    wanted = t(
         "I need a time or a model in each row, and tokens or a cost. I looked for columns like timestamp, model, "
-        "input_tokens, output_tokens, cost (in German: Datum, Modell, Eingabe-Tokens, Ausgabe-Tokens, Kosten). "
-        "For example:"
+        "input_tokens, output_tokens, cost (in German: Datum, Modell, Eingabe-Tokens, Ausgabe-Tokens, Kosten)."
     )
-    return " ".join(sentences) + "\n" + EXAMPLE.strip()
+    return " ".join([*sentences, wanted, t("For example:")]) + "\n" + EXAMPLE.strip()
 
 
 def _nothing(words: str, encoding: str) -> Recognised:
     return Recognised(False, False, UNKNOWN, "csv", "", encoding, ".", 0, 0, (), (), (), True, True, "", (), words)
-
-
-_PROSE = (
-    "This is text and no table, so there is no usage data in it. The advisor takes from it the models, amounts, tokens "
-    "and goals that it names."
-)

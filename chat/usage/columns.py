@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from chat.translation import t
 from chat.usage.cells import (
     CURRENCY_SIGNS,
     ISO,
@@ -127,7 +128,7 @@ def columns_of(table: Table, decimal: str, assumptions: list[str]) -> tuple[Colu
         columns += [_named(role, one, decimal, assumptions) for one in parts if unlike[one.plain] is one]
         same = [source for _, _, source in found if plain_name(source.path[-1]) == plain_name(first.path[-1])]
         if table.layout == "csv" and len(same) > 1 and len(same[0].path) == 1:
-            assumptions.append(f"Of {len(same)} columns “{same[0].name}” the first that has values is used.")
+            assumptions.append(t("Of {0} columns “{1}” the first that has values is used.", len(same), same[0].name))
     return tuple(columns)
 
 
@@ -236,7 +237,8 @@ def _unit(role: Role, source: Source, decimal: str, assumptions: list[str], told
             return UNITS[last]
         values = sorted(value for cell in source.full if (value := number(cell, decimal)) is not None)
         seconds = bool(values) and values[len(values) // 2] < 100 and any(value % 1 for value in values)
-        assumptions.append(f"“{source.name}” names no unit: taken as {'seconds' if seconds else 'milliseconds'}.")
+        unit = t("seconds") if seconds else t("milliseconds")
+        assumptions.append(t("“{0}” names no unit: taken as {1}.", source.name, unit))
         return "s" if seconds else "ms"
     if role in ("cost", "gross"):
         return next((one.upper() for one in reversed(plain.split("_")[-2:]) if one in CODES), "")
@@ -256,7 +258,7 @@ def _date_order(source: Source, assumptions: list[str]) -> str:
         return "named"
     zoned = re.compile(r"(?:Z|UTC|GMT|[+-]\d\d:?\d{0,2})$")
     if dates or any(ISO.fullmatch(cell) and not zoned.search(cell) for cell in source.full):
-        assumptions.append("Times without a zone are taken as UTC.")
+        assumptions.append(t("Times without a zone are taken as UTC."))
     if not dates:
         return ""
     if any(int(match[1]) > 12 for match in dates):
@@ -268,8 +270,8 @@ def _date_order(source: Source, assumptions: list[str]) -> str:
     # Both readings are possible: the days of an export stand close together in the right one.
     days, months = ([31 * int(match[month]) + int(match[day]) for match in dates] for month, day in ((3, 1), (1, 3)))
     day_first = max(days) - min(days) < max(months) - min(months)
-    order = "day, month" if day_first else "month, day"
-    assumptions.append(f"Dates like 03/04/2026 are taken as {order}, year.")
+    order = t("day, month, year") if day_first else t("month, day, year")
+    assumptions.append(t("Dates like 03/04/2026 are taken as {0}.", order))
     return "day_first" if day_first else "month_first"
 
 
@@ -309,7 +311,7 @@ def is_cached_in_input(table: Table, columns: tuple[Column, ...], decimal: str, 
     if not (more or of_messages or apart):
         return True
     if not apart:
-        assumptions.append(f"“{inputs[0].name}” does not contain the cached tokens: they are added to it.")
+        assumptions.append(t("“{0}” does not contain the cached tokens: they are added to it.", inputs[0].name))
     return False
 
 
@@ -355,9 +357,10 @@ def name_by_content(table: Table, assumptions: list[str]) -> None:
     numbers = [one for one in full if one not in times and all(number(cell, ".") is not None for cell in one.full)]
     if not models or len(numbers) < 2:
         return
-    taken = [*((one, "timestamp") for one in times[:1]), (models[0], "model")]
-    taken += zip(numbers, ["input_tokens", "output_tokens", "cached_tokens"], strict=False)
-    for source, name in taken:
-        source.path = (name,)
-    order = ", ".join(f"column {source.position + 1} {name.replace('_', ' ')}" for source, name in taken)
-    assumptions.append(f"The table has no header. By their order and content: {order}.")
+    tokens: tuple[Role, ...] = ("input_tokens", "output_tokens", "cached_tokens")
+    taken: list[tuple[Source, Role]] = [(one, "timestamp") for one in times[:1]]
+    taken += [(models[0], "model"), *zip(numbers, tokens, strict=False)]
+    for source, role in taken:
+        source.path = (role,)
+    order = ", ".join(t("column {0} {1}", source.position + 1, t(ROLES[role])) for source, role in taken)
+    assumptions.append(t("The table has no header. By their order and content: {0}.", order))

@@ -6,6 +6,8 @@ import struct
 import zlib
 from typing import Literal
 
+from chat.translation import t
+
 HEAD = 256 * 1024
 Container = Literal["", "gzip", "zip", "workbook", "parquet"]
 
@@ -44,13 +46,13 @@ def inflated(data: bytes, window: int) -> bytes:
 
 def refusal_of(head: bytes) -> str:
     if head.startswith(b"\x1f\x8b"):
-        return "This is said to be compressed with gzip, but cannot be unpacked."
+        return t("This is said to be compressed with gzip, but cannot be unpacked.")
     if head.startswith(b"%PDF"):
-        return "This is a PDF file, so it is no usage data. Send the same data as CSV, JSONL or a workbook."
+        return t("This is a PDF file, so it is no usage data. Send the same data as CSV, JSONL or a workbook.")
     if head.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8")) or head[:4] + head[8:12] == b"RIFFWEBP":
-        return "This is a picture, so it is no usage data."
+        return t("This is a picture, so it is no usage data.")
     if head.startswith(b"\xd0\xcf\x11\xe0"):
-        return "This is an old or encrypted Office file. Save it as .xlsx or CSV and send that."
+        return t("This is an old or encrypted Office file. Save it as .xlsx or CSV and send that.")
     return ""
 
 

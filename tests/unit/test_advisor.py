@@ -257,7 +257,7 @@ def test_verdict_is_the_figure_of_the_first_sentence(question: str, verdict: dic
 def test_every_figure_has_its_formula_and_price() -> None:
     for figure in ask("gpt-4o, 50k requests a month, 2k in, 400 out")[2]["figures"]:
         assert figure["formula"]
-        assert figure["prices"][0].startswith("gpt-4o: $2.5 in, $10 out per million tokens, 20")
+        assert figure["prices"][0].startswith("gpt-4o: $2.50 in, $10 out per million tokens, 20")
 
 
 def test_each_chip_has_the_form_that_changes_it() -> None:

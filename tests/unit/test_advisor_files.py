@@ -239,7 +239,7 @@ def test_same_tokens_at_the_list_prices_of_another_model() -> None:
     figures = {one["id"]: one["value"] for one in result["figures"]}
     assert figures == {"there": close(there), "now": 5, "gap": close(there - 5)}
     assert lead(said).startswith(f"The same tokens would cost on gpt-4o-mini **{money(there, 'USD')}**")
-    assert "1 rows without tokens are left out" in visible(said)
+    assert "Without tokens and left out of it: 1 row." in visible(said)
     assert f"{price['input']:g} in" in visible(said)
     assert price["as_of"] in visible(said)
 
@@ -358,18 +358,18 @@ def test_the_share_that_is_cached_is_the_files() -> None:
 def test_rows_that_cannot_be_read_are_counted_in_the_first_paragraph() -> None:
     file = csv("2026-06-01,gpt-4o,1000,100", "2026-06-02,gpt-4o,oops,100", "2026-06-03,gpt-4o,1000,100")
     said, _, _ = ask("total?", file)
-    assert "1 rows left out" in lead(said)
+    assert "1 row left out" in lead(said)
     assert "line 3" in lead(said)
 
 
 def test_rows_that_are_exactly_alike_are_said() -> None:
     said, _, _ = ask("total?", csv("2026-06-01,gpt-4o,1000,100", "2026-06-01,gpt-4o,1000,100"))
-    assert "1 rows stand twice" in lead(said)
+    assert "Twice in the file, exactly alike: 1 row" in lead(said)
 
 
 def test_what_has_no_price_is_said_and_not_nothing() -> None:
     said, _, _ = ask("total?", csv("2026-06-01,gpt-4o,1000,100", "2026-06-01,house-model,1000,100"))
-    assert "1 rows have neither a cost nor a known price (house-model)" in lead(said)
+    assert "Neither a cost nor a known price: 1 row (house-model)" in lead(said)
 
 
 @pytest.mark.parametrize("question", ["total?", "forecast", "cost by model"])

@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from chat.pages import views as pages
 
 ROOT = Path(__file__).resolve().parents[2]
-PURE = ["chat/protocol", "chat/dialects", "chat/usage", "agents/sdk"]
+PURE = ["chat/protocol", "chat/dialects", "chat/usage", "agents/sdk", "chat/translation.py"]
 PURE += ["chat/realtime/flow_control.py", "chat/realtime/subscriptions.py", "chat/runs/slots.py", "chat/runs/titles.py"]
 PURE += ["agents/llm/streams/thoughts.py", "agents/toolbox/schemas.py"]
 PURE += ["chat/assistants/definition.py", "chat/assistants/changes.py"]

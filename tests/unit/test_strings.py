@@ -106,8 +106,8 @@ def test_every_text_of_the_table_is_used():
     assert not unused, f"text/en.js has {unused}, which no script shows: remove them from each table"
 
 
-@pytest.mark.parametrize("path", messages.CATALOGUES, ids=lambda path: path.parents[1].name)
-def test_catalogue_has_every_text_of_the_pages_and_is_compiled(path):
+@pytest.mark.parametrize("path", messages.CATALOGUES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_catalogue_has_every_text_and_is_compiled(path):
     catalogue = messages.read(path)
     assert path.read_bytes() == messages.written(messages.updated(catalogue)), "run make messages"
     assert path.with_suffix(".mo").read_bytes() == messages.compiled(catalogue), "run make messages"
@@ -126,7 +126,7 @@ def forms_of(text: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def places_in(text: str) -> list[str]:
     """Names and elements in a text."""
-    return sorted(re.findall(r"%\(\w+\)s|\{\w+\}|<\w+>", text))
+    return sorted({*re.findall(r"%\(\w+\)s|\{\w+\}|<\w+>", text)})
 
 
 def test_every_language_has_a_catalogue_and_a_table():

@@ -1106,7 +1106,7 @@ def test_a_hundred_thousand_users_are_ten_and_the_rest(load: Any) -> None:
     made = query.answer(found, Query(by="user")).as_json()
     assert made["table"][1][0] == "big"
     assert len(made["table"]) == 11
-    assert "99991 more in the file." in made["notes"]
+    assert "99,991 more in the file." in made["notes"]
     assert len(json.dumps(made)) < 20_000
 
 

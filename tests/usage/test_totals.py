@@ -272,7 +272,7 @@ def test_rows_that_stand_in_two_exports_count_once(loaded: Callable[..., Loaded]
     rows = [f"2026-11-{day:02}T10:00:00Z,gpt-4o,1000,1,{day}\n" for day in range(1, 6)]
     found = loaded(File(head + "".join(rows[:3]), "a.csv"), File(head + "".join(rows[1:]), "b.csv"))
     assert found.ask("SELECT sum(usd), count(*) FROM usage") == [(15, 5)]
-    assert any("count once" in note for note in found.notes)
+    assert any("counted once" in note for note in found.notes)
 
 
 def test_load_leaves_out_a_total_by_any_name(loaded: Callable[..., Loaded]) -> None:

@@ -11,6 +11,8 @@ from agents.advisor.language.grammar import Number, Pieces, Quantity, Read, quar
 from agents.advisor.language.lexer import Token, number, values_first
 from agents.advisor.language.roles import placed, shared
 from agents.advisor.language.vocabulary import is_more, meaning, means
+from agents.usage.figures import numeral
+from chat.translation import t
 
 MAX_TEXT = 20_000  # characters of a message that are read
 MAX_NUMBERS = 200
@@ -30,7 +32,7 @@ def read(text: str) -> Read:
     """Return the quantities, models and known words of a message."""
     found = _Phrases(values_first(text[:MAX_TEXT])).read()
     if len(text) > MAX_TEXT:
-        found.doubts.append(f"only the first {MAX_TEXT:,} characters were read")
+        found.doubts.append(t("only the first {0} characters were read", numeral(f"{MAX_TEXT:,}")))
     return found
 
 
@@ -50,10 +52,10 @@ class _Phrases(Pieces):
         while at < len(self.tokens):
             at = self._step(at)
         if self._day and found.quantities:
-            found.doubts.append(f"“{self._day}”: of which amount")
+            found.doubts.append(t("“{0}”: of which amount", self._day))
         found.quantities = placed(self.tokens, found, shared(found.quantities, found.text), self._prefixes)
         if any(one.role == "compound" for one in found.quantities):
-            found.doubts = [one for one in found.doubts if one != "“growing”"]
+            found.doubts = [one for one in found.doubts if one != t("“{0}”", "growing")]
         return found
 
     def _step(self, at: int) -> int:
@@ -70,7 +72,7 @@ class _Phrases(Pieces):
                 return self._quantity(found)
             if token.kind != "number":
                 return self._word(at)
-            self.found.doubts.append("more numbers than I read")
+            self.found.doubts.append(t("more numbers than I read"))
         return at + 1
 
     def _quantity(self, found: Number) -> int:
@@ -101,7 +103,7 @@ class _Phrases(Pieces):
             self._day = one.noun
             return at
         if self._is_range(found, at) and not (one.unit == "period" and before.text == "over"):
-            self.found.doubts.append("a range")
+            self.found.doubts.append(t("a range"))
         one, at = self._denominators(one, at)
         if self._day:
             one, self._day = one.of_each(self._day), ""
@@ -321,12 +323,12 @@ class _Phrases(Pieces):
         found.asked_per += [one.value for one in meanings if one.kind == "every"][:1]
         counts = "vague" in kinds and (self._is_scale(at + 1, 2) or text.endswith(("s", "数")))
         if counts or (is_word and text in words.SCALES and len(text) > 2 and not kinds):
-            found.doubts.append(f"“{text}”: how many")
+            found.doubts.append(t("“{0}”: how many", text))
         found.words += [(one.kind, one.value, self._sentence) for one in meanings]
         unknown = is_word and not meanings and text not in words.VENDOR_NAMES and text not in words.CURRENCIES
         found.unknown_words += [text] if unknown else []
         if kinds & {"turn", "outside"} or (unknown and any(letter.isdigit() for letter in text)):
-            found.doubts.append(f"“{text}”")
+            found.doubts.append(t("“{0}”", text))
         return at + 1
 
     def _asked_per(self, at: int) -> int | None:

@@ -51,11 +51,7 @@ ONES, CENTS, PERCENTS, CALLS, WEAK, SUPPOSED, SEVERAL, NUMERALS, JOINTS, ALTERNA
 PRODUCT_SIGNS = ("x", "×", "*")
 # Sizes of texts in tokens: the vendors' rule of thumb for English, four characters or three quarters of a word.
 TOKENS_OF = {"character": 0.25, "word": 4 / 3, "page": 500 * 4 / 3}
-CONVERSIONS = {
-    "character": "4 characters a token",
-    "word": "0.75 words a token",
-    "page": "500 words a page, 0.75 words a token",
-}
+CONVERSIONS: dict[str, str] = _DATA["conversions"]
 _IDEOGRAPHIC = (word for word in {*MEANINGS, *SCALES, *CURRENCIES, *FACTORS, *QUERY} if ord(word[0]) > 0x2E7F)
 IDEOGRAPHIC = sorted(_IDEOGRAPHIC, key=len, reverse=True)
 

@@ -18,6 +18,7 @@ import duckdb
 import python_calamine
 
 from agents.sdk import AgentError
+from chat.translation import t
 from chat.usage.text import HEAD, container_of
 
 MAX_UNPACKED = 256 * 1024 * 1024  # bytes of one file: an upload of 25 MiB of logs unpacks to about that
@@ -44,7 +45,7 @@ def members(binary: BinaryIO, name: str, folder: str, depth: int = 0) -> Iterato
         yield Member(name, cast(BinaryIO, Joined(head, binary)))
         return
     if depth > 1:
-        raise AgentError(f"{name} is packed more than twice.", code="no_usage_data")
+        raise AgentError(t("{0} is packed more than twice.", name), code="no_usage_data")
     path = _copied(Joined(head, binary), folder, MAX_UNPACKED, name)
     try:
         if kind == "gzip":
@@ -60,7 +61,7 @@ def members(binary: BinaryIO, name: str, folder: str, depth: int = 0) -> Iterato
             with open(_records(path, folder), "rb") as lines:
                 yield Member(name, lines)
     except _BROKEN as error:
-        raise AgentError(f"{name} cannot be unpacked: it is broken or encrypted.", code="no_usage_data") from error
+        raise AgentError(t("{0} cannot be unpacked: it is broken or encrypted.", name), code="no_usage_data") from error
 
 
 _BROKEN = (
@@ -73,7 +74,8 @@ def _zipped(path: str, name: str, folder: str, depth: int) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         found = [one for one in archive.infolist() if not one.is_dir() and not _is_noise(one.filename)]
         if len(found) > MAX_MEMBERS:
-            raise AgentError(f"{name} has {len(found)} files in it: at most {MAX_MEMBERS}.", code="too_large")
+            text = t("{0} has {1} files in it: at most {2}.", name, len(found), MAX_MEMBERS)
+            raise AgentError(text, code="too_large")
         left = MAX_UNPACKED
         for one in found:
             with archive.open(one) as packed:
@@ -98,7 +100,7 @@ def _sheets(path: str, name: str, folder: str) -> Iterator[Member]:
                 while piece := packed.read(_CHUNK):
                     size += len(piece)
                     if size > MAX_WORKBOOK:
-                        raise AgentError(f"{name} is too large to be read: save it as CSV.", code="too_large")
+                        raise AgentError(t("{0} is too large to be read: save it as CSV.", name), code="too_large")
     try:
         book = python_calamine.CalamineWorkbook.from_path(path)
         names = book.sheet_names[:MAX_MEMBERS]
@@ -147,7 +149,7 @@ def _records(path: str, folder: str) -> str:
         except duckdb.Error as error:
             raise ValueError(str(error)) from error
     if os.path.getsize(lines) > MAX_UNPACKED:
-        raise AgentError("The Parquet file is too large to be read.", code="too_large")
+        raise AgentError(t("The Parquet file is too large to be read."), code="too_large")
     return lines
 
 
@@ -163,7 +165,8 @@ def _copied(binary: "IO[bytes] | gzip.GzipFile | Joined", folder: str, most: int
         while piece := binary.read(_CHUNK):
             size += len(piece)
             if size > most:
-                raise AgentError(f"{name} unpacks to more than {MAX_UNPACKED >> 20} MiB.", code="too_large")
+                text = t("{0} unpacks to more than {1} MiB.", name, MAX_UNPACKED >> 20)
+                raise AgentError(text, code="too_large")
             copy.write(piece)
     return path
 

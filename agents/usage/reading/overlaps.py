@@ -7,6 +7,9 @@ from typing import Protocol
 
 import duckdb
 
+from agents.usage.figures import rows_text
+from chat.translation import t
+
 
 class Named(Protocol):
     """A file that was read."""
@@ -32,7 +35,7 @@ def count_once(db: duckdb.DuckDBPyConnection, parts: Sequence[Named]) -> Iterato
         [*names, *names],
     ).fetchall()
     if gone:
-        yield f"{gone:,} rows stand in two files: they count once."
+        yield t("In two files and counted once: {0}.", rows_text(gone))
     yield from _sums_of_others(db)
     yield from _same_days(db)
 
@@ -51,7 +54,7 @@ def _sums_of_others(db: duckdb.DuckDBPyConnection) -> Iterator[str]:
                 continue
             gone.add(other)
             db.execute("DELETE FROM usage_rows WHERE file = ? AND currency = ?", [other, currency])
-            yield f"{other} and {file} tell of the same spend: it is taken from {file}, once."
+            yield t("{0} and {1} tell of the same spend: it is taken from {1}, once.", other, file)
 
 
 def _same_days(db: duckdb.DuckDBPyConnection) -> Iterator[str]:
@@ -93,4 +96,4 @@ def _same_days(db: duckdb.DuckDBPyConnection) -> Iterator[str]:
                 f"UPDATE usage_rows SET cost = NULL, currency = NULL, usd = NULL WHERE file = ? AND {both}",
                 [second, *days],
             )
-            yield f"{file} and {second} tell of the same days: the spend is taken from {file}, once."
+            yield t("{0} and {1} tell of the same days: the spend is taken from {0}, once.", file, second)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TextIO, TypedDict, cast
 
 from agents.sdk import AgentError
+from chat.translation import t
 from chat.usage import Recognised
 from chat.usage.columns import LABEL, VALUE, Column
 from chat.usage.names import TOTALS, masked
@@ -78,7 +79,7 @@ class _Lines:
             if len(line) < MAX_LINE or line.endswith(("\n", "\r")):
                 self.taken.append(line)
                 return line
-            self._faults.add("A line longer than a million characters", self.number)
+            self._faults.add(t("A line longer than a million characters"), self.number)
             while line and not line.endswith(("\n", "\r")):
                 line = self._text.readline(MAX_LINE)
 
@@ -134,18 +135,18 @@ def _csv_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator
         over = len(lines.taken) > 1 and lines.number > preamble
         if over and (len(row) != width or sum(text.count('"') for text in lines.taken) % 2):
             # A quote that is never closed would swallow the rows after it: they are read again, one by one.
-            faults.add("A quote that is not closed, or a row of the wrong length", line)
+            faults.add(t("A quote that is not closed, or a row of the wrong length"), line)
             lines.give_back()
         elif lines.number <= preamble:
             header = row
         elif len(row) == width:
             if row == header:
-                faults.add("The header once more", line)
+                faults.add(t("The header once more"), line)
             elif row.count("") * 3 > width and any(map(_is_total, row)):
-                faults.add("A row of totals", line)
+                faults.add(t("A row of totals"), line)
             elif wide:
                 if _is_total(row[0]):
-                    faults.add("A row of totals", line)
+                    faults.add(t("A row of totals"), line)
                     continue
                 for position, label in wide:
                     if row[position].strip():
@@ -153,11 +154,12 @@ def _csv_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterator
             elif any(row):
                 yield Row(line, hash(tuple(row)), pick(row))
         elif any(map(_is_total, row)):
-            faults.add("A row of totals", line)
+            faults.add(t("A row of totals"), line)
         elif any(cell.strip() for cell in row):
-            faults.add(f"{'Fewer' if len(row) < width else 'More'} cells than the header has", line)
+            fewer, more = t("Fewer cells than the header has"), t("More cells than the header has")
+            faults.add(fewer if len(row) < width else more, line)
         elif not row and lines.taken[0].strip():
-            faults.add("A quote that is not closed, or a row of the wrong length", line)
+            faults.add(t("A quote that is not closed, or a row of the wrong length"), line)
 
 
 def _is_total(cell: str) -> bool:
@@ -199,7 +201,7 @@ def _jsonl_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterat
         if line.strip():
             value = json_of(line)
             if not isinstance(value, dict):
-                faults.add("No JSON record", lines.number)
+                faults.add(t("No JSON record"), lines.number)
                 continue
             faults.more = goes_on(value)
             for record in records_of(value, recognised.shape):
@@ -208,7 +210,7 @@ def _jsonl_rows(lines: _Lines, recognised: Recognised, faults: Faults) -> Iterat
 
 def _json_rows(text: str, recognised: Recognised, faults: Faults, until: float) -> Iterator[Row]:
     if len(text) > MAX_JSON:
-        raise AgentError("This JSON is too long to be read at once: send it as JSONL.", code="too_large")
+        raise AgentError(t("This JSON is too long to be read at once: send it as JSONL."), code="too_large")
     paths = [column.path for column in recognised.columns]
     line, counted = 1, 0
     try:
@@ -222,10 +224,10 @@ def _json_rows(text: str, recognised: Recognised, faults: Faults, until: float) 
                 found = True
                 yield Row(line, hash(repr(record)), _at(record, paths))
             if not found and not isinstance(value, dict):
-                faults.add("No JSON record", line)
+                faults.add(t("No JSON record"), line)
     except ValueError as error:
         at = error.args[1] if len(error.args) > 1 else counted
-        faults.add("From here on it is no JSON that can be read", line + text.count("\n", counted, at))
+        faults.add(t("From here on it is no JSON that can be read"), line + text.count("\n", counted, at))
 
 
 def _at(record: dict[str, Any], paths: list[tuple[str, ...]]) -> list[str]:
@@ -244,7 +246,7 @@ def spool(rows: Iterator[Row], spool: TextIO, faults: Faults) -> int:
             text = "".join(_cleaned(row) for row in batch)
         if "\ufffd" in text:
             for line in (row.line for row in batch if any("\ufffd" in cell or "\0" in cell for cell in row.cells)):
-                faults.add("A character that cannot be read", line, left_out=False)
+                faults.add(t("A character that cannot be read"), line, left_out=False)
         spool.write(text)
         count += len(batch)
     return count
@@ -252,7 +254,7 @@ def spool(rows: Iterator[Row], spool: TextIO, faults: Faults) -> int:
 
 def _in_time(until: float) -> None:
     if time.monotonic() > until:
-        raise AgentError("The file takes too long to read.", code="too_large")
+        raise AgentError(t("The file takes too long to read."), code="too_large")
 
 
 def _cleaned(row: Row) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 
 from agents.usage.rates import LONGEST
+from chat.translation import t
 from chat.usage import Recognised
 from chat.usage.columns import Column
 from chat.usage.names import GOOD_STATUSES, MASK, NUMBERS, SECRETS, SIGN, SIGNS, TIMES, TOKENS, TOTALS, Role
@@ -50,9 +51,9 @@ _ODDITIES = (
 
 def problems() -> Iterator[tuple[str, bool, str]]:
     for fault, (what, _) in _FAULTS.items():
-        yield what, True, f"fault = '{fault}'"
+        yield t(what), True, f"fault = '{fault}'"
     for what, condition in _ODDITIES:
-        yield what, False, f"fault IS NULL AND ({condition})"
+        yield t(what), False, f"fault IS NULL AND ({condition})"
 
 
 def macros(decimal: str) -> Iterator[str]:
