@@ -667,6 +667,37 @@ def test_a_graph_says_that_it_does_not_look_at_a_picture(alice, answer):
     assert text(thread_id) == f"{note}\n\nI see."
 
 
+# ---- What a person reads of an interrupt: those of the library's documentation ----
+
+MAIL = {"action": "send_email", "to": "ann@example.org", "subject": "Hi", "message": "Approve sending this email?"}
+WORDS = {
+    "a text": ("Your name?", "Your name?"),
+    "a question with what it is about": (
+        {"question": "Do you approve the following output?", "llm_output": "A draft.\nOf two lines."},
+        "Do you approve the following output?\nllm_output: A draft.\nOf two lines.",
+    ),
+    "an action with its parameters": (
+        MAIL,
+        "Approve sending this email?\naction: send_email\nto: ann@example.org\nsubject: Hi",
+    ),
+    "values without a question": ({"query": "tea?", "count": 2, "to": ["é"]}, 'query: tea?\ncount: 2\nto: ["é"]'),
+    "a list": ([1, "x"], '[1, "x"]'),
+    "nothing": ({}, "{}"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_person_reads_all_that_an_interrupt_says(thread, name):
+    value, words = WORDS[name]
+
+    def ask(state: MessagesState) -> dict[str, Any]:
+        interrupt(value)
+        return {}
+
+    assert execute(chain(ask=ask)).status == Run.WAITING
+    assert open_requests()[0].message == words
+
+
 # ---- Faults of providers ----
 
 FAULTS = {

@@ -101,16 +101,10 @@ class Decisions:
 
     async def _ask(self, interrupt: Interrupt, key: str) -> Any:
         value, schema = interrupt.value, interrupt.response_schema
-        message = value
         if isinstance(value, Mapping):
-            message, schema = value.get("message") or value.get("question") or "", value.get("schema", schema)
-        text = (
-            message
-            if isinstance(message, str) and message
-            else json.dumps(to_jsonable_python(value, bytes_mode="base64", serialize_unknown=True))
-        )
+            schema = value.get("schema", schema)
         try:
-            return await self._turn.ask(shortened(text), schema, key=key)
+            return await self._turn.ask(shortened(_message(value)), schema, key=key)
         except ProtocolError as error:
             raise TypeError(f"the schema of an interrupt: {error.message}") from None
 
@@ -187,6 +181,21 @@ class Decisions:
         if found is not None:
             self._approved.remove(found)
         return found
+
+
+def _message(value: Any) -> str:
+    """Return what the person reads: all that the interrupt says, its question first."""
+    if not isinstance(value, Mapping):
+        return _words(value)
+    lead = next((name for name in ("message", "question") if isinstance(value.get(name), str) and value[name]), None)
+    others = [f"{name}: {_words(each)}" for name, each in value.items() if name not in (lead, "schema")]
+    return "\n".join([*([value[lead]] if lead else []), *others]) or _words(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    return json.dumps(to_jsonable_python(value, bytes_mode="base64", serialize_unknown=True), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
