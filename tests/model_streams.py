@@ -320,6 +320,11 @@ IN_STREAM = [
         f"Half{CUT}the model's provider refused to answer this.*", source="docs: Azure"),
     Row("no more room", lines({"error": {"message": "This model's maximum context length is 8192 tokens",
         "code": 400}}), fails="too_long", source="issues: vLLM"),
+    Row("too much, in words", lines({"error": "Input validation error: `inputs` must have less than 4096 tokens. "
+        "Given: 9000", "error_type": "validation"}), fails="too_long", source="issues: text-generation-inference"),
+    Row("too much, and the end", lines({"error": {"object": "error", "message": "Requested token count exceeds the "
+        "model's maximum context length of 196608 tokens.", "type": "BadRequestError", "code": 400}}) + DONE,
+        fails="too_long", source="issues: SGLang"),
     Row("text that is no JSON", lines(*texts("Half"), "upstream error"), "Half" + BROKE, again=True),
     Row("JSON of another shape", lines(*texts("Half"), "[]", '{"choices": 7}'), "Half" + BROKE, again=True),
     Row("a web page", sends(b"<html><body>Sign in</body></html>", kind="text/html; charset=utf-8"),
@@ -438,6 +443,9 @@ REFUSALS = [
     Row("wait for years", errs(429, because("x"), retry_after="Wed, 21 Oct 2099 07:28:00 GMT"), fails="model_busy"),
     Row("another address", errs(307, "", location="/v1/elsewhere"), fails="model_moved"),
     refused("an empty body", 400, "", "model_rejected"),
+    refused("a call that is none", 400, {"error": {"message": "Failed to call a function. Please adjust your prompt.",
+        "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": "<function=x>"}},
+        "model_garbled", source="issues: Groq"),
     refused("an error in a word", 400, {"error": "no"}, "model_rejected", source="issues: Ollama"),
 ]  # fmt: skip
 

@@ -52,6 +52,7 @@ _SIGNS = [
             r"range of input length",
             r"inputs?\W{0,2} tokens?.{0,40}must be",
             r"exceeds max(?:imum)? (?:length|input|prompt)",
+            r"must have less than \d+ tokens",
             r"request_too_large",
         ),
         "model_quota": (
@@ -69,6 +70,7 @@ _SIGNS = [
             r"not a valid model|invalid model\b|no such model|model not exist|unknown model",
             r"\bmodel \W{0,2}[\w./:-]+\W{0,2} (?:does not exist|not found|is not supported|has been d)",
         ),
+        "model_garbled": (r"\btool_use_failed\b",),  # the model's call is none: not the request's fault
         "model_key": (r"api[_ ]key[_ ](?:not[_ ]valid|invalid)|invalid[_ ]api[_ ]key|account_deactivated",),
     }.items()
 ]
