@@ -303,7 +303,7 @@ class Loaded:
         bare = f"(({nameless}) OR (modelled AND model IS NULL AND NOT timed))"
         counts = f"SELECT count_if({bare}), count_if(NOT {bare}) FROM typed WHERE fault IS NULL"
         [(sums, others)] = self._db.execute(counts).fetchall()
-        if not 0 < sums < others:
+        if not 0 < (sums or 0) < (others or 0):
             return
         parts = self._db.execute(
             "WITH listed AS (SELECT rowid AS place, coalesce(cost, 0) AS cost, input + output AS tokens, "

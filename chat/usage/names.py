@@ -59,6 +59,7 @@ UNITS |= {"seconds": "s"}
 MONEY_PARTS = {"cents": 0.01, "cent": 0.01, "micros": 1e-6, "nanos": 1e-9, "ticks": 1e-10}
 
 
+@lru_cache(4096)
 def meaning_of(path: tuple[str, ...]) -> Meaning | None:
     """Return what a name says; of a nested one its end counts, as far as it must."""
     path = tuple(".".join(path).split("."))

@@ -91,17 +91,13 @@ def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
             names = [str(one.get("name")) if isinstance(one, dict) else str(one) for one in columns]
             yield from (dict(zip(names, row, strict=False)) for row in rows)
             return
-        # What stands around records is what they are of, and never an amount of one of them.
-        around = {key: one for key, one in value.items() if not _holds_objects(one) and not _is_amount(key)}
-        for key in _LISTS:
-            inner = value.get(key)
-            if isinstance(inner, list) and all(isinstance(item, dict) for item in inner):
-                for item in inner:
-                    yield from ({**around, **record} for record in records(item, depth + 1))
-                return
-        inside = [key for key, one in value.items() if _are_records(one)] if "model" not in _roles(value) else []
-        if len(inside) == 1:
-            inner = value[inside[0]]
+        inner = next((one for key in _LISTS if _are_objects(one := value.get(key))), None)
+        if inner is None:
+            inside = [one for one in value.values() if isinstance(one, list | dict) and _are_records(one)]
+            inner = inside[0] if len(inside) == 1 and "model" not in _roles(value) else None
+        if inner is not None:
+            # What stands around records is what they are of, and never an amount of one of them.
+            around = {key: one for key, one in value.items() if not _holds_objects(one) and not _is_amount(key)}
             named = inner if isinstance(inner, list) else [{"model": name, **one} for name, one in inner.items()]
             for item in named:
                 yield from ({**around, **record} for record in records(item, depth + 1))
@@ -112,6 +108,10 @@ def records(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 def _roles(record: dict[str, Any]) -> set[Role]:
     found = (meaning_of((key,)) for key, value in record.items() if not isinstance(value, list))
     return {one.role for one in found if one}
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def _holds_objects(value: Any) -> bool:

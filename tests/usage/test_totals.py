@@ -292,3 +292,8 @@ def test_a_file_that_sums_up_another_counts_once(loaded: Callable[..., Loaded]) 
     assert any("same spend" in note for note in found.notes)
     month = loaded(File(days, "days.csv"), File(days.replace(b"-11-", b"-10-"), "before.csv"))
     assert month.ask("SELECT sum(cost) FROM usage") == [(15,)]
+
+
+def test_load_of_rows_that_are_all_faulty_raises_an_error_for_a_person() -> None:
+    with pytest.raises(AgentError, match="No row of a.csv can be read"):
+        load([File(b"timestamp,model,input_tokens,output_tokens\n2026-01-01,gpt-4o,-1,5\n", "a.csv")])

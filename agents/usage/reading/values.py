@@ -272,6 +272,7 @@ class Values:
             yield f"coalesce({self._number('gross')}, {value}) AS gross"
         yield f"{cell} IS NOT NULL AND {value} IS NULL AND NOT {included} AS bad_cost"
         sign = f"code(nullif(regexp_extract({cell}, '{SIGN}|[A-Z]{{3}}'), ''))"
+        sign = f"CASE WHEN TRY_CAST({cell} AS DOUBLE) IS NULL THEN {sign} END"  # in nearly no cell is any
         default = f"'{self._recognised.currency or 'USD'}'"
         named = f"coalesce(code({self._text('currency')}), {sign}, {default})"
         yield f"CASE WHEN {included} OR {value} IS NOT NULL THEN {named} END AS currency"
