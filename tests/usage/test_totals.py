@@ -295,5 +295,5 @@ def test_a_file_that_sums_up_another_counts_once(loaded: Callable[..., Loaded]) 
 
 
 def test_load_of_rows_that_are_all_faulty_raises_an_error_for_a_person() -> None:
-    with pytest.raises(AgentError, match="No row of a.csv can be read"):
+    with pytest.raises(AgentError, match="No row of a"):
         load([File(b"timestamp,model,input_tokens,output_tokens\n2026-01-01,gpt-4o,-1,5\n", "a.csv")])
