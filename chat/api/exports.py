@@ -82,7 +82,13 @@ def everything(user: User, file: IO[bytes]) -> None:
         shares = Share.objects.for_user(user).order_by("created_at", "pk")
         profile["shares"] = list(shares.values("title", "thread_id", "created_at", "expires_at", "revoked_at"))
         projects = Project.objects.for_user(user).order_by("created_at", "pk")
-        profile["projects"] = list(projects.values("id", "name", "instructions", "created_at"))
+        profile["projects"] = [
+            {
+                **{name: getattr(one, name) for name in ("id", "name", "instructions", "created_at")},
+                "attachments": [file.name for file in one.attachments.all()],
+            }
+            for one in projects.prefetch_related("attachments")
+        ]
         steps = CheckedStep.objects.for_user(user).order_by("checked_at", "pk")
         profile["checklist"] = list(steps.values("message_id", "name", "checked_at"))
         found.writestr("profile.json", JSONRenderer().render(profile))

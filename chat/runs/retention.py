@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from chat import protocol
 from chat.db import search
-from chat.models import Attachment, Event, Grant, InputRequest, Message, Run, Share, Thread, User
+from chat.models import Attachment, Event, Grant, InputRequest, Message, Project, Run, Share, Thread, User
 from chat.protocol import ProtocolError
 from chat.runs import cancel
 from chat.runs.threads import delete
@@ -140,7 +140,10 @@ def _empty(thread_id: uuid.UUID) -> None:
     """Delete the contents of a deleted thread. Its row stays, so that its id stays taken."""
     _lock_runs(Run.objects.filter(thread=thread_id))
     for attachment in Attachment.objects.filter(messages__thread=thread_id).distinct():
-        if not attachment.messages.exclude(thread=thread_id).exists():
+        if not (
+            attachment.messages.exclude(thread=thread_id).exists()
+            or Project.objects.filter(attachments=attachment).exists()
+        ):
             attachment.delete()
     Run.objects.filter(thread=thread_id).delete()
     Message.objects.filter(thread=thread_id).delete()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import expect
 
 from tests.axe import serious
-from tests.page import answers, listed, needs_chromium, runs, say
+from tests.page import answers, listed, needs_chromium, questions, runs, say
 from tests.usage_files import csv_of, rows
 
 pytestmark = needs_chromium
@@ -334,6 +334,50 @@ def test_failure_elsewhere_is_said_in_the_sidebar(site, meet):
     listed(page).click()
     expect(page.locator(".failure")).to_have_text("The words of the agent.")
     expect(mark).to_have_text("")
+
+
+def test_project_has_files_that_go_with_the_first_message_of_its_conversations(site, meet):
+    ann = meet(site)
+    ann.user.http("POST", "/api/projects", {"name": "Bills", "instructions": ""})
+    page = ann.open()
+    folder = page.locator("section[data-project]")
+    folder.hover()
+    menu = folder.get_by_role("button", name="Menu of Bills")
+    menu.click()
+    page.get_by_role("menuitem", name="Edit project").click()
+    dialog = page.get_by_role("dialog", name="Edit project")
+    for name in ("may.csv", "june.csv"):
+        content = csv_of(rows(20, cost=True))
+        page.set_input_files("#project-file", {"name": name, "mimeType": "text/csv", "buffer": content})
+        expect(dialog.locator(".chip", has_text=name)).to_contain_text("Usage data")
+    dialog.get_by_role("button", name="Remove june.csv").click()
+    expect(dialog.locator(".chip")).to_have_count(1)
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    page.reload()
+    folder.hover()
+    menu.click()
+    page.get_by_role("menuitem", name="New conversation here").click()
+    expect(page.locator("#drafts .chip")).to_have_text(re.compile("may.csv"))
+    say(page, "What did we spend?")
+    expect(questions(page).locator(".chip")).to_have_text(re.compile("may.csv"))
+    expect(page.locator("#drafts .chip")).to_have_count(0)
+    expect(page.locator(".verdict .asked")).to_be_visible()
+    expect(folder.locator("a .title")).to_have_text(["What did we spend?"])
+
+
+def test_file_that_cannot_be_kept_is_told_of_in_the_project(site, meet):
+    ann = meet(site, provokes=r"status of 4\d\d")
+    ann.user.http("POST", "/api/projects", {"name": "Bills", "instructions": ""})
+    page = ann.open()
+    folder = page.locator("section[data-project]")
+    folder.hover()
+    folder.get_by_role("button", name="Menu of Bills").click()
+    page.get_by_role("menuitem", name="Edit project").click()
+    page.set_input_files("#project-file", {"name": "a.exe", "mimeType": "text/csv", "buffer": b"\0\1\2" * 99})
+    expect(page.locator("#project-note")).to_contain_text("work here")
+    expect(page.locator("#project .chip")).to_have_count(0)
+    expect(page.locator("#project [value=yes]")).to_be_enabled()
 
 
 def test_conversation_is_moved_into_a_project_by_its_menu_and_out_by_dragging(site, meet):

@@ -9,9 +9,11 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from agents.toolbox.profile import instructions_of
+from chat import runs
 from chat.api import exports
-from chat.models import Project, Thread
-from tests.factories import client
+from chat.models import Attachment, Project, Thread
+from chat.runs import retention
+from tests.factories import client, message
 
 NOWHERE = uuid.UUID("00000000-0000-4000-8000-000000000000")
 
@@ -122,9 +124,55 @@ def test_assistant_is_told_what_the_user_and_the_project_say(alice, bob):
     assert told(str(bob.pk), inside) == ""
 
 
+def uploaded(caller, name="usage.csv"):
+    file = BytesIO(b"model,cost\ngpt-4o,1\n")
+    file.name = name
+    done = caller.post("/api/attachments", {"file": file}, format="multipart")
+    assert done.status_code == 201, done.content
+    return done.json()["id"]
+
+
+def names(project):
+    return sorted(one["name"] for one in project["attachments"])
+
+
+def test_project_has_files_which_are_kept_while_a_message_or_a_project_has_them(ann, alice):
+    one, two, sent = uploaded(ann, "one.csv"), uploaded(ann, "two.csv"), uploaded(ann, "sent.csv")
+    bills = made(ann, attachment_ids=[one, two, sent])
+    assert names(bills) == names(ann.get("/api/projects").json()["projects"][0]) == ["one.csv", "sent.csv", "two.csv"]
+    renamed = ann.patch(f"/api/projects/{bills['id']}", {"name": "All"}, format="json").json()
+    assert names(renamed) == ["one.csv", "sent.csv", "two.csv"]
+    accepted = runs.start(alice.id, message("Sum.", attachment_ids=[sent]))
+    changed = ann.patch(f"/api/projects/{bills['id']}", {"attachment_ids": [two]}, format="json").json()
+    assert names(changed) == ["two.csv"]
+    assert ann.get(f"/api/attachments/{one}").status_code == 404
+    assert ann.get(f"/api/attachments/{sent}").status_code == 200
+    other = made(ann, "Other", attachment_ids=[two, sent])
+    retention.empty_deleted(accepted.thread_id)
+    assert ann.get(f"/api/attachments/{sent}").status_code == 200, "another thread may be begun with it"
+    ann.delete(f"/api/projects/{bills['id']}")
+    assert names(ann.get("/api/projects").json()["projects"][0]) == ["sent.csv", "two.csv"]
+    ann.delete(f"/api/projects/{other['id']}")
+    assert not Attachment.objects.exists()
+
+
+def test_file_of_another_user_is_in_no_project(ann, ben):
+    of_ben = uploaded(ben)
+    bills = made(ann)
+    for refused in (
+        ann.post("/api/projects", {"name": "x", "attachment_ids": [of_ben]}, format="json"),
+        ann.patch(f"/api/projects/{bills['id']}", {"attachment_ids": [of_ben]}, format="json"),
+    ):
+        assert (refused.status_code, refused.json()["field"]) == (404, "attachment_ids")
+    assert Project.objects.get().attachments.count() == 0
+    assert ben.patch(f"/api/projects/{bills['id']}", {"attachment_ids": [of_ben]}, format="json").status_code == 404
+    wrong = ann.patch(f"/api/projects/{bills['id']}", {"attachment_ids": ["x"]}, format="json")
+    assert (wrong.status_code, wrong.json()["error"]) == (422, "invalid_message")
+
+
 def test_projects_are_in_the_export_of_all_data(ann, alice):
-    made(ann, instructions="In euros.")
+    made(ann, instructions="In euros.", attachment_ids=[uploaded(ann)])
     file = BytesIO()
     exports.everything(alice, file)
     [found] = json.loads(ZipFile(file).read("profile.json"))["projects"]
-    assert (found["name"], found["instructions"]) == ("Bills", "In euros.")
+    assert (found["name"], found["instructions"], found["attachments"]) == ("Bills", "In euros.", ["usage.csv"])

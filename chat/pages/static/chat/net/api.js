@@ -64,20 +64,12 @@ export class Api {
   }
 
   /**
-   * @param {{name: string, instructions: string}} project
+   * @param {string | null} id null: make a new one
+   * @param {import("../state/model.js").ProjectFields} project
    * @returns {Promise<Project>}
    */
-  makeProject(project) {
-    return this.#session.call("POST", "/api/projects", project);
-  }
-
-  /**
-   * @param {string} id
-   * @param {{name: string, instructions: string}} project
-   * @returns {Promise<Project>}
-   */
-  changeProject(id, project) {
-    return this.#session.call("PATCH", `/api/projects/${id}`, project);
+  keepProject(id, project) {
+    return this.#session.call(id ? "PATCH" : "POST", id ? `/api/projects/${id}` : "/api/projects", project);
   }
 
   /** @param {string} id */
@@ -98,10 +90,11 @@ export class Api {
   /**
    * @param {string} id
    * @param {string | null} agent
-   * @returns {Promise<ListedThread>} a thread that is in no list
+   * @param {boolean} temporary in no list
+   * @returns {Promise<ListedThread>}
    */
-  begin(id, agent) {
-    return this.#session.call("POST", "/api/threads", { id, agent, temporary: true });
+  begin(id, agent, temporary) {
+    return this.#session.call("POST", "/api/threads", { id, ...(agent && { agent }), temporary });
   }
 
   /**

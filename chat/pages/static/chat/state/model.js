@@ -190,7 +190,8 @@
  *   `usage`: only where one is asked for
  *
  * @typedef {"completed" | "failed"} Outcome
- * @typedef {{id: string, name: string, instructions: string}} Project
+ * @typedef {{id: string, name: string, instructions: string, attachments: Attachment[]}} Project
+ * @typedef {{name: string, instructions: string, attachment_ids: string[]}} ProjectFields
  *
  * @typedef {{type: "threads_listed", threads: ListedThread[]}
  *   | {type: "thread_opened", thread_id: string, at: string, fresh: boolean, chosen?: string[]}

@@ -31,6 +31,8 @@ export default {
   project: "Projekt",
   "project.new": "Neues Projekt",
   "project.edit": "Projekt bearbeiten",
+  "project.begin": "Neue Unterhaltung hier",
+  "project.uploading": "{name} wird hochgeladen …",
   "project.delete": "Projekt löschen",
   "project.delete.about": "Seine Unterhaltungen bleiben.",
   "project.none": "Kein Projekt",

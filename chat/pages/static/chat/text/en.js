@@ -35,6 +35,8 @@ export default {
   project: "Project",
   "project.new": "New project",
   "project.edit": "Edit project",
+  "project.begin": "New conversation here",
+  "project.uploading": "Uploading {name}…",
   "project.delete": "Delete project",
   "project.delete.about": "Its conversations stay.",
   "project.none": "No project",

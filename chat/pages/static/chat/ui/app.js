@@ -16,7 +16,7 @@ import { HiddenThreads } from "../state/hidden.js";
 import { TERMINAL } from "../state/model.js";
 import { SENT_AGAIN } from "../state/outbox.js";
 import { Store } from "../state/store.js";
-import { t, told } from "../text/strings.js";
+import { told } from "../text/strings.js";
 import { leaveKeysToInputMethod, save } from "./browser.js";
 import { Messages } from "./messages.js";
 import { notice } from "./notices.js";
@@ -223,7 +223,7 @@ async function beginTemporary(content, attachments) {
   const agent = namedAgent(null);
   await attempt(
     async () => {
-      const begun = await api.begin(uuid(), agent);
+      const begun = await api.begin(uuid(), agent, true);
       store.dispatch({ type: "threads_listed", threads: [begun] });
       begin(begun.id, content, attachments, agent);
     },
@@ -321,7 +321,15 @@ const socket = new Socket(session, {
 });
 
 const view = new View({
-  ...threadActions({ api, store, attempt, removals, open: () => open, go }),
+  ...threadActions({
+    api,
+    store,
+    attempt,
+    removals,
+    open: () => open,
+    go,
+    attach: (...files) => view.attach(...files),
+  }),
   send(content, attachments) {
     if (open) messages.append({ thread_id: open, content, attachments, agent: namedAgent(open) });
     else if (temporary) void beginTemporary(content, attachments);
@@ -396,20 +404,6 @@ const view = new View({
   openInputs() {
     if (!atInputs) history.pushState(null, "", `${BASE}/inputs`);
     show(null, true);
-  },
-  async search(words) {
-    /** @type {import("./search.js").Found} */
-    const found = { threads: [], failure: "" };
-    await attempt(
-      async () => {
-        const { threads } = await api.search(words);
-        found.threads = threads.filter(({ id }) => !removals.ids.has(id));
-      },
-      ({ status, message }) => {
-        found.failure = status === 0 ? t("search.offline") : message;
-      },
-    );
-    return found;
   },
   reconnect: () => socket.retry(),
   signOut() {

@@ -115,6 +115,14 @@ export class Composer {
   }
 
   /**
+   * @param {string} thread_id
+   * @param {Attachment[]} attachments for its next message
+   */
+  attach(thread_id, attachments) {
+    this.#uploads.restore(attachments, thread_id);
+  }
+
+  /**
    * Put what was not sent before what is being written.
    * @param {string} content
    * @param {Attachment[]} attachments

@@ -1,5 +1,6 @@
 /** What is done with whole conversations, and with their answers: how the server is asked for it. */
 
+import { uuid } from "../net/uuid.js";
 import { leaf } from "../state/branches.js";
 import { parts, t } from "../text/strings.js";
 import { save } from "./browser.js";
@@ -13,10 +14,11 @@ import { titleOf } from "./sidebar.js";
  * @typedef {object} Page
  * @property {import("../net/api.js").Api} api
  * @property {import("../state/store.js").Store} store
- * @property {(work: () => Promise<unknown>) => Promise<void>} attempt
+ * @property {import("../net/loader.js").Owner["attempt"]} attempt
  * @property {import("./removals.js").Removals} removals
  * @property {() => string | null} open the thread that is shown
  * @property {(thread_id: string | null) => void} go show this one; null: a new one
+ * @property {(thread_id: string, attachments: import("../state/model.js").Attachment[]) => void} attach to its next message
  */
 
 const DAY_SECONDS = 86_400;
@@ -24,7 +26,7 @@ const DAY_SECONDS = 86_400;
 const OFFERED_MS = 6_000;
 
 /** @param {Page} page */
-export function threadActions({ api, store, attempt, removals, open, go }) {
+export function threadActions({ api, store, attempt, removals, open, go, attach }) {
   /**
    * @param {string} thread_id
    * @param {{title?: string, pinned?: boolean, archived?: boolean}} change
@@ -80,14 +82,26 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
     },
     /**
      * @param {string | null} id null: make a new one
-     * @param {{name: string, instructions: string}} project
+     * @param {import("../state/model.js").ProjectFields} project
      * @param {Thread | null} first to be put into it
      */
     async keepProject(id, project, first) {
       await attempt(async () => {
-        const kept = await (id ? api.changeProject(id, project) : api.makeProject(project));
+        const kept = await api.keepProject(id, project);
         await listProjects();
         if (first) this.place(first, kept.id);
+      });
+    },
+    /**
+     * Begin a conversation in a project, with its files on the first message.
+     * @param {import("../state/model.js").Project} project
+     */
+    beginIn({ id, attachments }) {
+      void attempt(async () => {
+        const begun = await api.begin(uuid(), null, false);
+        store.dispatch({ type: "threads_listed", threads: [await api.place(begun.id, id, true)] });
+        attach(begun.id, attachments);
+        go(begun.id);
       });
     },
     /** @param {string} id of a project, whose threads stay */
@@ -98,6 +112,21 @@ export function threadActions({ api, store, attempt, removals, open, go }) {
         store.dispatch({ type: "threads_listed", threads: inside.map((one) => ({ ...one, project_id: null })) });
         await listProjects();
       });
+    },
+    /** @param {string} words */
+    async search(words) {
+      /** @type {import("./search.js").Found} */
+      const found = { threads: [], failure: "" };
+      await attempt(
+        async () => {
+          const { threads } = await api.search(words);
+          found.threads = threads.filter(({ id }) => !removals.ids.has(id));
+        },
+        ({ status, message }) => {
+          found.failure = status === 0 ? t("search.offline") : message;
+        },
+      );
+      return found;
     },
     /** @param {Thread} thread */
     remove(thread) {

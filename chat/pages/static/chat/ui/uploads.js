@@ -87,9 +87,12 @@ export class Uploads {
     for (const file of files) void this.#send(file, this.#draft(this.#thread_id, file.name));
   }
 
-  /** @param {Attachment[]} attachments that are stored already */
-  restore(attachments) {
-    for (const attachment of attachments) this.#stored(this.#draft(this.#thread_id, attachment.name), attachment);
+  /**
+   * @param {Attachment[]} attachments that are stored already
+   * @param {string} [thread_id] whose next message they go with; absent: that of the thread that is shown
+   */
+  restore(attachments, thread_id = this.#thread_id) {
+    for (const attachment of attachments) this.#stored(this.#draft(thread_id, attachment.name), attachment);
   }
 
   /** @returns {Attachment[]} those of the thread that is shown, which are forgotten here */

@@ -196,6 +196,14 @@ export class View {
     this.#composer.compose(content, attachments);
   }
 
+  /**
+   * @param {string} thread_id
+   * @param {Attachment[]} attachments for its next message
+   */
+  attach(thread_id, attachments) {
+    this.#composer.attach(thread_id, attachments);
+  }
+
   focus() {
     this.#composer.focus();
   }
