@@ -106,6 +106,7 @@ class OpenIdProvider:
         else:
             answer["code"] = secrets.token_urlsafe(16)
             self.codes[answer["code"]] = query
+        answer = {name: value for name, value in answer.items() if value is not None}
         return 302, {"Location": f"{query['redirect_uri']}?{urlencode(answer)}"}, {}
 
     def token(self, form, authorization):

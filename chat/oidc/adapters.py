@@ -1,13 +1,13 @@
 """The answers to what allauth asks about accounts and providers."""
 
 import logging
+import re
 from typing import Any, NoReturn
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
-from allauth.socialaccount.providers.base import AuthError
 from django.http import HttpRequest
 
 from chat.api.client_ip import address_of
@@ -16,6 +16,7 @@ from chat.oidc.config import BadAnswer, Refused, configured, find
 from chat.oidc.provider import CLASSES, app_of
 
 log = logging.getLogger("netra.sso")
+ERROR_CODE = re.compile(r"[a-z_]{1,40}")  # as RFC 6749 has them: what a query says else is not for the log
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -59,8 +60,12 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     ) -> NoReturn:
         """Refuse the sign-in. Raises ImmediateHttpResponse: allauth's pages are not shown."""
         state = (extra_context or {}).get("state") or {}
-        if error == AuthError.CANCELLED:
+        said = request.GET.get("error", "")
+        if said == "access_denied":  # also without the state, which some providers leave out then
             refused = Refused("sso_denied", "the user or the provider has cancelled it")
+        elif exception is None:
+            reason = f"the provider says {said}" if ERROR_CODE.fullmatch(said) else "there is no such state, or no code"
+            refused = Refused("sso_failed", reason)
         else:
             # The text of an error of allauth's may have the provider's answer, with tokens.
             reason = str(exception) if isinstance(exception, BadAnswer) else type(exception).__name__

@@ -127,11 +127,18 @@ def test_provider_out_of_order_is_refused_and_the_page_is_shown(browser, provide
     assert provider.requests.count("/.well-known/openid-configuration") == 1, "every visitor waits for it"
 
 
-def test_cancelled_sign_in_is_told_from_a_failed_one(browser, provider):
-    provider.error = "access_denied"
+@pytest.mark.parametrize("returned", [{}, {"state": None}], ids=["with its state", "without a state, as Authlib"])
+def test_cancelled_sign_in_is_told_from_a_failed_one(browser, provider, returned, caplog):
+    provider.error, provider.returned = "access_denied", returned
+    before = everything()
     assert error_of(browser.sign_in()) == "sso_denied"
-    provider.error = "server_error"
+    provider.error = "invalid_scope"
     assert error_of(browser.sign_in()) == "sso_failed"
+    assert "the provider says invalid_scope" in caplog.text
+    provider.error = "carol@corp.example"
+    assert error_of(browser.sign_in()) == "sso_failed"
+    assert "carol" not in caplog.text
+    assert everything() == before
 
 
 def test_provider_may_be_called_like_the_path_of_the_connections(sso, provider):
