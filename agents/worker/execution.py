@@ -15,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 
 from agents.llm import titles
 from agents.sdk import AgentError, Call, Message, Turn, tools
+from agents.sdk.errors import UNKNOWN
 from agents.worker import retry
 from agents.worker.event_writer import EventWriter, RunEvents
 from agents.worker.journal import RunJournal
@@ -80,7 +81,7 @@ class Executor:
                 failure = AgentError.of(error)
                 if failure is None:
                     log.exception("%s raised", run.agent)
-                    failure = AgentError("The agent hit an error and stopped. Try again.", "internal_error")
+                    failure = AgentError(UNKNOWN, "internal_error")
             await events.close(*_failed(run, failure, _jsonable(run, usage)))
         finally:
             journal.close()

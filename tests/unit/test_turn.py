@@ -240,6 +240,11 @@ def test_what_a_tool_raises_is_shown_and_raised() -> None:
     assert completed["error"] == "ValueError: no such \ufffd row"
 
 
+@pytest.mark.parametrize("message", ["", " \n", "\u200b"])
+def test_an_agent_error_without_words_says_that_there_was_an_error(message: str) -> None:
+    assert AgentError(message).message == "The agent hit an error and stopped. Try again."
+
+
 def test_an_agent_errors_message_is_shown_and_a_long_error_is_cut() -> None:
     def refuse() -> None:
         raise AgentError("The file is empty.", code="empty")
