@@ -62,7 +62,7 @@ def _headline(case: Case, made: Answer) -> str:
     if not made.headline:
         return problems or t("There is nothing that I can work out here.")
     if case.understood.general:
-        made.notes.insert(0, made.headline)
+        made.details.insert(0, made.headline)  # the table has it
         return t(
             "What can be saved depends on your usage: attach a usage file, or say model, requests and tokens, for "
             "figures of your own. By today's list prices:"

@@ -88,3 +88,17 @@ def test_german_answer_about_the_sample_has_the_same_figures(text: str) -> None:
     ours, theirs = compared(SAMPLE, text)
     chips = [[chip["field"] for chip in found.get("chips", ())] for found in (ours, theirs)]
     assert chips[0] == chips[1]
+
+
+@pytest.mark.parametrize(("german", "english"), [
+    ("Was kostet das nach Modell?", "What did this cost, by model?"),  # the page's own
+    ("Was hat das gekostet, nach Modell?", "What did this cost, by model?"),
+    ("Welches Modell kostet am meisten?", "Which model costs most?"), ("Wo kann ich sparen?", "Where can I save?"),
+    ("Wie hoch sind unsere Ausgaben?", "total cost"), ("Kosten pro Tag", "cost by day"),
+    ("Wie viele Tokens nach Modell?", "How many tokens by model?"), ("Prognose", "forecast"),
+    ("Was hat sich geändert?", "What changed?"),
+])  # fmt: skip
+def test_german_question_about_a_file_is_the_english_one(german: str, english: str) -> None:
+    _, theirs = answered("de", SAMPLE, german)
+    _, ours = answered("en", SAMPLE, english)
+    assert (theirs["form"], theirs["request"]) == (None, ours["request"])
