@@ -30,7 +30,8 @@ const drafts = () => JSON.parse(sessionStorage.getItem(DRAFTS) ?? "{}");
 export class Composer {
   #owner;
   #uploads;
-  #thread_id = "";
+  /** @type {string | null} null: none was shown yet */
+  #thread_id = null;
   #form = found("#ask", HTMLFormElement);
   #field = found("#composer", HTMLTextAreaElement);
   #send = found("#send", HTMLButtonElement);
@@ -74,8 +75,10 @@ export class Composer {
 
   /** @param {string} thread_id whose text and files are shown (empty: a new one) */
   show(thread_id) {
+    // What was typed before the page's scripts were there belongs to the thread that is shown first.
+    const typed = this.#thread_id === null ? this.#field.value : "";
     this.#thread_id = thread_id;
-    this.#field.value = drafts()[thread_id] ?? "";
+    this.#field.value = drafts()[thread_id] ?? typed;
     this.#uploads.show(thread_id);
     this.#fit();
   }
@@ -165,9 +168,10 @@ export class Composer {
 
   #changed() {
     this.#fit();
-    const { [this.#thread_id]: _, ...others } = drafts();
+    const thread_id = this.#thread_id ?? "";
+    const { [thread_id]: _, ...others } = drafts();
     const { value } = this.#field;
-    keep(DRAFTS, JSON.stringify(value ? { ...others, [this.#thread_id]: value } : others));
+    keep(DRAFTS, JSON.stringify(value ? { ...others, [thread_id]: value } : others));
   }
 
   /** Make the field as high as its text, within the bounds of the style sheet. */

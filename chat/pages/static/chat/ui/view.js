@@ -169,9 +169,10 @@ export class View {
     setInterval(() => this.#tick(), 1_000);
   }
 
-  /** @param {Model} model shown with the next frame */
+  /** @param {Model} model shown with the next frame, the first one at once: what is typed then has its thread */
   render(model) {
     this.#model = model;
+    if (this.#open === undefined) return this.#draw();
     if (this.#due) return;
     this.#due = true;
     requestAnimationFrame(() => this.#draw());
