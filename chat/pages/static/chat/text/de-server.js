@@ -157,4 +157,5 @@ export const server = {
   "Find savings in your AI bill, from figures or a usage file.":
     "Findet Einsparungen in Ihrer KI-Rechnung, aus Zahlen oder einer Nutzungsdatei.",
   "Repeat the message, word by word.": "Wiederholt die Nachricht, Wort für Wort.",
+  "Talk about anything, with a language model and tools.": "Gespräche über alles, mit Sprachmodell und Werkzeugen.",
 };
