@@ -89,8 +89,8 @@ LAYERS = {
         "difference", "drawer", "duration", "editor", "element", "exchange", "fields", "figures", "inputs", "menu",
         "messages", "notices", "notify", "panel", "pending", "pictures", "preview", "projects", "rating", "removals",
         "request", "requests", "resolved", "search", "share", "shortcuts", "sidebar", "spent", "steps", "switch",
-        "text", "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view", "viewport",
-        "welcome",
+        "table", "text", "thread-menu", "threads", "transcript", "unread", "uploads", "values", "verdict", "view",
+        "viewport", "welcome",
     ),
 }  # fmt: skip
 # Modules of each language, of which a page loads one.
@@ -99,7 +99,7 @@ MODULES = [f"chat/{layer}/{name}.js" for layer, names in LAYERS.items() for name
 MODULES += ["vendor/d3-dsv/d3-dsv.min.mjs"]
 # Modules of the first answer that is shown: a new conversation begins without them.
 ANSWERS = [f"chat/markdown/{name}.js" for name in ("blocks", "code", "markdown", "math", "purify", "scheduler")]
-ANSWERS += ["chat/ui/table.js", "vendor/markdown-it/markdown-it.esm.min.mjs", "vendor/dompurify/purify.min.js"]
+ANSWERS += ["vendor/markdown-it/markdown-it.esm.min.mjs", "vendor/dompurify/purify.min.js"]
 # Later ones override earlier ones of the same weight: Markdown's tables and charts come after tables.
 COMPONENTS = (
     "sidebar", "conversation", "message", "files", "table", "chart", "verdict", "run", "request", "inputs", "markdown",

@@ -217,6 +217,29 @@ def test_verdict_is_the_same_after_a_reload_and_has_the_chart_of_its_files(site,
     assert answers(page).text_content() == shown
 
 
+def test_chart_is_saved_and_tied_to_the_rows_of_its_table(site, meet):
+    ann = meet(site)
+    page = ann.open()
+    content = csv_of(rows(200, cost=True))
+    page.set_input_files("#file", {"name": "usage.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.locator("#drafts .chip")).to_contain_text("Usage data")
+    say(page, "What did we spend by model?")
+    chart = page.locator(".verdict .chart[data-drawn]")
+    expect(chart).to_have_count(1)
+    with page.expect_download() as picture:
+        chart.get_by_role("button", name="Save chart as a picture").click()
+    assert picture.value.suggested_filename.endswith(".png")
+    assert Path(picture.value.path()).read_bytes().startswith(b"\x89PNG")
+    with page.expect_download() as figures:
+        chart.get_by_role("button", name="Save the table as CSV").click()
+    label = chart.locator("tbody th").first.text_content()
+    assert label and label in Path(figures.value.path()).read_text("utf-8-sig")
+    row = answers(page).locator(".markdown tbody tr", has=page.get_by_role("cell", name=label, exact=True))
+    chart.locator("canvas").hover(position={"x": 260, "y": 12})
+    expect(row.first).to_have_attribute("data-pointed", "")
+    page.mouse.move(5, 5)
+
+
 def test_answer_without_a_figure_has_no_verdict_and_keeps_its_text(site, meet):
     ann = meet(site)
     page = ann.open(ann.thread("advisor"))

@@ -239,6 +239,7 @@ export default {
   "table.save": "Tabelle als CSV speichern",
   "table.file": "tabelle",
   chart: "Diagramm: {title}. Die Tabelle darunter enthält die Werte.",
+  "chart.save": "Diagramm als Bild speichern",
   "chart.figures": "Daten",
   "chart.more": { one: "{count} weiteres Diagramm anzeigen", other: "{count} weitere anzeigen" },
   "request.answer": "Antworten",

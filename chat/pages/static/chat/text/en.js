@@ -241,6 +241,7 @@ export default {
   "table.save": "Save the table as CSV",
   "table.file": "table",
   chart: "Chart: {title}. The table below has its figures.",
+  "chart.save": "Save chart as a picture",
   "chart.figures": "Data",
   "chart.more": { one: "Show {count} more chart", other: "Show {count} more" },
   "request.answer": "Answer",

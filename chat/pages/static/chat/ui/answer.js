@@ -23,6 +23,9 @@ const MAX_DRAWING_SHARE = 0.3;
 /** How many charts are shown until the user asks for the others. */
 const SHOWN_CHARTS = 2;
 
+/** @param {Element} row */
+const labelOf = (row) => row.firstElementChild?.textContent?.trim() ?? "";
+
 /** One run: its line, input requests, verdict, charts, answer, what was understood, and failure. */
 export class Answer {
   card;
@@ -51,6 +54,8 @@ export class Answer {
   #all = false;
   #next = 0;
   #live = false;
+  /** @type {string | null} what the reader points at in a table */
+  #label = null;
 
   /**
    * @param {Omit<import("./request.js").Decider, "owns" | "thread_id"> & {inspect: (card: Card) => void}} actions
@@ -63,6 +68,13 @@ export class Answer {
     this.#check = check;
     this.card = new Card(inspect);
     this.requests = new Requests({ respond, grants, revoke, owns: true, thread_id: null });
+    this.article.addEventListener("mouseover", ({ target }) => {
+      const row = target instanceof Element ? target.closest("tbody > tr") : null;
+      const label = row ? labelOf(row) : null;
+      if (label === this.#label) return;
+      this.#label = label;
+      for (const figure of this.#figures.values()) figure.point(label);
+    });
     this.#more.addEventListener("click", () => {
       this.#all = true;
       this.#lay();
@@ -116,8 +128,16 @@ export class Answer {
   #draw(run) {
     const charts = chartsOf(run);
     for (const key of this.#figures.keys()) if (!charts.has(key)) this.#leave(key);
-    for (const [key, chart] of charts) if (!this.#figures.has(key)) this.#figures.set(key, new Figure(chart));
+    for (const [key, chart] of charts)
+      if (!this.#figures.has(key)) this.#figures.set(key, new Figure(chart, (label) => this.#mark(label)));
     this.#lay();
+  }
+
+  /** @param {string | null} label whose rows are marked, as those that are meant */
+  #mark(label) {
+    for (const row of this.article.querySelectorAll("tbody > tr")) {
+      row.toggleAttribute("data-pointed", label !== null && labelOf(row) === label);
+    }
   }
 
   /** @param {string} key of a chart */

@@ -1,7 +1,9 @@
 /** Charts that tools put into their results: `{type, title, labels, series: [{name, values}], unit}`. */
 
 import { LOCALE, t } from "../text/strings.js";
-import { element } from "./element.js";
+import { save } from "./browser.js";
+import { element, icon } from "./element.js";
+import { fileName, tableTools } from "./table.js";
 
 /**
  * @typedef {object} Chart
@@ -162,13 +164,21 @@ export class Figure {
   /** @type {InstanceType<Awaited<ReturnType<typeof load>>> | null} */
   #shown = null;
 
-  /** @param {Chart} chart */
-  constructor(chart) {
+  #pointed;
+
+  /**
+   * @param {Chart} chart
+   * @param {(label: string | null) => void} pointed the reader points at this label; null: at none
+   */
+  constructor(chart, pointed) {
     this.#chart = chart;
+    this.#pointed = pointed;
     this.#canvas = element("canvas", {
       role: "img",
       "aria-label": t("chart", { title: chart.title }),
     });
+    const figures = table(chart);
+    const tools = tableTools(/** @type {HTMLTableElement} */ (figures.querySelector("table")), () => chart.title);
     const area = element("div", { class: "plot" }, this.#canvas);
     // Side by side they are equally high, unless there are too many bars for that.
     area.style.height = `${chart.type === "bar" ? Math.min(30, Math.max(13, chart.labels.length * 1.3)) : 13}rem`;
@@ -182,8 +192,13 @@ export class Figure {
         element("span", { class: "dim", dir: "auto" }, chart.unit),
       ),
       area,
-      element("details", {}, element("summary", {}, t("chart.figures")), table(chart)),
+      element("details", {}, element("summary", {}, t("chart.figures")), figures),
     );
+    const saved = element("button", { type: "button", class: "tool-button" }, icon("download"));
+    saved.title = t("chart.save");
+    saved.ariaLabel = t("chart.save");
+    saved.addEventListener("click", () => this.#save());
+    this.node.append(element("div", { class: "table-tools" }, ...tools.children, saved));
     void this.#load();
   }
 
@@ -210,11 +225,32 @@ export class Figure {
     }
   }
 
+  /** Save it as a picture, on the ground that it has on the page. */
+  #save() {
+    const picture = element("canvas", {});
+    const context = picture.getContext("2d");
+    [picture.width, picture.height] = [this.#canvas.width, this.#canvas.height];
+    if (!context) return;
+    context.fillStyle = colour("--raised");
+    context.fillRect(0, 0, picture.width, picture.height);
+    context.drawImage(this.#canvas, 0, 0);
+    picture.toBlob((blob) => blob && save(fileName(this.#chart.title, "png"), blob));
+  }
+
+  /** @param {string | null} label to be shown as the one that is meant; null: none */
+  point(label) {
+    const index = label === null ? -1 : this.#chart.labels.indexOf(label);
+    const active = index < 0 ? [] : this.#chart.series.map((_, datasetIndex) => ({ datasetIndex, index }));
+    this.#shown?.setActiveElements(active);
+    this.#shown?.tooltip?.setActiveElements(active, { x: 0, y: 0 });
+    this.#shown?.update("none");
+  }
+
   /** In the colours that are in force now. */
   draw() {
     if (!this.#Drawing) return;
     this.#shown?.destroy();
-    this.#shown = new this.#Drawing(this.#canvas, configuration(this.#chart));
+    this.#shown = new this.#Drawing(this.#canvas, configuration(this.#chart, this.#pointed));
     this.node.dataset.drawn = "";
   }
 }
@@ -248,9 +284,10 @@ const amounts = (format, ink, { family, size }) => ({
 
 /**
  * @param {Chart} chart
+ * @param {(label: string | null) => void} pointed
  * @returns {import("chart.js").ChartConfiguration}
  */
-function configuration(chart) {
+function configuration(chart, pointed) {
   const sideways = chart.type === "bar";
   const isLabelled = sideways && chart.series.length === 1 && chart.labels.length <= MAX_LABELLED_BARS;
   const stacked = chart.unit === "tokens";
@@ -309,6 +346,7 @@ function configuration(chart) {
       maintainAspectRatio: false,
       layout: { padding: { right: longest * DIGIT_PX } },
       animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? false : { duration: 350 },
+      onHover: (_, [first]) => pointed(first ? chart.labels[first.index] : null),
       interaction: { mode: "index", axis: sideways ? "y" : "x", intersect: false },
       scales: sideways ? { x: values, y: names } : { x: names, y: values },
       plugins: {

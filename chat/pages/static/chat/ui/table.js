@@ -21,6 +21,18 @@ const cells = (table) =>
   );
 
 /**
+ * @param {string} title
+ * @param {string} ending
+ */
+export function fileName(title, ending) {
+  const name = title
+    .replace(/[^\p{L}\p{N},.-]+/gu, " ")
+    .trim()
+    .slice(0, 60);
+  return `${name || t("table.file")}.${ending}`;
+}
+
+/**
  * The buttons of a table.
  * @param {HTMLTableElement} table
  * @param {() => string} title of the file
@@ -38,13 +50,8 @@ export function tableTools(table, title) {
     icon("download"),
   );
   saved.addEventListener("click", () => {
-    const name =
-      title()
-        .replace(/[^\p{L}\p{N},.-]+/gu, " ")
-        .trim()
-        .slice(0, 60) || t("table.file");
     // The mark tells a sheet that this is UTF-8.
-    save(`${name}.csv`, new Blob(["\ufeff", csvFormatRows(cells(table))], { type: "text/csv" }));
+    save(fileName(title(), "csv"), new Blob(["\ufeff", csvFormatRows(cells(table))], { type: "text/csv" }));
   });
   return element("div", { class: "table-tools" }, copied, saved);
 }
