@@ -60,13 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let the database's writing thread open a connection of its own for a test with transactions.
+    """Let the database's writing thread open a connection of its own for each test with a database.
 
     A write of a test before may have been refused half way, see below. Django then takes its connection for one without
-    autocommit and begins by a savepoint: such a transaction takes no lock then, and fails where it meets another.
+    autocommit and begins by a savepoint: such a transaction takes no lock then, and fails where it meets another. Or
+    it kept its lock, as a write after the answer to an API key does that waited for the transaction of its test.
     """
-    marker = item.get_closest_marker("django_db")
-    if marker is not None and marker.kwargs.get("transaction"):
+    if item.get_closest_marker("django_db") is not None:
         async_to_sync(access.in_database)(connections.close_all)
 
 
