@@ -66,7 +66,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     autocommit and begins by a savepoint: such a transaction takes no lock then, and fails where it meets another. Or
     it kept its lock, as a write after the answer to an API key does that waited for the transaction of its test.
     """
-    if item.get_closest_marker("django_db") is not None:
+    if item.get_closest_marker("django_db") is not None or "db" in getattr(item, "fixturenames", ()):
         async_to_sync(access.in_database)(connections.close_all)
 
 
