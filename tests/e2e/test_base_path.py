@@ -77,8 +77,8 @@ def test_page_scripts_name_no_path_without_the_base() -> None:
     for script in (ROOT / "chat/pages/static/chat").rglob("*.js"):
         code = re.sub(r"(?m)^\s*(?:/?\*|//).*$", "", script.read_text())
         code = re.sub(r"session\.read\(`/", "(", code)  # it puts the base in front
-        if script.parent.name == "net":  # so do its `call`, `#all`, `read` and `sendAtOnce`
-            code = re.sub(r"(?:(?:call|#all)\([^/]*|sendAtOnce\([^/]*|enter\(|read\(|startsWith\()[\"`]/", "(", code)
+        if script.parent.name == "net":  # so do its `call`, `all`, `read` and `sendAtOnce`
+            code = re.sub(r"(?:(?:call|all)\([^/]*|sendAtOnce\([^/]*|enter\(|read\(|startsWith\()[\"`]/", "(", code)
         assert not path.findall(code), f"{script.name}: put BASE in front of {path.search(code)}"
 
 

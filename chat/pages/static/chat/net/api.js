@@ -69,7 +69,7 @@ export class Api {
    * @returns {Promise<Project>}
    */
   keepProject(id, project) {
-    return this.#session.call(id ? "PATCH" : "POST", id ? `/api/projects/${id}` : "/api/projects", project);
+    return this.#session.call(id ? "PATCH" : "POST", `/api/projects${id ? `/${id}` : ""}`, project);
   }
 
   /** @param {string} id */
