@@ -64,8 +64,8 @@ class Subscriptions:
         return self._cursors.get(thread, self._heads.get(thread, 0))
 
     def move_cursor(self, thread: str, seq: int) -> None:
-        """Continue the thread after `seq`."""
-        self._cursors[thread] = seq
+        """Continue the thread after `seq`, up to which the client has its events."""
+        self._cursors[thread] = self._heads[thread] = seq
 
     def accept(self, thread: str, seq: int, run: str) -> bool:
         """Tell if a live event can be sent now. After a gap it cannot: the thread is marked as lagging."""
@@ -80,10 +80,11 @@ class Subscriptions:
     def is_in_step(self, thread: str, seq: int, run: str) -> bool:
         """Tell if text of this run that follows the event `seq` can be sent.
 
-        Nothing of the thread is missing, and the text is not that of an attempt before the one that was sent.
+        Nothing of the thread is missing, and the text is not that of an attempt before the one that was sent. The
+        client may know of that from an earlier connection, so text from before this one is left to the event log.
         """
         is_behind = thread in self.lagging or thread in self.awaiting_resume or self.cursor(thread) < seq
-        is_late = seq < self.active_runs.get(thread, {}).get(run, 0)
+        is_late = seq < max(self.active_runs.get(thread, {}).get(run, 0), self._heads.get(thread, 0))
         return not is_behind and not is_late and self.includes(thread, run)
 
     def record_sent(self, thread: str, seq: int, run: str, kind: str) -> None:

@@ -321,6 +321,15 @@ def test_live_text_of_an_attempt_before_the_last_restart_is_dropped():
     assert in_step(subscriptions, 4)  # said before the delta was logged
 
 
+def test_live_text_from_before_the_connection_or_what_the_client_resumes_after_is_dropped():
+    subscriptions = Subscriptions("main", {THREAD: 4})
+    assert not in_step(subscriptions, 2)
+    assert in_step(subscriptions, 4)
+    subscriptions.move_cursor(THREAD, 6)
+    assert not in_step(subscriptions, 4)
+    assert in_step(subscriptions, 6)
+
+
 def test_live_text_is_for_the_sockets_that_its_events_are_for():
     isolated, factory = Subscriptions("isolated", {}), Subscriptions("factory", {})
     for subscriptions in (isolated, factory):
