@@ -389,7 +389,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             raise ProtocolError("unauthorized", "This token is not valid.") from error
         if identity.user_id != self.user_id:
             raise ProtocolError("unauthorized", "This token is not valid.")
-        self.identity = identity
+        self.identity = identity.speaking(self.scope["headers"])
         self._watch_expiry(identity)
         await self._send_authenticated(identity)
 

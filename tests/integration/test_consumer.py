@@ -145,6 +145,27 @@ def test_authenticate_database_away_closes_after_timeout(alice, monkeypatch, set
     assert asyncio.run(authenticate()) == ("unavailable", "unauthorized", 4401)
 
 
+def test_a_socket_keeps_the_language_of_its_page_when_its_token_is_renewed(alice):
+    token = sessions.sign_in(alice, "").access
+    sent = asyncio.Queue()
+
+    async def play():
+        consumer = new_consumer(sent.put)
+        consumer.scope["headers"] = [(b"accept-language", b"de")]
+        frames = {"type": "authenticate", "token": token}, {"type": "user_message", "content": "hello"}
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            async with consumer.stream.lock:
+                await consumer.open(*await consumer.identify(token))
+            for frame in frames:
+                await consumer.websocket_receive({"text": json.dumps(frame)})
+            while json.loads((await sent.get())["text"])["type"] != "message_accepted":
+                pass
+        consumer.cleanup()
+
+    asyncio.run(play())
+    assert Run.objects.get().language == "de"
+
+
 def test_push_thread_awaiting_resume_is_not_read_from_log(alice):
     accepted = runs.start(alice.id, message())
     thread, (seq, frame) = str(accepted.thread_id), accepted.created
